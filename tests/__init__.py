@@ -1,0 +1,1 @@
+"""The tests: run by pytest, and by ``python -m twisted.trial tests``."""

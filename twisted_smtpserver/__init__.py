@@ -1,0 +1,63 @@
+"""
+SMTP and LMTP servers for Twisted applications.
+
+The public names, by room: the server itself (:class:`SMTPServerFactory`, :class:`SMTPService`,
+:class:`Options`); what a handler is made of (:class:`SMTPHandler`, :class:`Chain`,
+:func:`blocking`, :mod:`twisted_smtpserver.interfaces`); what it is given (:class:`Session`,
+:class:`Envelope`, :class:`Address`); what it returns (:class:`Accepted`, :class:`Authenticated`)
+and raises (:class:`Rejection` and its family); ready-made handlers (:class:`Maildir`,
+:class:`Discard`); and :class:`Extension`, to add to the protocol.
+"""
+
+from twisted_smtpserver.errors import (
+    AuthenticationFailed,
+    BareNewline,
+    ConfigurationError,
+    ConnectionLost,
+    ConsumerStopped,
+    MessageIncomplete,
+    MessageTooLarge,
+    Rejection,
+    SMTPServerError,
+    TransactionReset,
+)
+from twisted_smtpserver.extensions import Extension
+from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.handlers import Chain, Discard, Maildir, SMTPHandler
+from twisted_smtpserver.headers import receivedHeader, returnPathHeader
+from twisted_smtpserver.hooks import blocking
+from twisted_smtpserver.options import Options
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.results import Accepted
+from twisted_smtpserver.sasl.credentials import Authenticated, Credentials
+from twisted_smtpserver.session import Address, Envelope, Session
+
+__all__ = [
+    "Accepted",
+    "Address",
+    "Authenticated",
+    "AuthenticationFailed",
+    "BareNewline",
+    "Chain",
+    "ConfigurationError",
+    "ConnectionLost",
+    "ConsumerStopped",
+    "Credentials",
+    "Discard",
+    "Envelope",
+    "Extension",
+    "Maildir",
+    "MessageIncomplete",
+    "MessageTooLarge",
+    "Options",
+    "Rejection",
+    "Reply",
+    "SMTPHandler",
+    "SMTPServerError",
+    "SMTPServerFactory",
+    "Session",
+    "TransactionReset",
+    "blocking",
+    "receivedHeader",
+    "returnPathHeader",
+]

@@ -1,0 +1,231 @@
+"""
+Logging in: runs a SASL mechanism over SMTP (RFC 4954 §4) and asks the handler.
+
+Every refused login is answered on the same schedule, whatever the reason, so that the time doesn't
+tell an unknown user from a wrong password.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from twisted.internet.task import deferLater
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.credentials import Credentials
+from twisted_smtpserver.errors import AuthenticationFailed
+from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.sasl import (
+    MECHANISMS,
+    Ask,
+    Authenticated,
+    Challenge,
+    Done,
+    Reason,
+    SaslContext,
+    ScramSecret,
+    Step,
+)
+from twisted_smtpserver.sasl import credentials as sasl
+from twisted_smtpserver.session import Session
+from twisted_smtpserver.tls import channelBinding
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue import Dialogue
+
+_PLUS = "SCRAM-SHA-256-PLUS"
+
+
+def availableMechanisms(handler: object, session: Session, methods: Sequence[str]) -> list[str]:
+    """
+    The mechanisms that can work in a session.
+
+    :param handler: the handler: without its ``scramSecret`` there is no SCRAM.
+    :param session: the session: without TLS 1.3 there is no -PLUS, without a verified client
+        certificate no EXTERNAL.
+    :param methods: the mechanisms that were configured.
+    """
+    missing = set()
+    if findHook(handler, "scramSecret") is None:
+        missing |= {"SCRAM-SHA-256", _PLUS}
+    if session.tls is None or session.tls.version != "TLSv1.3":
+        missing.add(_PLUS)
+    if peerIdentity(session) is None:
+        missing.add("EXTERNAL")
+    return [method for method in methods if method not in missing]
+
+
+def peerIdentity(session: Session) -> str | None:
+    """
+    The name in a verified client certificate, for EXTERNAL (RFC 4422 appendix A).
+
+    :returns: its first e-mail address, else its common name; ``None`` without such.
+    """
+    if session.tls is None or not session.tls.authorized or session.tls.peerCertificate is None:
+        return None
+    certificate = session.tls.peerCertificate
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        addresses = names.get_values_for_type(x509.RFC822Name)
+    except (x509.ExtensionNotFound, ValueError):
+        addresses = []
+    if addresses:
+        return str(addresses[0])
+    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(common[0].value) if common else None
+
+
+class Login:
+    """
+    One AUTH command, until its final reply.
+
+    :param dialogue: the conversation.
+    :param name: the mechanism's name.
+    :param offered: the mechanisms offered in this session.
+    """
+
+    def __init__(self, dialogue: Dialogue, name: str, offered: Sequence[str]) -> None:
+        self._dialogue = dialogue
+        self._begun = dialogue.clock.seconds()
+        self._username = ""
+        context = SaslContext(
+            hostName=dialogue.options.name,
+            channelBinding=lambda: channelBinding(dialogue.transport),
+            plusOffered=_PLUS in offered,
+            peerIdentity=peerIdentity(dialogue.session),
+        )
+        self._mechanism = MECHANISMS[name](context)
+
+    def begin(self, initial: bytes | None) -> Any:
+        """
+        :param initial: the initial response in base64; ``None`` if there was none.
+        :returns: what a verb returns.
+        """
+        if initial is None:
+            return self._act(self._mechanism.step(None))
+        # RFC 4954 §4: a single "=" is an initial response of no octets.
+        return self._respond(b"" if initial == b"=" else initial)
+
+    def _responded(self, line: bytes) -> Any:
+        self._begun = self._dialogue.clock.seconds()
+        if line == b"*":
+            return replies.AUTH_CANCELED
+        return self._respond(line)
+
+    def _respond(self, encoded: bytes) -> Any:
+        try:
+            response = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            return replies.AUTH_BAD_BASE64
+        return self._act(self._mechanism.step(response))
+
+    def _act(self, step: Step) -> Any:
+        if isinstance(step, Challenge):
+            return self._challenge(step.data, self._responded)
+        if isinstance(step, Ask):
+            query = step.query
+            session = self._dialogue.session
+            arguments = (query.username, query.mechanism, session)
+            return self._dialogue.ask("scramSecret", arguments, self._answerQuery)
+        if isinstance(step, Done):
+            return self._judge(step.credentials)
+        if step.reason is Reason.MALFORMED:
+            return replies.AUTH_MALFORMED
+        return self._fail(AuthenticationFailed())
+
+    def _challenge(self, data: bytes, taker: Any) -> Reply:
+        self._dialogue.takeLine(taker)
+        return Reply(334, None, base64.b64encode(data).decode("ascii"))
+
+    def _answerQuery(self, secret: object) -> Any:
+        if secret is not None and not isinstance(secret, ScramSecret):
+            raise TypeError("scramSecret must return a ScramSecret or None")
+        return self._act(self._mechanism.answer(secret))
+
+    # -- The handler's verdict ---------------------------------------------------------------------
+
+    def _judge(self, credentials: sasl.Credentials) -> Any:
+        self._username = credentials.username
+        return askForLogin(self._dialogue, credentials, self._accept, self._refused)
+
+    def _accept(self, message: str | None) -> Reply:
+        return Reply(235, "2.7.0", message or replies.AUTHENTICATED.lines[0])
+
+    def _refused(self, refusal: AuthenticationFailed) -> Any:
+        data = refusal.data
+        if data is None or not self._mechanism.usesErrorChallenge:
+            return self._fail(refusal)
+        # RFC 7628 §3.2.3: the client gets the reason, and answers with something meaningless.
+        return self._challenge(
+            self._mechanism.errorChallenge(data), lambda dummy: self._fail(refusal)
+        )
+
+    def _fail(self, refusal: AuthenticationFailed) -> Any:
+        dialogue = self._dialogue
+        reply = refusal.toReply(replies.AUTH_FAILED)
+        if reply.code < 500:
+            return reply  # not the client's fault
+        dialogue.failedLogins += 1
+        dialogue.factory.events.loginFailed(dialogue.session, self._mechanism.name, self._username)
+        answers = [reply]
+        if dialogue.failedLogins >= dialogue.options.maxAuthAttempts:
+            answers.append(replies.TOO_MANY_AUTH_FAILURES)
+        delay = self._untilNextSlot()
+        return deferLater(dialogue.clock, delay, lambda: answers) if delay > 0 else answers
+
+    def _untilNextSlot(self) -> float:
+        interval = self._dialogue.options.authFailureDelay
+        if not interval:
+            return 0
+        passed = self._dialogue.clock.seconds() - self._begun
+        return float(max(1, math.ceil(passed / interval)) * interval - passed)
+
+
+def askForLogin(
+    dialogue: Dialogue, credentials: sasl.Credentials, accepted: Any, refused: Any
+) -> Any:
+    """
+    Ask the handler who someone is, and log them in.
+
+    :param dialogue: the conversation.
+    :param credentials: what was presented.
+    :param accepted: called with the message for the client, or ``None``; returns a Reply.
+    :param refused: called with the :class:`~twisted_smtpserver.errors.AuthenticationFailed`.
+    :returns: what a verb returns.
+    """
+
+    def answered(result: object) -> Any:
+        if result is None:
+            return refused(AuthenticationFailed())
+        granted = _granted(result)
+        if credentials.authzidDiffers and granted.authzid != credentials.authzid:
+            return refused(AuthenticationFailed())
+        dialogue.session.user = granted.user
+        return accepted(granted.message)
+
+    def failed(error: Exception) -> Any:
+        if isinstance(error, AuthenticationFailed):
+            return refused(error)
+        reply = dialogue.refuse(error, "onAuth")
+        if reply.code < 500:
+            return reply
+        return refused(AuthenticationFailed(reply.text, reply.code, enhanced=reply.enhanced))
+
+    arguments = (Credentials.of(credentials), dialogue.session)
+    return dialogue.ask("onAuth", arguments, answered, failed)
+
+
+def _granted(result: object) -> Authenticated:
+    if isinstance(result, Authenticated):
+        return result
+    if isinstance(result, (str, bytes)) and result:
+        return Authenticated(result)
+    # {"user": None} and its like must never log anybody in.
+    raise TypeError(f"onAuth returned {type(result).__name__}: return text, Authenticated or None")

@@ -1,0 +1,186 @@
+"""
+What the log is told: structured events, one method for each.
+
+Everything that a peer said is escaped here before it goes into an event, so that no observer can be
+fooled by it. Secrets never come here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_smtpserver.networks import Networks
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.wire.text import escape
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.options import Options
+    from twisted_smtpserver.session import Envelope, Session
+
+
+class Events:
+    """
+    Writes a server's events.
+
+    :param logger: where to; ``None`` for none at all.
+    :param ignored: networks whose sessions aren't logged, but for bugs.
+    """
+
+    def __init__(self, logger: Logger | None, ignored: Networks) -> None:
+        self._logger = logger
+        self._ignored = ignored
+
+    @classmethod
+    def fromOptions(cls, options: Options) -> Events:
+        """
+        :param options: the server's options, of which ``logger`` and ``ignoredHosts`` count.
+        """
+        logger = options.logger
+        if logger is None or logger is True:
+            logger = Logger(namespace="twisted_smtpserver")
+        return cls(logger or None, options.ignoredNetworks)
+
+    def _quiet(self, session: Session) -> bool:
+        return self._logger is None or (
+            bool(self._ignored)
+            and (session.remoteAddress in self._ignored or session.peerAddress in self._ignored)
+        )
+
+    def messageEnded(
+        self, session: Session, envelope: Envelope, octets: int, replies: list[Reply]
+    ) -> None:
+        """
+        A message came in whole and was answered.
+
+        :param octets: the length of its content.
+        :param replies: the answer, or one for each recipient.
+        """
+        if self._quiet(session) or self._logger is None:
+            return
+        self._logger.info(
+            "{session}: message {envelope} from <{sender}> to {recipients} of {client}"
+            " ({transmissionType}), {octets} octets: {reply}",
+            event="message",
+            session=session.id,
+            envelope=envelope.id,
+            sender=escape(str(envelope.mailFrom)),
+            recipients=_recipients(envelope),
+            client=client(session),
+            transmissionType=session.transmissionType,
+            octets=octets,
+            reply=" / ".join(dict.fromkeys(f"{r.code} {escape(r.text)}" for r in replies)),
+        )
+
+    def sessionEnded(self, session: Session, why: str, seconds: float) -> None:
+        """
+        A connection is gone: the summary.
+
+        :param why: who closed it, and what for.
+        :param seconds: how long it lasted.
+        """
+        if self._quiet(session) or self._logger is None:
+            return
+        self._logger.info(
+            "{session}: {client} hello={hello} tls={tls} user={user} messages={messages}"
+            " octets={octets} errors={errors} seconds={seconds:.1f}: {why}",
+            event="session",
+            session=session.id,
+            client=client(session),
+            hello=escape(session.hostNameAppearsAs or "-"),
+            tls=session.tls.version if session.tls else "yes" if session.secure else "no",
+            user=_user(session.user),
+            messages=session.messages,
+            octets=session.octets,
+            errors=session.errors,
+            seconds=seconds,
+            why=escape(why),
+        )
+
+    def loginFailed(self, session: Session, method: str, username: str) -> None:
+        """
+        A login was refused.
+
+        :param method: the mechanism.
+        :param username: who it was said to be; empty if the client didn't get so far.
+        """
+        if self._logger is None:
+            return
+        self._logger.warn(
+            "{session}: login as <{username}> by {method} failed, client {client}",
+            event="loginFailed",
+            session=session.id,
+            username=escape(username),
+            method=method,
+            client=client(session),
+        )
+
+    def replyLost(self, session: Session, envelope: Envelope, replies: list[Reply]) -> None:
+        """A message was processed, but its client left before it could be told so."""
+        if self._logger is None:
+            return
+        self._logger.warn(
+            "{session}: message {envelope}: the client {client} left before the reply {reply}",
+            event="replyLost",
+            session=session.id,
+            envelope=envelope.id,
+            client=client(session),
+            reply=replies[0].code,
+        )
+
+    def refusedConnection(self, address: str, why: str) -> None:
+        """
+        A connection was closed before it got a session.
+
+        :param address: the peer's address.
+        """
+        if self._logger is not None and address not in self._ignored:
+            self._logger.info(
+                "connection from {client} refused: {why}",
+                event="refused",
+                client=escape(address),
+                why=why,
+            )
+
+    def incident(self, failure: Failure, session: Session | None) -> str:
+        """
+        Something failed that shouldn't have.
+
+        :returns: the incident's id, which is all that the client learns.
+        """
+        identifier = secrets.token_hex(4)
+        if self._logger is not None:
+            self._logger.failure(
+                "{session}: incident {incident}: a handler failed (client {client})",
+                failure,
+                event="incident",
+                session=session.id if session else "-",
+                incident=identifier,
+                client=client(session) if session else "-",
+            )
+        return identifier
+
+
+def client(session: Session) -> str:
+    """A session's client for the log: name, address and port."""
+    if session.remoteAddress is None:
+        return "unix"
+    return f"{escape(session.clientHostname)} [{session.remoteAddress}]:{session.remotePort}"
+
+
+def _recipients(envelope: Envelope) -> str:
+    first = f"<{escape(str(envelope.rcptTo[0]))}>" if envelope.rcptTo else "nobody"
+    more = len(envelope.rcptTo) - 1
+    return f"{first} and {more} more" if more > 0 else first
+
+
+def _user(user: object) -> str:
+    # Any object may stand for a user, and its repr may hold anything: name its type only.
+    if user is None:
+        return "-"
+    if isinstance(user, (str, bytes)):
+        return escape(user)
+    return type(user).__name__

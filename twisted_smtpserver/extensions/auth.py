@@ -1,0 +1,88 @@
+"""AUTH (RFC 4954): which mechanisms are offered when, and the command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.auth import Login, availableMechanisms
+from twisted_smtpserver.errors import ConfigurationError, Rejection
+from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb
+from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.options import Options, unknownName
+from twisted_smtpserver.sasl import MECHANISMS
+from twisted_smtpserver.session import Session
+from twisted_smtpserver.wire.xtext import decodeXtext
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue import Dialogue
+
+
+def parseSubmitter(value: str | bool) -> str:
+    """
+    The parser of MAIL's ``AUTH=`` (RFC 4954 §5): who submitted the message, or ``<>``.
+
+    :returns: the mailbox, xtext decoded; ``""`` for ``<>``.
+    """
+    if value == "<>":
+        return ""
+    mailbox = decodeXtext(value) if isinstance(value, str) else None
+    if not mailbox or any(character.isspace() for character in mailbox):
+        raise Rejection("AUTH needs a mailbox in xtext, or <>")
+    return mailbox
+
+
+class Auth(Extension):
+    """
+    RFC 4954: authentication.
+
+    :param handler: the server's handler: without its ``onAuth`` there is no AUTH.
+    :param methods: the mechanisms' names.
+    :param insecure: offer it in clear, too.
+    :raises ConfigurationError: for a name that no mechanism has.
+    """
+
+    keyword = "AUTH"
+    mailParameters: Mapping[str, ParameterParser] = MappingProxyType({"AUTH": parseSubmitter})
+
+    def __init__(self, handler: object, methods: Sequence[str], insecure: bool = False) -> None:
+        for method in methods:
+            if method not in MECHANISMS:
+                raise ConfigurationError(unknownName(method, MECHANISMS, "mechanism"))
+        self._handler = handler
+        self._methods = methods
+        self._insecure = insecure
+        self.verbs: dict[str, Verb] = {"AUTH": self._auth}
+
+    @classmethod
+    def fromOptions(cls, options: Options, handler: object) -> Auth:
+        """See :meth:`~twisted_smtpserver.extensions.base.Extension.fromOptions`."""
+        return cls(handler, options.authMethods, options.allowInsecureAuth)
+
+    def advertise(self, session: Session) -> str | None:
+        """The mechanisms, where there is someone to ask and nobody listens in."""
+        if not self._isOffered or not (session.secure or self._insecure):
+            return None
+        return " ".join(availableMechanisms(self._handler, session, self._methods)) or None
+
+    @property
+    def _isOffered(self) -> bool:
+        return findHook(self._handler, "onAuth") is not None
+
+    def _auth(self, dialogue: Dialogue, argument: bytes) -> Any:
+        if not self._isOffered:
+            return replies.NOT_IMPLEMENTED
+        if dialogue.session.user is not None:
+            return replies.AUTH_ALREADY
+        if not dialogue.session.secure and not self._insecure:
+            return replies.AUTH_NEEDS_TLS
+        words = argument.split(b" ")
+        if len(words) > 2 or not words[0] or words[-1] == b"":
+            return replies.ARGUMENT_NEEDED
+        name = words[0].decode("ascii", "replace").upper()
+        mechanisms = availableMechanisms(self._handler, dialogue.session, self._methods)
+        if name not in mechanisms:
+            return replies.AUTH_UNKNOWN_MECHANISM
+        return Login(dialogue, name, mechanisms).begin(words[1] if len(words) == 2 else None)

@@ -1,0 +1,161 @@
+"""The base of extensions, and the set of those a server has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zope.interface import implementer
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.errors import ConfigurationError, Rejection
+from twisted_smtpserver.interfaces import IExtension
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.session import Address, Envelope, Session
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.options import Options
+
+ParameterParser = Callable[[Any], Any]
+Verb = Callable[[Any, bytes], Any]
+
+#: What a parameter's parser refuses with unless it says otherwise (RFC 5321 §4.2.3, RFC 5248).
+BAD_PARAMETER = Reply(501, "5.5.4", "Parameter has a bad value")
+
+
+@implementer(IExtension)
+class Extension:
+    """
+    An extension that does nothing yet: subclass it and say what is different.
+
+    See :class:`~twisted_smtpserver.interfaces.IExtension`.
+
+    :cvar keyword: the EHLO keyword.
+    :cvar mailParameters: parsers by keyword, for MAIL.
+    :cvar rcptParameters: parsers by keyword, for RCPT.
+    :cvar verbs: functions by verb.
+    """
+
+    keyword: ClassVar[str] = ""
+    mailParameters: Mapping[str, ParameterParser] = {}
+    rcptParameters: Mapping[str, ParameterParser] = {}
+    verbs: Mapping[str, Verb] = {}
+
+    @classmethod
+    def fromOptions(cls, options: Options, handler: object) -> Extension:
+        """
+        Make the extension for a server, when it was asked for by its name.
+
+        :param options: the server's options.
+        :param handler: the server's handler.
+        """
+        return cls()
+
+    def advertise(self, session: Session) -> str | None:
+        """See :meth:`~twisted_smtpserver.interfaces.IExtension.advertise`."""
+        return ""
+
+    def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
+        """See :meth:`~twisted_smtpserver.interfaces.IExtension.onMail`."""
+
+    def onRcpt(self, address: Address, envelope: Envelope, session: Session) -> None:
+        """See :meth:`~twisted_smtpserver.interfaces.IExtension.onRcpt`."""
+
+
+def flag(value: str | bool) -> bool:
+    """
+    The parser of a parameter that takes no value.
+
+    :raises Rejection: 501 if it was given one.
+    """
+    if value is not True:
+        raise Rejection("This parameter takes no value")
+    return True
+
+
+class ExtensionSet:
+    """
+    The extensions of one server, ready for quick answers.
+
+    :param extensions: in the order in which EHLO lists them; of two that parse the same parameter
+        the later one counts.
+    :raises ConfigurationError: if two of them have the same keyword.
+    """
+
+    def __init__(self, extensions: Iterable[Extension]) -> None:
+        self._extensions = tuple(extensions)
+        self._mail: dict[str, tuple[Extension, ParameterParser]] = {}
+        self._rcpt: dict[str, tuple[Extension, ParameterParser]] = {}
+        self.verbs: dict[str, tuple[Extension, Verb]] = {}
+        keywords = set()
+        for extension in self._extensions:
+            if extension.keyword in keywords:
+                raise ConfigurationError(f"extensions: {extension.keyword} is there twice")
+            keywords.add(extension.keyword)
+            for keyword, parser in extension.mailParameters.items():
+                self._mail[keyword] = (extension, parser)
+            for keyword, parser in extension.rcptParameters.items():
+                self._rcpt[keyword] = (extension, parser)
+            for verb, function in extension.verbs.items():
+                self.verbs[verb] = (extension, function)
+        # Most extensions have no say in a MAIL or RCPT: don't ask them each time.
+        self._onMail = tuple(e for e in self._extensions if _overrides(e, "onMail"))
+        self._onRcpt = tuple(e for e in self._extensions if _overrides(e, "onRcpt"))
+
+    def keywords(self, session: Session, hidden: Iterable[str]) -> list[str]:
+        """
+        The lines of the answer to EHLO.
+
+        :param session: the session that asks.
+        :param hidden: keywords to leave out.
+        """
+        lines = []
+        for extension in self._extensions:
+            keyword = extension.keyword
+            if keyword in hidden or not set(extension.verbs).isdisjoint(session.disabledCommands):
+                continue
+            parameters = extension.advertise(session)
+            if parameters is not None:
+                lines.append(f"{keyword} {parameters}" if parameters else keyword)
+        return lines
+
+    def applyMail(self, address: Address, envelope: Envelope, session: Session) -> Reply | None:
+        """
+        Parse the parameters of a MAIL and put their values where they belong.
+
+        :returns: the refusal, if there is one.
+        """
+        try:
+            if address.args:
+                self._parse(self._mail, address, session)
+            for extension in self._onMail:
+                extension.onMail(address, envelope, session)
+        except Rejection as refusal:
+            return refusal.toReply(BAD_PARAMETER)
+        return None
+
+    def applyRcpt(self, address: Address, envelope: Envelope, session: Session) -> Reply | None:
+        """The same for a RCPT."""
+        try:
+            if address.args:
+                self._parse(self._rcpt, address, session)
+            for extension in self._onRcpt:
+                extension.onRcpt(address, envelope, session)
+        except Rejection as refusal:
+            return refusal.toReply(BAD_PARAMETER)
+        return None
+
+    @staticmethod
+    def _parse(
+        known: Mapping[str, tuple[Extension, ParameterParser]], address: Address, session: Session
+    ) -> None:
+        for keyword, value in address.args.items():
+            extension, parser = known.get(keyword, (None, None))
+            if extension is None or parser is None or extension.advertise(session) is None:
+                unknown = replies.UNKNOWN_PARAMETER
+                raise Rejection(f"{keyword} parameter unrecognized", unknown.code, unknown.enhanced)
+            address.values[keyword] = parser(value)
+
+
+def _overrides(extension: Extension, name: str) -> bool:
+    return getattr(type(extension), name, None) is not getattr(Extension, name)

@@ -1,0 +1,72 @@
+"""CHUNKING and BINARYMIME (RFC 3030)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb
+from twisted_smtpserver.extensions.basic import parseBody
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.states import Event
+from twisted_smtpserver.transfer import MessageTransfer
+from twisted_smtpserver.wire.bdat import Chunk, parseBdat
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue import Dialogue
+
+
+class Chunking(Extension):
+    """RFC 3030 §2: BDAT, message content by count instead of by dots."""
+
+    keyword = "CHUNKING"
+
+    def __init__(self) -> None:
+        self.verbs: dict[str, Verb] = {"BDAT": _Bdat()}
+
+
+class BinaryMime(Extension):
+    """
+    RFC 3030 §3: content that isn't lines. Off until asked for: whoever takes such a message must be
+    able to pass it on.
+    """
+
+    keyword = "BINARYMIME"
+    mailParameters: Mapping[str, ParameterParser] = MappingProxyType(
+        {"BODY": parseBody(frozenset({"7BIT", "8BITMIME", "BINARYMIME"}))}
+    )
+
+
+class _Bdat:
+    """The verb. Its octets come whether it is refused or not, and must not be run as commands."""
+
+    def __call__(self, dialogue: Dialogue, argument: bytes) -> Any:
+        chunk = parseBdat(argument)
+        if isinstance(chunk, Reply):
+            return chunk
+        transfer = dialogue.transfer
+        if transfer is None:
+            transfer = MessageTransfer(dialogue)
+            transfer.beginChunks()
+        return _take(dialogue, transfer, chunk)
+
+    def refused(self, dialogue: Dialogue, argument: bytes, refusal: Reply) -> Any:
+        chunk = parseBdat(argument)
+        if isinstance(chunk, Reply):
+            return refusal
+        return dialogue.receiveOctets(chunk.size, _ignore, lambda: refusal)
+
+
+def _take(dialogue: Dialogue, transfer: MessageTransfer, chunk: Chunk) -> Any:
+    def done() -> Any:
+        if chunk.last:
+            return transfer.finish()
+        dialogue.move(Event.CHUNK)
+        return transfer.chunkReply(chunk.size)
+
+    return dialogue.receiveOctets(chunk.size, transfer.chunk, done)
+
+
+def _ignore(octets: bytes) -> None:
+    """Throw octets away."""

@@ -1,0 +1,237 @@
+"""The factory: a handler and options in, protocols out."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.certificates import TLSSettings, selfSignedCertificate
+from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.events import Events
+from twisted_smtpserver.extensions import buildExtensions
+from twisted_smtpserver.handlers.functions import fromFunctions
+from twisted_smtpserver.hooks import findHook, invoke
+from twisted_smtpserver.interfaces import HOOKS
+from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
+from twisted_smtpserver.protocol import SMTPProtocol
+from twisted_smtpserver.resolver import ReverseLookup
+from twisted_smtpserver.session import Session
+from twisted_smtpserver.tls import ServerContextFactory
+from twisted_smtpserver.verbs import VERBS
+
+#: File descriptors that are left for everything but connections.
+SPARE_DESCRIPTORS = 64
+
+
+class SMTPServerFactory(ServerFactory):
+    """
+    Makes a server out of a handler::
+
+        SMTPServerFactory(Inbox(), size=10 * 2**20)
+        SMTPServerFactory(onData=store, name="mx.example.com")
+
+    :param handler: any object with one or more hooks
+        (:mod:`twisted_smtpserver.interfaces`); or give the hooks by name.
+    :param options: an :class:`~twisted_smtpserver.options.Options`; or give them by name.
+    :param reactor: what the timers run on; by default the reactor.
+    :param keywords: options and hooks by their names.
+    :ivar connections: the open connections' protocols; each has a ``session``.
+    :raises ConfigurationError: if an option or the handler makes no sense.
+    """
+
+    noisy = False
+    protocol: Callable[[SMTPServerFactory], SMTPProtocol] = SMTPProtocol  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        handler: object = None,
+        options: Options | None = None,
+        reactor: Any = None,
+        **keywords: Any,
+    ) -> None:
+        hooks = {name: keywords.pop(name) for name in list(keywords) if name in HOOKS}
+        _checkNames(keywords)
+        if options is not None and keywords:
+            raise ConfigurationError("give either an Options object or options by name, not both")
+        self.options = makeOptions(keywords) if options is None else options
+        self.handler = _makeHandler(handler, hooks)
+        self.clock: IReactorTime = reactor if reactor is not None else _theReactor()
+        #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.
+        self.runInThread: Callable[..., Deferred[Any]] = deferToThread
+        self.extensions = buildExtensions(self.options, self.handler)
+        self.verbs = VERBS | {verb: pair[1] for verb, pair in self.extensions.verbs.items()}
+        needed = replies.AUTH_NEEDED
+        text = self.options.authRequiredMessage or needed.text
+        #: What MAIL is answered before a login that is required.
+        self.authNeeded = replies.Reply(needed.code, needed.enhanced, text)
+        self.events = Events.fromOptions(self.options)
+        self.contextFactory: ServerContextFactory | None = _contextFactory(self.options)
+        self.connections: set[SMTPProtocol] = set()
+        self._resolver = ReverseLookup(self.options.resolver, self.clock)
+        self._maxClients = self.options.maxClients or _descriptors()
+        self._allGone: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """A protocol for a new connection; one that says 421 if there are too many."""
+        if self._allGone is not None:
+            return _Refusal(replies.SHUTTING_DOWN)
+        if len(self.connections) >= self._maxClients:
+            self.events.refusedConnection(str(getattr(addr, "host", "unix")), "maxClients reached")
+            return _Refusal(replies.TOO_MANY_CLIENTS)
+        connection = self.protocol(self)
+        self.connections.add(connection)
+        return connection
+
+    def lookUp(self, address: str | None) -> str | Deferred[str]:
+        """
+        A client's name.
+
+        :param address: its IP address; ``None`` on a unix socket.
+        :returns: the forward-confirmed reverse name, else ``"[address]"``; maybe later.
+        """
+        if address is None:
+            return "localhost"
+        if self.options.disableReverseLookup:
+            return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+        return self._resolver.clientHostname(address)
+
+    def reportError(self, failure: Failure, session: Session | None = None) -> str:
+        """
+        A bug showed itself: log it, and tell the handler's ``onError``.
+
+        :returns: the incident's id.
+        """
+        incident = self.events.incident(failure, session)
+        hook = findHook(self.handler, "onError")
+        if hook is not None:
+            try:
+                result = invoke(hook, failure, session)
+            except Exception:
+                self.events.incident(Failure(), session)
+            else:
+                if isinstance(result, Deferred):
+                    result.addErrback(self.events.incident, session)
+        return incident
+
+    def connectionGone(self, connection: SMTPProtocol) -> None:
+        """(The protocol's call.) A connection was lost."""
+        self.connections.discard(connection)
+        if self._allGone is not None and not self.connections:
+            self._allGone.callback(None)
+
+    def shutdown(self, closeTimeout: float | None = None) -> Deferred[None]:
+        """
+        Stop gracefully: idle clients get 421, messages in flight may finish.
+
+        :param closeTimeout: how long, in seconds; by default the option's. What is left then is
+            closed.
+        :returns: a Deferred that fires when all connections are closed.
+        """
+        if self._allGone is None:
+            self._allGone = Deferred()
+            timeout = self.options.closeTimeout if closeTimeout is None else closeTimeout
+            timer = self.clock.callLater(timeout, self._closeAll)
+            self._allGone.addCallback(lambda _: timer.cancel() if timer.active() else None)
+            for connection in list(self.connections):
+                connection.shutDown()
+            if not self.connections and not self._allGone.called:
+                self._allGone.callback(None)
+        waiter: Deferred[None] = Deferred()
+        self._allGone.addCallback(lambda _: waiter.callback(None))
+        return waiter
+
+    def _closeAll(self) -> None:
+        for connection in list(self.connections):
+            connection.abort()
+
+    def updateSecureContext(self, **changes: Any) -> None:
+        """
+        New certificates for new connections; those that are open keep theirs.
+
+        :param changes: TLS options, for example ``key`` and ``cert``; without any, the files named
+            in the options are read again.
+        :raises ConfigurationError: if they make no sense; then nothing changes.
+        """
+        options = replace(self.options, **changes)
+        self.contextFactory = _contextFactory(options)
+        self.options = options
+
+
+class _Refusal(Protocol):
+    """Says why there is no service, and closes."""
+
+    transport: Any
+
+    def __init__(self, reply: replies.Reply) -> None:
+        self._reply = replies.Reply(reply.code, None, *reply.lines)
+
+    def connectionMade(self) -> None:
+        if ISSLTransport.providedBy(self.transport):
+            self.transport.abortConnection()  # not worth a handshake, or the wait for it
+            return
+        self.transport.write(self._reply.encode())
+        self.transport.loseConnection()
+
+
+def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
+    if handler is None:
+        return fromFunctions(**hooks)
+    if hooks:
+        raise ConfigurationError("give either a handler object or hooks by name, not both")
+    if not any(callable(getattr(handler, name, None)) for name in HOOKS):
+        raise ConfigurationError(
+            f"{type(handler).__name__} has none of the hooks: {', '.join(sorted(HOOKS))}"
+        )
+    return handler
+
+
+def _checkNames(keywords: dict[str, Any]) -> None:
+    for name in keywords:
+        if name not in OPTION_NAMES:
+            raise ConfigurationError(unknownName(name, OPTION_NAMES | set(HOOKS), "option or hook"))
+
+
+#: The options that are TLS's own settings, under the same names.
+_TLS_OPTIONS = (
+    "key",
+    "cert",
+    "ca",
+    "passphrase",
+    "ciphers",
+    "minVersion",
+    "requestCert",
+    "rejectUnauthorized",
+    "sniOptions",
+)
+
+
+def _contextFactory(options: Options) -> ServerContextFactory | None:
+    if options.tls is not None:
+        return ServerContextFactory(tls=options.tls)
+    if not options.hasCertificate:
+        return None
+    given = {name: getattr(options, name) for name in _TLS_OPTIONS}
+    settings = TLSSettings(**{name: value for name, value in given.items() if value is not None})
+    if options.selfSigned:
+        made = selfSignedCertificate()
+        settings = replace(settings, key=made.key, cert=made.cert)
+    return ServerContextFactory(settings)
+
+
+def _descriptors() -> int:
+    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
+
+
+def _theReactor() -> Any:
+    from twisted.internet import reactor  # importing it chooses one: not before it is needed
+
+    return reactor

@@ -1,0 +1,266 @@
+"""
+Lines in, replies out, one at a time: what SMTP has in common with any such protocol.
+
+:class:`OrderedReceiver` knows nothing of commands. It cuts the input into lines, or hands raw
+octets to a sink; keeps the rest waiting while an answer is pending; joins all answers to one read
+into one write; and bounds what waits on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.protocols.basic import LineReceiver
+
+#: Octets that wait behind a pending answer before the socket is paused. Below it the socket stays
+#: open, because Twisted learns that the peer left only from a socket that it reads.
+MAX_WAITING = 65536
+
+#: Answers that are joined into one write before it goes out anyway.
+MAX_JOINED = 256
+
+#: How long a closing connection may take to deliver its last octets, in seconds.
+CLOSING_TIME = 10.0
+
+# Why the socket is paused; there may be several reasons at a time.
+WAITING_INPUT = 1
+BODY_UNREAD = 2
+REPLIES_UNREAD = 4
+
+Sink = Callable[[bytes], None]
+
+
+class OrderedReceiver(LineReceiver):
+    """
+    A :class:`~twisted.protocols.basic.LineReceiver` that can be held, with bounds and one timer.
+
+    :ivar clock: what the timer runs on.
+    """
+
+    clock: IReactorTime
+    transport: Any  # which Twisted has as Optional; it is there from start() to the end
+
+    _held = False
+    _closing = False
+    _corked = False
+    _again = False
+    _inputEnded = False
+    _stopped = 0
+    _sink: Sink | None = None
+    _timer: IDelayedCall | None = None
+    _timerSeconds = 0.0
+    _output: list[bytes]
+
+    # -- For subclasses to fill in ---------------------------------------------------------------
+
+    def lineTooLong(self, beginning: bytes) -> None:
+        """An overlong line was skipped, up to and with its CRLF."""
+        raise NotImplementedError
+
+    def bareNewlineReceived(self) -> None:
+        """A LF came that is no part of a CRLF."""
+        raise NotImplementedError
+
+    # -- Input -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; to be called from ``connectionMade``."""
+        self._output = []
+        # So that the transport tells us when our answers aren't read.
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take octets; answers to all of them leave in one write."""
+        if self._closing:
+            return
+        corked, self._corked = self._corked, True
+        try:
+            super().dataReceived(data)
+            while self._again:  # LineReceiver leaves its loop after an overlong line
+                self._again = False
+                super().dataReceived(b"")
+        finally:
+            self._corked = corked
+            if not corked:
+                self._flush()
+        self._checkWaiting()
+
+    def _checkWaiting(self) -> None:
+        """Bound what is left in the buffer."""
+        if self._closing:
+            return
+        waiting = self._buffer
+        if self.paused:
+            if len(waiting) > MAX_WAITING:
+                self.stopReading(WAITING_INPUT)
+            return
+        self.goOnReading(WAITING_INPUT)
+        if waiting and self.line_mode:
+            self.checkPartial(waiting)
+        if self._inputEnded:
+            self.close()
+
+    def checkPartial(self, waiting: bytes) -> None:
+        """
+        Look at the beginning of a line whose CRLF hasn't come.
+
+        :param waiting: what there is of it.
+        """
+        # There is no CRLF in it, so any LF is bare. Seen now, not when a CRLF comes: who ends lines
+        # in LF only would wait for an answer until the timeout.
+        if b"\n" in waiting:
+            self.bareNewlineReceived()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Skip an overlong line; the octets behind it are still lines."""
+        self._again = True
+        self._buffer = line
+        beginning = line[:16]
+        carry = b""
+
+        def skip(octets: bytes) -> None:
+            nonlocal carry
+            octets = carry + octets
+            end = octets.find(b"\r\n")
+            if end < 0:
+                carry = b"\r" if octets.endswith(b"\r") else b""
+                return
+            self.endRaw(octets[end + 2 :])
+            self.lineTooLong(beginning)
+
+        self.beginRaw(skip)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Hand octets to the sink."""
+        assert self._sink is not None
+        self._sink(data)
+
+    def beginRaw(self, sink: Sink) -> None:
+        """
+        From here on octets aren't lines.
+
+        :param sink: called with them, until it calls :meth:`endRaw`.
+        """
+        self._sink = sink
+        self.setRawMode()
+
+    def endRaw(self, rest: bytes) -> None:
+        """
+        Lines again. To be called by the sink only.
+
+        :param rest: the octets behind the raw ones.
+        """
+        self._sink = None
+        self.line_mode = 1
+        self._buffer = rest
+
+    @property
+    def hasInput(self) -> bool:
+        """Whether octets wait behind the current line."""
+        return bool(self._buffer)
+
+    # -- Output ----------------------------------------------------------------------------------
+
+    def send(self, octets: bytes) -> None:
+        """Write, now or together with the other answers to the same read."""
+        self._output.append(octets)
+        if not self._corked or len(self._output) >= MAX_JOINED:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._output:
+            octets = b"".join(self._output)
+            self._output.clear()
+            self.transport.write(octets)
+
+    def close(self) -> None:
+        """Deliver what was said, then close; what the peer says from here on is ignored."""
+        if self._closing:
+            return
+        self._closing = self.paused = True
+        self._buffer = b""
+        self._flush()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        # A peer that doesn't read, or that never answers TLS's close, must not keep us.
+        self.setTimer(CLOSING_TIME, self.transport.abortConnection)
+
+    def abort(self) -> None:
+        """Close at once, whatever was said."""
+        self._closing = self.paused = True
+        self.stopTimer()
+        self.transport.abortConnection()
+
+    # -- Hold ------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """An answer is pending: let the lines behind it wait."""
+        self._held = self.paused = True
+
+    def release(self) -> None:
+        """The answer was sent: go on with the next line."""
+        self._held = False
+        self._goOn()
+
+    def _goOn(self) -> None:
+        if self._closing or self._held or self._stopped & REPLIES_UNREAD:
+            return
+        self.paused = False
+        if not self._busyReceiving:
+            self.dataReceived(b"")
+
+    def stopReading(self, reason: int) -> None:
+        """Pause the socket, for one more reason."""
+        if not self._stopped:
+            self.transport.pauseProducing()
+        self._stopped |= reason
+
+    def goOnReading(self, reason: int) -> None:
+        """Resume the socket, if this was the last reason to pause it."""
+        if self._stopped & reason:
+            self._stopped &= ~reason
+            if not self._stopped and not self._closing:
+                self.transport.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """(The transport's call.) Our answers pile up unread: take no more lines."""
+        self.paused = True
+        self.stopReading(REPLIES_UNREAD)
+
+    def resumeProducing(self) -> None:
+        """(The transport's call.) The peer reads again."""
+        self.goOnReading(REPLIES_UNREAD)
+        self._goOn()
+
+    def stopProducing(self) -> None:
+        """(The transport's call.) The connection is gone; ``connectionLost`` follows."""
+
+    # -- The timer -------------------------------------------------------------------------------
+    # There is one, because there is always exactly one thing that is waited for.
+
+    def setTimer(self, seconds: float, expired: Callable[[], object]) -> None:
+        """
+        Wait for something else from here on.
+
+        :param expired: called when it didn't come in time.
+        """
+        self.stopTimer()
+        self._timerSeconds = seconds
+        self._timer = self.clock.callLater(seconds, self._expire, expired)
+
+    def _expire(self, expired: Callable[[], object]) -> None:
+        self._timer = None
+        expired()
+
+    def resetTimer(self) -> None:
+        """It came: the wait starts anew."""
+        if self._timer is not None:
+            self._timer.reset(self._timerSeconds)
+
+    def stopTimer(self) -> None:
+        """Wait for nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,90 @@
+"""
+What every command has to pass before its verb is asked: one list, in order.
+
+A gate is a function of the dialogue and the verb that returns ``None`` to let the command pass, or
+the reply that refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, Phase
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue import Dialogue
+
+#: Commands that a client that isn't welcome may send before it is cut off.
+MAX_UNWELCOME = 10
+
+# Browsers made to talk to mail servers (ALPACA and its kin) begin with one of these.
+_HTTP = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI"}
+)
+
+
+def welcome(dialogue: Dialogue, verb: str) -> Reply | None:
+    """A client whose connection was refused can only leave (RFC 5321 §3.1)."""
+    if dialogue.phase is not Phase.REFUSED or verb == "QUIT":
+        return None
+    dialogue.unwelcomeCommands += 1
+    if dialogue.unwelcomeCommands >= MAX_UNWELCOME:
+        return replies.TOO_MANY_ERRORS
+    return dialogue.unwelcome
+
+
+def enabled(dialogue: Dialogue, verb: str) -> Reply | None:
+    """Known, but not here: 502 (RFC 5321 §4.2.4)."""
+    return replies.NOT_IMPLEMENTED if verb in dialogue.session.disabledCommands else None
+
+
+def recognized(dialogue: Dialogue, verb: str) -> Reply | None:
+    """Unknown: 500, and not too often."""
+    if verb in dialogue.verbs:
+        return None
+    if verb in _HTTP:
+        dialogue.closeAfterReply("spoke HTTP")
+        return replies.NOT_HTTP
+    return dialogue.countUnrecognized(replies.UNRECOGNIZED)
+
+
+def unauthenticated(dialogue: Dialogue, verb: str) -> Reply | None:
+    """Where a login is required, only so many commands come before it."""
+    if not dialogue.loginMissing or verb == "AUTH":
+        return None
+    limit = dialogue.options.maxAllowedUnauthenticatedCommands
+    dialogue.unauthenticatedCommands += 1
+    if limit is not False and dialogue.unauthenticatedCommands >= limit and verb != "QUIT":
+        return replies.TOO_MANY_UNAUTHENTICATED
+    return None
+
+
+def inSequence(dialogue: Dialogue, verb: str) -> Reply | None:
+    """The state machine's table (RFC 5321 §4.1.4)."""
+    return ALLOWED.get(verb, ALLOWED_ADDED).get(dialogue.phase)
+
+
+def secured(dialogue: Dialogue, verb: str) -> Reply | None:
+    """MAIL waits for TLS where that is required (RFC 3207 §4)."""
+    if verb == "MAIL" and dialogue.options.tlsRequired and not dialogue.session.secure:
+        return replies.TLS_NEEDED
+    return None
+
+
+def loggedIn(dialogue: Dialogue, verb: str) -> Reply | None:
+    """MAIL waits for the login where that is required (RFC 4954 §6)."""
+    return dialogue.authNeeded if verb == "MAIL" and dialogue.loginMissing else None
+
+
+GATES: tuple[Callable[[Dialogue, str], Reply | None], ...] = (
+    welcome,
+    enabled,
+    recognized,
+    unauthenticated,
+    inSequence,
+    secured,
+    loggedIn,
+)

@@ -1,0 +1,161 @@
+"""
+Messages as files in a Maildir.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator
+
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from twisted_smtpserver.errors import MessageIncomplete, Rejection
+from twisted_smtpserver.files import DurableFile, RunInThread, saveStream, syncDirectory
+from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.headers import HopCounter, receivedHeader, returnPathHeader
+from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.session import Session
+
+_log = Logger()
+
+# The Maildir specification: what nobody has touched for so long was left by a crash.
+_STALE_SECONDS = 36 * 3600
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+# Several handlers of one process may write to the same Maildir.
+_deliveries = itertools.count(1)
+
+
+class Maildir(SMTPHandler):
+    """
+    Stores each accepted message, whoever it is for, as one file of a Maildir.
+
+    A message is answered 250 when it is on the disk: written to ``tmp``, synced, renamed into
+    ``new``, and that directory synced, too. ``Return-Path:`` and ``Received:`` are put before it; a
+    ``Return-Path:`` that it had already stays, below. Everything else is octet for octet what the
+    client sent. That includes the line endings, CRLF: a message in BINARYMIME, a signature or a
+    checksum survives only so, and programs that read Maildirs take either kind.
+
+    When the disk or the quota is full the client gets 452 4.3.1, for any other trouble with the
+    file system 451 4.3.0; the log tells what it was. No part of the message is left in ``new``.
+
+    :param path: the Maildir. It is created if need be, with mode 0700, by the user that the process
+        runs as at this moment; files older than 36 hours are removed from its ``tmp``.
+    :param hostName: our name in ``Received:`` and in file names; by default this machine's.
+    :param maxHops: a message with more ``Received:`` fields than this is going in circles, and is
+        refused with 554 5.4.6. RFC 5321 §6.3 asks for 100 at least.
+    :param runInThread: where the disk is waited for; by default the reactor's thread pool.
+    :raises OSError: if the Maildir can't be created.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        hostName: str | None = None,
+        maxHops: int = 100,
+        runInThread: RunInThread = deferToThread,
+    ) -> None:
+        self.path = os.path.abspath(path)
+        self.hostName = hostName or socket.gethostname()
+        self.maxHops = maxHops
+        self._runInThread = runInThread
+        self._create()
+        self._cleanUp()
+
+    async def onData(self, stream: IMessageStream, session: Session) -> str:
+        """
+        Store a message.
+
+        :returns: the text for the client, which has the transaction's id.
+        :raises Rejection: if the message has too many hops, or can't be stored.
+        """
+        identifier = session.envelope.id
+        name = self._uniqueName()
+        durable = DurableFile(self._inside("tmp", name), self._inside("new", name))
+        trace = returnPathHeader(session.envelope) + receivedHeader(session, hostName=self.hostName)
+        try:
+            await saveStream(_Traced(trace, stream, self.maxHops), durable, self._runInThread)
+        except MessageIncomplete:  # one kind of it is an OSError as well
+            raise
+        except OSError as error:
+            _log.error(
+                "Message {id} can't be stored in {path}: {error}",
+                id=identifier,
+                path=self.path,
+                error=error,
+            )
+            raise _refusal(error) from error
+        return f"Message stored as {identifier}"
+
+    def __repr__(self) -> str:
+        return f"<Maildir {self.path}>"
+
+    def _inside(self, *names: str) -> str:
+        return os.path.join(self.path, *names)
+
+    def _uniqueName(self) -> str:
+        """A name as the Maildir specification has it: time, delivery, host."""
+        seconds, microseconds = divmod(time.time_ns() // 1000, 10**6)
+        # Neither character may be in a name; the specification says what to write for them.
+        host = self.hostName.replace("/", r"\057").replace(":", r"\072")
+        return f"{seconds}.M{microseconds}P{os.getpid()}Q{next(_deliveries)}.{host}"
+
+    def _create(self) -> None:
+        created = False
+        for directory in (self.path, *map(self._inside, ("tmp", "new", "cur"))):
+            if not os.path.isdir(directory):
+                os.makedirs(directory, 0o700)
+                created = True
+        if created:  # a synced message is lost if the way to it is
+            syncDirectory(self.path)
+            syncDirectory(os.path.dirname(self.path))
+
+    def _cleanUp(self) -> None:
+        oldest = time.time() - _STALE_SECONDS
+        with os.scandir(self._inside("tmp")) as entries:
+            for entry in entries:
+                # Another program may be about the same work.
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) and status.st_mtime < oldest:
+                        os.unlink(entry.path)
+
+
+class _Traced:
+    """
+    A message with our trace fields before it, whose reading fails when it has too many hops.
+    """
+
+    def __init__(self, trace: bytes, stream: IMessageStream, maxHops: int) -> None:
+        self._trace = trace
+        self._chunks: AsyncIterator[bytes] = stream.__aiter__()
+        self._maxHops = maxHops
+        self._hops = HopCounter()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._trace:
+            trace, self._trace = self._trace, b""
+            return trace
+        chunk = await self._chunks.__anext__()
+        self._hops.feed(chunk)
+        if self._hops.count > self._maxHops:
+            raise Rejection("Too many hops", code=554, enhanced="5.4.6")
+        return chunk
+
+
+def _refusal(error: OSError) -> Rejection:
+    """What the client is told, which is nothing about our disks (RFC 3463 §3.4)."""
+    if error.errno in _NO_SPACE:
+        return Rejection("Insufficient system storage", code=452, enhanced="4.3.1")
+    return Rejection("Local error in processing, try again later", code=451, enhanced="4.3.0")

@@ -1,0 +1,321 @@
+"""
+Every interface that a user of this library implements or is given.
+
+A *handler* is any object that has one or more of the hooks declared here. A hook may return a plain
+value, a :class:`~twisted.internet.defer.Deferred` or be an ``async def``; it refuses by raising
+:class:`~twisted_smtpserver.errors.Rejection`. A refusal with code 421 closes the connection. Any
+other exception is a bug: the client gets ``451 4.3.0`` and an incident id, the log the traceback.
+
+While a hook is pending the client's later commands wait. After ``handlerTimeout`` seconds its
+Deferred is cancelled and the client gets 451; when the client leaves it is cancelled, too.
+"""
+
+from __future__ import annotations
+
+from zope.interface import Attribute, Interface
+
+
+class IConnectionHandler(Interface):
+    """Follows connections from their beginning to their end."""
+
+    def onConnect(session):  # type: ignore[no-untyped-def]  # zope interfaces have no self
+        """
+        A client connected; it has not been greeted yet.
+
+        Called when the PROXY header was read, implicit TLS was negotiated and the reverse name is
+        known; again after XCLIENT, with the claimed address.
+
+        :param session: the new :class:`~twisted_smtpserver.session.Session`.
+        :returns: nothing of interest; to return at all is to accept.
+        :raises Rejection: 554 by default: the client is told so in the greeting (RFC 5321 §3.1).
+        """
+
+    def onSecure(session):  # type: ignore[no-untyped-def]
+        """
+        A TLS handshake was completed: ``session.tls`` tells which.
+
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        :raises Rejection: 554 5.7.0 by default, in answer to every command but QUIT.
+        """
+
+    def onClose(session):  # type: ignore[no-untyped-def]
+        """
+        The connection is gone. Called exactly once for each that reached ``onConnect``.
+
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        """
+
+
+class IHelloHandler(Interface):
+    """Judges the client's hello."""
+
+    def onHello(hostname, session):  # type: ignore[no-untyped-def]
+        """
+        HELO, EHLO or LHLO came.
+
+        :param hostname: the name or address literal that the client gave, a ``str``.
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        :raises Rejection: 550 by default.
+        """
+
+
+class IAuthHandler(Interface):
+    """Knows the users. AUTH is offered exactly when a handler has this hook."""
+
+    def onAuth(credentials, session):  # type: ignore[no-untyped-def]
+        """
+        A SASL exchange is complete (RFC 4954).
+
+        :param credentials: the :class:`~twisted_smtpserver.sasl.credentials.Credentials`.
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        :returns: the user: a non-empty ``str`` or ``bytes``, or
+            :class:`~twisted_smtpserver.sasl.credentials.Authenticated` for any other object;
+            ``None`` refuses.
+        :raises AuthenticationFailed: 535 5.7.8 by default.
+        """
+
+
+class IScramHandler(Interface):
+    """Keeps SCRAM's secrets; an add-on to :class:`IAuthHandler`."""
+
+    def scramSecret(username, mechanism, session):  # type: ignore[no-untyped-def]
+        """
+        Look a user's stored secret up (RFC 5802 §3).
+
+        :param username: the name that the client gave.
+        :param mechanism: ``"SCRAM-SHA-256"`` or ``"SCRAM-SHA-256-PLUS"``.
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        :returns: a :class:`~twisted_smtpserver.sasl.scram.ScramSecret`, or ``None`` if there is no
+            such user, which the client can't tell from a wrong password.
+        """
+
+
+class IEnvelopeHandler(Interface):
+    """Judges senders and recipients."""
+
+    def onMailFrom(address, session):  # type: ignore[no-untyped-def]
+        """
+        MAIL came. ``session.envelope`` holds the validated parameters.
+
+        :param address: the sender's :class:`~twisted_smtpserver.session.Address`.
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        :returns: ``None``, a text or an :class:`~twisted_smtpserver.results.Accepted` for the 250.
+        :raises Rejection: 550 by default.
+        """
+
+    def onRcptTo(address, session):  # type: ignore[no-untyped-def]
+        """
+        RCPT came; called for each one.
+
+        :param address: the recipient's :class:`~twisted_smtpserver.session.Address`.
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        :returns: ``None``, a text or an :class:`~twisted_smtpserver.results.Accepted` for the 250;
+            ``Accepted("…", code=251)`` says that the mail will be forwarded (RFC 5321 §3.4).
+        :raises Rejection: 550 by default.
+        """
+
+
+class IDataHandler(Interface):
+    """Takes messages."""
+
+    def onData(stream, session):  # type: ignore[no-untyped-def]
+        """
+        A message comes: DATA, or the first BDAT.
+
+        The client is asked for the octets (354) when the stream is first read, or when this returns
+        without having refused. The final reply waits for the result *and* the end of the message.
+
+        :param stream: the :class:`IMessageStream`.
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        :returns: ``None``, a text or an :class:`~twisted_smtpserver.results.Accepted` for the 250.
+            Where ``session.envelope.perRecipient``, also a list in the order of
+            ``session.envelope.rcptTo``, or a dict by address (object or string), whose values may
+            be exceptions, too.
+        :raises Rejection: 450 by default.
+        """
+
+
+class ITransactionHandler(Interface):
+    """Learns how transactions end."""
+
+    def onTransactionEnd(envelope, outcome, session):  # type: ignore[no-untyped-def]
+        """
+        A transaction is over; called once for each accepted MAIL.
+
+        :param envelope: its :class:`~twisted_smtpserver.session.Envelope`.
+        :param outcome: ``"accepted"`` (for at least one recipient), ``"refused"``, ``"reset"``
+            (RSET, a new hello) or ``"lost"`` (the client left).
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        """
+
+
+class IErrorHandler(Interface):
+    """Learns of bugs, in addition to the log."""
+
+    def onError(failure, session):  # type: ignore[no-untyped-def]
+        """
+        Something failed that shouldn't have.
+
+        :param failure: a :class:`~twisted.python.failure.Failure`.
+        :param session: the :class:`~twisted_smtpserver.session.Session`, or ``None`` where it was
+            the listener that failed.
+        """
+
+
+#: The hooks' names, and the interface that declares each.
+HOOKS = {
+    name: interface
+    for interface in (
+        IConnectionHandler,
+        IHelloHandler,
+        IAuthHandler,
+        IScramHandler,
+        IEnvelopeHandler,
+        IDataHandler,
+        ITransactionHandler,
+        IErrorHandler,
+    )
+    for name in interface.names()
+}
+
+
+class IMessageStream(Interface):
+    """
+    A message while it arrives: dot-unstuffed octets, CRLF kept, nothing added.
+
+    Read it in one of the ways offered. The socket is paused while nobody reads, so memory stays
+    constant, however large the message. What is left unread is thrown away.
+
+    Every way of reading raises :class:`~twisted_smtpserver.errors.MessageTooLarge` (over the
+    ``size`` option), :class:`~twisted_smtpserver.errors.BareNewline` (under
+    ``bareNewlines="reject"``) or :class:`~twisted_smtpserver.errors.MessageIncomplete` (the client
+    left). Such a message is never answered 250, whatever the handler returns.
+    """
+
+    byteLength = Attribute("How many octets of content have come in so far.")
+    sizeExceeded = Attribute("Whether the message has outgrown the ``size`` option.")
+
+    def read(limit=32 * 2**20):  # type: ignore[no-untyped-def]
+        """
+        The whole rest of the message.
+
+        :param limit: how many octets to hold in memory at most.
+        :returns: a Deferred of ``bytes``; :class:`~twisted_smtpserver.errors.MessageTooLarge` if
+            there are more than ``limit``.
+        """
+
+    def __aiter__():  # type: ignore[no-untyped-def]
+        """Iterate over the octets in chunks of any size: ``async for chunk in stream``."""
+
+    def pipeTo(consumer):  # type: ignore[no-untyped-def]
+        """
+        Write the octets to a consumer, at the consumer's pace.
+
+        :param consumer: an :class:`~twisted.internet.interfaces.IConsumer`; it is unregistered but
+            not closed at the end.
+        :returns: a Deferred that fires with the number of octets written;
+            :class:`~twisted_smtpserver.errors.ConsumerStopped` if the consumer stopped early.
+        """
+
+    def saveTo(target):  # type: ignore[no-untyped-def]
+        """
+        Save the octets durably, off the reactor's thread.
+
+        :param target: a path (``str`` or :class:`os.PathLike`): a temporary file beside it is
+            written, synced and renamed, and removed on failure; or an open binary file, which is
+            written to and flushed but not closed.
+        :returns: a Deferred that fires with the number of octets written.
+        :raises OSError: (from the Deferred) if the file system does.
+        """
+
+    def message(limit=32 * 2**20):  # type: ignore[no-untyped-def]
+        """
+        The message, parsed off the reactor's thread.
+
+        :param limit: as for :meth:`read`.
+        :returns: a Deferred of :class:`email.message.EmailMessage`.
+        """
+
+    def prepend(octets):  # type: ignore[no-untyped-def]
+        """
+        Put octets, usually header fields, before the message. Call it before reading.
+
+        :param octets: ``bytes``, complete lines.
+        :raises RuntimeError: if reading has begun.
+        """
+
+
+class IExtension(Interface):
+    """
+    An ESMTP extension (RFC 5321 §2.2): one object that says all the server needs to know of it.
+
+    :class:`~twisted_smtpserver.extensions.Extension` has a default for each attribute.
+    """
+
+    keyword = Attribute("The EHLO keyword, in upper case.")
+    mailParameters = Attribute(
+        "Parameters it adds to MAIL: a mapping from keyword to a parser, a callable that takes the "
+        "value as sent (``True`` without one) and returns the typed value, or raises Rejection "
+        "(501 by default)."
+    )
+    rcptParameters = Attribute("Parameters it adds to RCPT, likewise.")
+    verbs = Attribute(
+        "Commands it adds: a mapping from verb to a callable that takes the dialogue (IDialogue) "
+        "and the command's argument in ``bytes``, and returns a Reply or a Deferred of one. If it "
+        "has an attribute ``refused``, that is called with the refusal in addition when the server "
+        "refuses the command before: BDAT needs it, whose octets come anyway."
+    )
+
+    def advertise(session):  # type: ignore[no-untyped-def]
+        """
+        Say what stands behind the keyword in the answer to EHLO.
+
+        :param session: the :class:`~twisted_smtpserver.session.Session`.
+        :returns: the parameters, ``""`` for none, ``None`` if it isn't offered now; then its
+            parameters and verbs are refused, too.
+        """
+
+    def onMail(address, envelope, session):  # type: ignore[no-untyped-def]
+        """
+        All parameters of a MAIL were parsed; ``address.values`` has them.
+
+        This is the place for what concerns several parameters, or the session, and for typed
+        fields of the envelope. Called with every MAIL, before the handler's ``onMailFrom``.
+
+        :raises Rejection: 501 by default.
+        """
+
+    def onRcpt(address, envelope, session):  # type: ignore[no-untyped-def]
+        """
+        Likewise for a RCPT; ``address`` isn't yet in ``envelope.rcptTo``.
+
+        :raises Rejection: 501 by default.
+        """
+
+
+class IDialogue(Interface):
+    """What a verb is given: the running conversation with one client."""
+
+    session = Attribute("The :class:`~twisted_smtpserver.session.Session`.")
+    options = Attribute("The server's :class:`~twisted_smtpserver.options.Options`.")
+    phase = Attribute("Where the conversation stands, a :class:`~twisted_smtpserver.states.Phase`.")
+
+    def ask(hook, arguments, accepted, failed=None):  # type: ignore[no-untyped-def]
+        """
+        Call a hook of the user's handler.
+
+        :param hook: its name.
+        :param arguments: a tuple.
+        :param accepted: called with the hook's result (``None`` where there is no such hook) if it
+            didn't refuse; returns the Reply.
+        :param failed: called with the exception if it did, or failed; returns the Reply. By
+            default that is the refusal's, or for a bug 451 with an incident id.
+        :returns: a Reply, or a Deferred of one if the hook takes its time.
+        """
+
+    def move(event):  # type: ignore[no-untyped-def]
+        """
+        Change the phase, as :data:`twisted_smtpserver.states.TRANSITIONS` has it.
+
+        :param event: a :class:`~twisted_smtpserver.states.Event`.
+        """

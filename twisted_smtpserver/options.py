@@ -1,0 +1,258 @@
+"""The server's options: one frozen object, checked once."""
+
+from __future__ import annotations
+
+import difflib
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.networks import Networks
+from twisted_smtpserver.wire.dotdata import BareNewlines
+
+BARE_NEWLINES = ("reject", "normalize", "accept")
+
+#: Commands that ``disabledCommands`` can't name: without them there is no dialogue.
+INDISPENSABLE = frozenset({"QUIT", "RSET", "NOOP"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """
+    How a server behaves. Times are in seconds, sizes in octets.
+
+    :ivar secure: start TLS on each connection at once ("implicit TLS", RFC 8314 §3).
+    :ivar secured: TLS ended upstream: treat the connection as protected.
+    :ivar tls: a context factory, for example :class:`twisted.internet.ssl.CertificateOptions`;
+        instead of :attr:`key` and :attr:`cert`.
+    :ivar key: the private key, PEM or the path of a PEM file.
+    :ivar cert: the certificate, and those of its chain behind it, PEM or a path.
+    :ivar ca: certificates that clients' certificates are checked against, PEM or a path.
+    :ivar ciphers: an OpenSSL cipher list for TLS 1.2.
+    :ivar minVersion: ``"TLSv1.2"`` or ``"TLSv1.3"``.
+    :ivar passphrase: what the key is encrypted with.
+    :ivar selfSigned: make a certificate for localhost at start, to try things out.
+    :ivar requestCert: ask clients for a certificate.
+    :ivar rejectUnauthorized: with :attr:`requestCert`, refuse those without a valid one.
+    :ivar handshakeTimeout: how long a TLS handshake may take.
+    :ivar sniOptions: certificates by server name (RFC 6066 §3).
+    :ivar tlsRequired: answer 530 to MAIL before TLS (RFC 3207 §4).
+    :ivar name: our host name, in the greeting and headers.
+    :ivar banner: text behind the greeting.
+    :ivar heloResponse: the answer to a hello; ``%s`` twice: our name, the client's.
+    :ivar size: the largest message accepted, in octets; 0 is unlimited (RFC 1870).
+    :ivar hideSize: don't tell clients the limit.
+    :ivar authMethods: SASL mechanisms offered, by name.
+    :ivar authOptional: offer AUTH without requiring it.
+    :ivar authRequiredMessage: the text of the 530 to MAIL before AUTH.
+    :ivar allowInsecureAuth: offer AUTH in clear, too.
+    :ivar maxAuthAttempts: failed logins before 421.
+    :ivar authFailureDelay: when a failed login is answered, counted from its command.
+    :ivar disabledCommands: verbs answered 502 and not offered.
+    :ivar hide: EHLO keywords not shown, though they work.
+    :ivar extensions: extensions, or their names, in addition to those on by default.
+    :ivar disableReverseLookup: don't look the client's name up.
+    :ivar resolver: an :class:`~twisted.internet.interfaces.IResolver` to ask instead of
+        twisted.names' own.
+    :ivar logger: a :class:`twisted.logger.Logger` for the events; ``False`` for silence.
+    :ivar maxClients: connections at the same time; ``None`` takes it from RLIMIT_NOFILE.
+    :ivar maxRecipients: recipients of one message.
+    :ivar maxCommandLength: octets in a command line, CRLF included.
+    :ivar bareNewlines: what to do with a CR or LF in a message that is no part of a CRLF:
+        ``"reject"`` the message, ``"normalize"`` it to CRLF or ``"accept"`` it.
+    :ivar maxAllowedUnauthenticatedCommands: commands before a login where one is required;
+        ``False`` for no limit.
+    :ivar maxUnrecognizedCommands: unknown commands before 421.
+    :ivar useProxy: who sends a PROXY header: ``True`` for everyone, or networks.
+    :ivar useXClient: who may use XCLIENT, likewise.
+    :ivar useXForward: who may use XFORWARD, likewise.
+    :ivar ignoredHosts: addresses and networks whose connections aren't logged.
+    :ivar lmtp: speak LMTP (RFC 2033).
+    :ivar lenientAddressParsing: check addresses only for what could do harm.
+    :ivar socketTimeout: how long the client may be silent.
+    :ivar handlerTimeout: how long a hook may take.
+    :ivar closeTimeout: how long a stop waits for messages in flight.
+    :ivar greetingDelay: wait so long before the greeting, to catch clients that don't.
+    :ivar noDelay: set TCP_NODELAY.
+    :raises ConfigurationError: if a value makes no sense; the text names the option.
+    """
+
+    secure: bool = False
+    secured: bool = False
+    tls: Any = None
+    key: Any = field(default=None, repr=False)
+    cert: Any = field(default=None, repr=False)
+    ca: Any = field(default=None, repr=False)
+    ciphers: str | None = None
+    minVersion: str = "TLSv1.2"
+    passphrase: str | bytes | None = field(default=None, repr=False)
+    selfSigned: bool = False
+    requestCert: bool = False
+    rejectUnauthorized: bool = True
+    handshakeTimeout: float = 30
+    sniOptions: Mapping[str, Any] | None = field(default=None, repr=False)
+    tlsRequired: bool = False
+    name: str = field(default_factory=socket.gethostname)
+    banner: str = ""
+    heloResponse: str = "%s Nice to meet you, %s"
+    size: int = 0
+    hideSize: bool = False
+    authMethods: Sequence[str] = ("PLAIN", "LOGIN")
+    authOptional: bool = False
+    authRequiredMessage: str = ""
+    allowInsecureAuth: bool = False
+    maxAuthAttempts: int = 3
+    authFailureDelay: float = 1
+    disabledCommands: Collection[str] = ()
+    hide: Collection[str] = ()
+    extensions: Sequence[Any] = ()
+    disableReverseLookup: bool = False
+    resolver: Any = None
+    logger: Any = None
+    maxClients: int | None = None
+    maxRecipients: int = 1000
+    maxCommandLength: int = 2048
+    bareNewlines: BareNewlines = "reject"
+    maxAllowedUnauthenticatedCommands: int | bool = 10
+    maxUnrecognizedCommands: int = 10
+    useProxy: bool | Collection[str] = False
+    useXClient: bool | Collection[str] = False
+    useXForward: bool | Collection[str] = False
+    ignoredHosts: Collection[str] = ()
+    lmtp: bool = False
+    lenientAddressParsing: bool = False
+    socketTimeout: float = 300
+    handlerTimeout: float = 300
+    closeTimeout: float = 30
+    greetingDelay: float = 0
+    noDelay: bool = True
+
+    # Derived once, for the protocol.
+    proxyNetworks: Networks = field(init=False, repr=False, compare=False)
+    xClientNetworks: Networks = field(init=False, repr=False, compare=False)
+    xForwardNetworks: Networks = field(init=False, repr=False, compare=False)
+    ignoredNetworks: Networks = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("disabledCommands", "hide"):
+            self._set(name, frozenset(word.upper() for word in _strings(name, self)))
+        self._set("authMethods", tuple(word.upper() for word in _strings("authMethods", self)))
+        self._set("proxyNetworks", Networks(self.useProxy, "useProxy"))
+        self._set("xClientNetworks", Networks(self.useXClient, "useXClient"))
+        self._set("xForwardNetworks", Networks(self.useXForward, "useXForward"))
+        self._set("ignoredNetworks", Networks(self.ignoredHosts, "ignoredHosts"))
+        self._checkNumbers()
+        self._checkTexts()
+        self._checkTLS()
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # the way to fill a frozen instance
+
+    def _checkNumbers(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or value < least:
+                raise ConfigurationError(f"{name}: {value!r} is no number of at least {least}")
+        for name in ("maxClients", "maxAllowedUnauthenticatedCommands"):
+            value = getattr(self, name)
+            if value is None or value is False:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigurationError(f"{name}: {value!r} is no number of at least 1")
+
+    def _checkTexts(self) -> None:
+        if self.bareNewlines not in BARE_NEWLINES:
+            raise ConfigurationError(
+                f"bareNewlines: {self.bareNewlines!r} is none of {', '.join(BARE_NEWLINES)}"
+            )
+        for name in ("name", "banner", "heloResponse", "authRequiredMessage"):
+            if not isinstance(value := getattr(self, name), str) or not value.isascii():
+                raise ConfigurationError(f"{name}: {value!r} is no ASCII text")
+        if not self.name or any(c <= " " or c == "\x7f" for c in self.name):
+            raise ConfigurationError(f"name: {self.name!r} is no host name")
+        if not INDISPENSABLE.isdisjoint(self.disabledCommands):
+            raise ConfigurationError(
+                f"disabledCommands: {', '.join(sorted(INDISPENSABLE))} can't be disabled"
+            )
+
+    def _checkTLS(self) -> None:
+        sources = [self.tls is not None, self.key is not None or self.cert is not None]
+        if sum([*sources, self.selfSigned]) > 1:
+            raise ConfigurationError("tls, key with cert, and selfSigned: choose one of them")
+        if (self.key is None) != (self.cert is None):
+            raise ConfigurationError("key and cert go together: one of them is missing")
+        if self.secure and self.secured:
+            raise ConfigurationError("secure and secured: TLS ends either here or upstream")
+        if self.secure and not self.hasCertificate:
+            raise ConfigurationError("secure: implicit TLS needs tls, key and cert, or selfSigned")
+        if self.tlsRequired and not (self.hasCertificate or self.secured):
+            raise ConfigurationError("tlsRequired: needs tls, key and cert, or selfSigned")
+        if self.hasCertificate and self.secured:
+            raise ConfigurationError("secured: TLS ended upstream, so no certificate is needed")
+
+    @property
+    def hasCertificate(self) -> bool:
+        """Whether TLS can be started here."""
+        return self.tls is not None or self.key is not None or self.selfSigned
+
+    @property
+    def loginOffered(self) -> bool:
+        """Whether AUTH isn't disabled for the server as a whole."""
+        return "AUTH" not in self.disabledCommands
+
+
+#: The smallest value that makes sense for each number.
+_LEAST: dict[str, float] = {
+    "handshakeTimeout": 0.001,
+    "size": 0,
+    "maxAuthAttempts": 1,
+    "authFailureDelay": 0,
+    "maxRecipients": 1,
+    "maxCommandLength": 512,  # RFC 5321 §4.5.3.1.4
+    "maxUnrecognizedCommands": 1,
+    "socketTimeout": 0.001,
+    "handlerTimeout": 0.001,
+    "closeTimeout": 0,
+    "greetingDelay": 0,
+}
+
+
+def _strings(name: str, options: Options) -> list[str]:
+    value = getattr(options, name)
+    if isinstance(value, (str, bytes)) or not all(isinstance(word, str) for word in value):
+        raise ConfigurationError(f"{name}: {value!r} is no list of names")
+    return list(value)
+
+
+#: The options' names.
+OPTION_NAMES = frozenset(f.name for f in fields(Options) if f.init)
+
+
+def makeOptions(keywords: Mapping[str, Any]) -> Options:
+    """
+    Make options from keyword arguments.
+
+    :raises ConfigurationError: for a name that isn't an option's; the text says which one was
+        probably meant.
+    """
+    for name in keywords:
+        if name not in OPTION_NAMES:
+            raise ConfigurationError(unknownName(name, OPTION_NAMES, "option"))
+    return Options(**keywords)
+
+
+def unknownName(name: str, known: Collection[str], kind: str) -> str:
+    """
+    The text for a misspelt name.
+
+    :param name: what was given.
+    :param known: what could have been meant.
+    :param kind: what it is a name of, ``"option"``.
+    """
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    if not close:  # another case, or a part of the word
+        close = [word for word in sorted(known) if word.lower() == name.lower()]
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"there is no {kind} {name!r}{hint}"

@@ -1,0 +1,274 @@
+"""
+The life of a connection: how it comes about, is secured, and ends.
+
+::
+
+    accepted ── PROXY header ── implicit TLS ── reverse lookup ── onConnect ── greeting ── dialogue
+                (useProxy)      (secure)
+
+What the client says in between belongs to :mod:`~twisted_smtpserver.dialogue`, the cutting of its
+octets into lines to :mod:`~twisted_smtpserver.framing`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.dialogue import Dialogue
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.states import Event, Phase
+from twisted_smtpserver.tls import describeTLS
+from twisted_smtpserver.wire.proxy import ProxyError, ProxyParser
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.factory import SMTPServerFactory
+
+#: How long a PROXY header may take, in seconds; the proxy is near, and sends it at once.
+PROXY_TIME = 10.0
+
+_PIPELINED_STARTTLS = Reply(
+    503, "5.5.1", "STARTTLS must be the last command before the handshake"
+)  # RFC 3207 §5
+
+
+@implementer(IHandshakeListener, IHalfCloseableProtocol)
+class SMTPProtocol(Dialogue):
+    """
+    One connection. :class:`~twisted_smtpserver.factory.SMTPServerFactory` makes these.
+
+    :param factory: the factory.
+    """
+
+    _wasGreeted = False
+    _reachedHandler = False
+    _unsecured = False
+    _handshakeDue = False
+    _lookup: Deferred[Any] | None = None
+
+    def __init__(self, factory: SMTPServerFactory) -> None:
+        super().__init__(factory)
+        self._startedAt = factory.clock.seconds()
+
+    # -- The beginning ----------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """The connection is there; the client is told so when all is known about it."""
+        self.start()
+        session = self.session
+        peer, host = self.transport.getPeer(), self.transport.getHost()
+        session.peerAddress = session.remoteAddress = getattr(peer, "host", None)
+        session.peerPort = session.remotePort = getattr(peer, "port", None)
+        session.localAddress = getattr(host, "host", None)
+        session.localPort = getattr(host, "port", None)
+        session.secure = self.options.secured
+        if self.options.noDelay and session.peerAddress is not None:
+            _setNoDelay(self.transport)
+        if self.options.useProxy:
+            self._awaitProxyHeader()
+        else:
+            self._secureFirst()
+
+    def _awaitProxyHeader(self) -> None:
+        if self.session.peerAddress not in self.options.proxyNetworks:
+            self._drop("PROXY is not for this client to say")
+            return
+        parser = ProxyParser()
+        self.setTimer(PROXY_TIME, lambda: self._drop("no PROXY header in time"))
+
+        def take(octets: bytes) -> None:
+            header = parser.feed(octets)
+            if isinstance(header, ProxyError):
+                self._drop(header.value)
+            elif header is not None:
+                session = self.session
+                session.proxyTLVs = header.tlvs
+                if header.sourceAddress is not None:
+                    session.remoteAddress = header.sourceAddress
+                    session.remotePort = header.sourcePort
+                    session.localAddress = header.destinationAddress
+                    session.localPort = header.destinationPort
+                self.stopTimer()
+                self.endRaw(b"")
+                self._secureFirst(parser.rest)
+
+        self.beginRaw(take)
+
+    def _secureFirst(self, early: bytes = b"") -> None:
+        """
+        Start or await implicit TLS (RFC 8314 §3).
+
+        :param early: octets that came behind a PROXY header.
+        """
+        if ISSLTransport.providedBy(self.transport):  # an ssl: or tls: endpoint's
+            self._awaitHandshake()
+        elif self.options.secure:
+            self._awaitHandshake()
+            self.transport.startTLS(self.factory.contextFactory)
+            if early:
+                # They are the client's half of the handshake, and we had read them already.
+                self.transport.protocol.dataReceived(early)
+        else:
+            self._lookUpClient()
+            if early and self.phase is Phase.CONNECTED:
+                self.dataReceived(early)
+
+    def _awaitHandshake(self) -> None:
+        self._handshakeDue = True
+        self.setTimer(self.options.handshakeTimeout, lambda: self._drop("no TLS handshake in time"))
+
+    def _drop(self, why: str) -> None:
+        """Close without a word: there is no dialogue to say it in."""
+        self.closeReason = why
+        self.abort()
+
+    def _lookUpClient(self) -> None:
+        self.hold()
+        found = self.factory.lookUp(self.session.remoteAddress)
+        if isinstance(found, Deferred):
+            self._lookup = found
+            found.addCallback(self._named)
+            # Canceled, because the client left: the reverse lookup has no other failure.
+            found.addErrback(lambda failure: None)
+        else:
+            self._named(found)
+
+    def _named(self, hostname: str) -> None:
+        self._lookup = None
+        self.session.clientHostname = hostname
+        if self.options.greetingDelay:
+            self.setTimer(self.options.greetingDelay, self._welcome)
+        else:
+            self._welcome()
+
+    def _welcome(self) -> None:
+        self._reachedHandler = True
+        self._plain = True  # RFC 2034 §4: no enhanced status code in the greeting
+        self.waitForClient()
+        self.settle(self.ask("onConnect", (self.session,), self._welcomed, self._turnAway))
+        if self._waitToken is None:
+            self.release()
+
+    def _welcomed(self, result: object) -> Any:
+        if self.session.tls is not None:
+            return self.ask("onSecure", (self.session,), self._greet, self._distrust)
+        return self._greet(result)
+
+    def _greet(self, result: object) -> Reply:
+        self.move(Event.WELCOMED)
+        kind = "LMTP" if self.options.lmtp else "ESMTP"
+        banner = f" {self.options.banner}" if self.options.banner else ""
+        return Reply(220, None, f"{self.options.name} {kind}{banner}")
+
+    def _turnAway(self, error: Exception) -> Reply:
+        self.move(Event.REFUSED)
+        return self.refuse(error, "onConnect")
+
+    def _distrust(self, error: Exception) -> Reply:
+        self.move(Event.REFUSED)
+        self.unwelcome = self.refuse(error, "onSecure")
+        return self.unwelcome
+
+    def _distrustLater(self, error: Exception) -> Reply | None:
+        # After STARTTLS nothing is due to the client: it hears of it with its next command.
+        refusal = self._distrust(error)
+        return refusal if refusal.code == 421 else None
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take octets, but not before the greeting (RFC 5321 §4.3.1)."""
+        if self.phase is Phase.CONNECTED and self._held and data and not self._closing:
+            self.settle(replies.EARLY_TALKER)
+            return
+        super().dataReceived(data)
+
+    # -- TLS --------------------------------------------------------------------------------------
+
+    def startTLS(self) -> Reply | None:
+        """
+        STARTTLS came (RFC 3207 §4).
+
+        :returns: a refusal, or ``None``: then the 220 was written, and the handshake is due.
+        """
+        if self.hasInput:
+            # Octets behind it came in clear, from anybody; they must not be taken for the client's.
+            self.closeAfterReply("octets behind STARTTLS")
+            return _PIPELINED_STARTTLS
+        self.send(replies.READY_FOR_TLS.encode())
+        self._flush()
+        self._awaitHandshake()
+        self.transport.startTLS(self.factory.contextFactory)
+        return None
+
+    def handshakeCompleted(self) -> None:
+        """(Twisted's call.) TLS is up."""
+        if not self._handshakeDue or self._closing:
+            return
+        self._handshakeDue = False
+        session = self.session
+        session.secure = True
+        session.tls = describeTLS(self.transport)
+        if self.phase is Phase.CONNECTED:
+            self._lookUpClient()
+            return
+        self._forget()
+        self.waitForClient()
+        self._plain = False
+        self.settle(self.ask("onSecure", (session,), lambda _: None, self._distrustLater))
+
+    def _forget(self) -> None:
+        """What was said in clear counts no more (RFC 3207 §4.2)."""
+        session = self.session
+        self.reset()
+        self.move(Event.RESTARTED)
+        session.openingCommand = session.hostNameAppearsAs = session.user = None
+        session.xForward = {}
+
+    # -- The end ----------------------------------------------------------------------------------
+
+    def readConnectionLost(self) -> None:
+        """The client will say no more, but may listen: what it said is answered first."""
+        self._inputEnded = True
+        if not self._closing:
+            self._checkWaiting()
+
+    def writeConnectionLost(self) -> None:
+        """We never close our side alone."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        self.isLost = True
+        finishing = self.transfer is not None and self.transfer.isFinishing
+        if not finishing:
+            self.stopTimer()
+            self.transactionLost()
+            pending, self._pending = self._pending, None
+            self._waitToken = None
+            if pending is not None:
+                pending.cancel()
+        if self._lookup is not None:
+            self._lookup.cancel()
+        self._buffer = b""
+        seconds = self.clock.seconds() - self._startedAt
+        why = self.closeReason or _describe(reason)
+        self.factory.connectionGone(self)
+        if self._reachedHandler:
+            self.tell("onClose", self.session)
+        self.factory.events.sessionEnded(self.session, why, seconds)
+
+
+def _describe(reason: Failure) -> str:
+    if reason.check(type(connectionDone.value)):
+        return "client left"
+    return f"connection lost: {reason.type.__name__ if reason.type else 'unknown'}"
+
+
+def _setNoDelay(transport: Any) -> None:
+    setNoDelay = getattr(transport, "setTcpNoDelay", None)
+    if setNoDelay is not None:
+        setNoDelay(True)

@@ -1,0 +1,99 @@
+"""
+What a hook may return, and what it means in replies.
+
+:class:`Accepted` is the one class here that users need; the rest turns the results of ``onData``
+into replies, one for the message or one for each recipient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.errors import checkCode
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.session import Address, Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """
+    Returned by ``onMailFrom``, ``onRcptTo`` and ``onData`` to choose the words of the acceptance.
+
+    :ivar text: what the client is told; the usual text if empty.
+    :ivar enhanced: the enhanced status code (RFC 3463), ``"2.3.6"`` for example.
+    :ivar code: 250; for a recipient also 251, "will forward" (RFC 5321 §3.4).
+    :raises ValueError: if a code has a wrong form.
+    """
+
+    text: str = ""
+    enhanced: str | None = None
+    code: int = 250
+
+    def __post_init__(self) -> None:
+        checkCode(self.code, self.enhanced, allowed="2")
+
+    def toReply(self, stage: Reply) -> Reply:
+        """
+        :param stage: the stage's usual reply; it fills in what is left open.
+        :returns: the reply.
+        """
+        return Reply(self.code, self.enhanced or stage.enhanced, self.text or stage.lines[0])
+
+
+def acceptance(result: object, stage: Reply) -> Reply:
+    """
+    The positive reply for a hook's result.
+
+    :param result: ``None``, a text or an :class:`Accepted`.
+    :param stage: the stage's usual reply.
+    :raises TypeError: for anything else; it is a bug in the handler.
+    """
+    if result is None:
+        return stage
+    if isinstance(result, str):
+        return Reply(stage.code, stage.enhanced, result or stage.lines[0])
+    if isinstance(result, Accepted):
+        if result.code not in (250, stage.code, 251 if stage is replies.RECIPIENT_OK else 250):
+            raise TypeError(f"{result.code} can't answer this command")
+        return result.toReply(stage)
+    raise TypeError(f"a hook returned {type(result).__name__}: return None, a str or Accepted")
+
+
+Refuse = Callable[[BaseException], Reply]
+
+
+def messageReplies(result: object, envelope: Envelope, refuse: Refuse) -> list[Reply]:
+    """
+    The final replies for a message where each recipient gets one (RFC 2033 §4.2).
+
+    :param result: one value for all; a list in the order of ``envelope.rcptTo``; or a dict by
+        address, object or string, with a value for each of them.
+    :param envelope: the transaction's envelope.
+    :param refuse: turns a returned exception into a reply.
+    :returns: as many replies as there are recipients.
+    :raises TypeError: (or ValueError) if the results don't match the recipients.
+    """
+    recipients = envelope.rcptTo
+    if isinstance(result, Mapping):
+        return [_one(value, refuse) for value in _byAddress(result, recipients)]
+    if isinstance(result, Sequence) and not isinstance(result, str):
+        if len(result) != len(recipients):
+            raise ValueError(f"{len(result)} results for {len(recipients)} recipients")
+        return [_one(value, refuse) for value in result]
+    return [_one(result, refuse)] * len(recipients)
+
+
+def _byAddress(result: Mapping[object, object], recipients: Sequence[Address]) -> list[object]:
+    keys = [address if address in result else address.address for address in recipients]
+    # Nobody may be told 250 by omission: a handler that forgot a recipient has lost the mail.
+    if set(keys) != set(result):
+        raise ValueError(f"results by address for {len(result)} of {len(set(keys))} recipients")
+    return [result[key] for key in keys]
+
+
+def _one(value: object, refuse: Refuse) -> Reply:
+    if isinstance(value, BaseException):
+        return refuse(value)
+    return acceptance(value, replies.MESSAGE_ACCEPTED)

@@ -1,0 +1,122 @@
+"""
+What a server stores of a password for SCRAM-SHA-256 (RFC 5802 §3, RFC 7677).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+
+from twisted_smtpserver.sasl.names import saslprep
+
+#: The fewest iterations that are accepted (RFC 7677 §4), and the default.
+MIN_ITERATIONS = 4096
+#: The most: some ten seconds of work, which the client has to do at each login.
+MAX_ITERATIONS = 10_000_000
+#: Octets in a salt that is made here.
+SALT_LENGTH = 16
+#: Octets in a salt from elsewhere; the client is sent it in one line.
+MAX_SALT_LENGTH = 1024
+
+_KEY_LENGTH = hashlib.sha256().digest_size
+_SCHEME = "SCRAM-SHA-256"
+_BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_STORED = re.compile(rf"{_SCHEME}\$([1-9][0-9]{{0,7}}):({_BASE64})\$({_BASE64}):({_BASE64})")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ScramSecret:
+    """
+    One user's secret. It doesn't reveal the password, but whoever has it can try passwords against
+    it and play the server's part: keep it as you would a password hash.
+
+    :ivar salt: the salt, 1 to 1024 octets.
+    :ivar iterations: how often PBKDF2 goes round: 4096 to 10,000,000.
+    :ivar storedKey: 32 octets, against which the client's proof is checked.
+    :ivar serverKey: 32 octets, with which the server proves itself.
+    :raises ValueError: if a value is outside of these bounds.
+    """
+
+    salt: bytes
+    iterations: int
+    storedKey: bytes
+    serverKey: bytes
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.salt) <= MAX_SALT_LENGTH:
+            raise ValueError(f"a salt has 1 to {MAX_SALT_LENGTH} octets")
+        checkIterations(self.iterations)
+        if len(self.storedKey) != _KEY_LENGTH or len(self.serverKey) != _KEY_LENGTH:
+            raise ValueError(f"the keys have {_KEY_LENGTH} octets each")
+
+    def __repr__(self) -> str:
+        return f"<ScramSecret iterations={self.iterations}>"
+
+    def toString(self) -> str:
+        """
+        For the database: ``SCRAM-SHA-256$iterations:salt$storedKey:serverKey``, the octets in
+        base64 (RFC 5803 §3 has the form; PostgreSQL uses it, too).
+        """
+        salt, storedKey, serverKey = (
+            base64.b64encode(octets).decode("ascii")
+            for octets in (self.salt, self.storedKey, self.serverKey)
+        )
+        return f"{_SCHEME}${self.iterations}:{salt}${storedKey}:{serverKey}"
+
+    @classmethod
+    def fromString(cls, text: str) -> ScramSecret:
+        """
+        Read what :meth:`toString` wrote.
+
+        :raises ValueError: if it is something else. The text of the error shows nothing of it.
+        """
+        match = _STORED.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not of the form {_SCHEME}$iterations:salt$storedKey:serverKey")
+        salt, storedKey, serverKey = (base64.b64decode(part) for part in match.group(2, 3, 4))
+        return cls(salt, int(match[1]), storedKey, serverKey)
+
+
+def checkIterations(iterations: int) -> None:
+    """
+    :raises ValueError: unless the count is within the bounds.
+    """
+    if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
+        raise ValueError(f"iterations must be {MIN_ITERATIONS} to {MAX_ITERATIONS}")
+
+
+def scramSecret(
+    password: str, salt: bytes | None = None, iterations: int = MIN_ITERATIONS
+) -> ScramSecret:
+    """
+    Make a user's secret, once, when the password is set.
+
+    This keeps the processor busy for some milliseconds at 4096 iterations and for seconds at
+    millions: more than a few thousand belong into a thread.
+
+    :param password: the password; it is prepared with SASLprep, as clients do it.
+    :param salt: by default 16 random octets. A given salt must be this user's own.
+    :param iterations: 4096 to 10,000,000. The more, the longer each guess takes somebody who
+        stole the secret, and each login the client. Keep it the same for all users, and tell it to
+        :class:`~twisted_smtpserver.sasl.mechanism.SaslContext`.
+    :raises ValueError: if a value is outside of its bounds, or the password is empty or has
+        characters that SASLprep prohibits, such as controls.
+    """
+    prepared = saslprep(password)
+    if not prepared:
+        raise ValueError("the password is empty or has characters that SASLprep prohibits")
+    checkIterations(iterations)
+    if salt is None:
+        salt = secrets.token_bytes(SALT_LENGTH)
+    salted = hashlib.pbkdf2_hmac("sha256", prepared.encode("utf-8"), salt, iterations)
+    clientKey = hmac.digest(salted, b"Client Key", "sha256")
+    return ScramSecret(
+        salt,
+        iterations,
+        hashlib.sha256(clientKey).digest(),
+        hmac.digest(salted, b"Server Key", "sha256"),
+    )

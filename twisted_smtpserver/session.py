@@ -1,0 +1,261 @@
+"""
+What a handler sees: the session, its envelope, the addresses in it.
+
+These objects hold facts. The server fills them in; a handler reads them, and may write to
+:attr:`Session.data`, :attr:`Session.disabledCommands` and :attr:`Session.user`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twisted_smtpserver.wire.text import escape
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.wire.path import Path
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeDSN:
+    """
+    The parameters of RFC 3461 on MAIL.
+
+    :ivar ret: ``"FULL"``, ``"HDRS"`` or ``None`` (§4.3).
+    :ivar envid: the envelope identifier, xtext decoded, or ``None`` (§4.4).
+    """
+
+    ret: str | None = None
+    envid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientDSN:
+    """
+    The parameters of RFC 3461 on RCPT.
+
+    :ivar notify: of ``"NEVER"``, ``"SUCCESS"``, ``"FAILURE"``, ``"DELAY"``; empty when the client
+        said nothing (§4.1).
+    :ivar orcpt: the original recipient as ``"type;address"``, xtext decoded, or ``None`` (§4.2).
+    """
+
+    notify: tuple[str, ...] = ()
+    orcpt: str | None = None
+
+
+class Address:
+    """
+    A reverse-path or forward-path with its parameters (RFC 5321 §4.1.2).
+
+    :ivar address: the mailbox as text, ``"joe@example.com"``; ``""`` for the null reverse-path. A
+        local part that needs quotes has them. The domain is as in :attr:`domain`.
+    :ivar local: the local part without quotes.
+    :ivar domain: in lower case, U-labels, literals in brackets; ``None`` for ``<>`` and
+        ``<Postmaster>``.
+    :ivar raw: the path as the client sent it.
+    :ivar args: the ESMTP parameters: keywords in upper case, values as sent, ``True`` for a
+        parameter without a value.
+    :ivar values: the same parameters' typed values, as their extensions parsed them.
+    :ivar dsn: RFC 3461's parameters of a recipient; ``None`` unless the DSN extension is on.
+    """
+
+    __slots__ = ("address", "args", "domain", "dsn", "local", "raw", "values")
+
+    def __init__(self, path: Path, args: dict[str, str | bool] | None = None) -> None:
+        self.address: str = path.address
+        self.local: str = path.local
+        self.domain: str | None = path.domain
+        self.raw: str = path.raw
+        self.args: dict[str, str | bool] = {} if args is None else args
+        self.values: dict[str, Any] = {}
+        self.dsn: RecipientDSN | None = None
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What makes two addresses the same: the local part exactly, the domain in any case."""
+        return self.local, self.domain
+
+    def __str__(self) -> str:
+        return self.address
+
+    def __repr__(self) -> str:
+        return f"<Address {escape(self.address)}>"
+
+
+class Envelope:
+    """
+    One mail transaction (RFC 5321 §3.3): who sends what to whom.
+
+    :ivar id: unique for each transaction, fit for a file name, and in the log.
+    :ivar mailFrom: the sender; ``None`` until a MAIL was accepted.
+    :ivar rcptTo: every accepted recipient in order, duplicates included.
+    :ivar bodyType: ``"7BIT"``, ``"8BITMIME"`` or ``"BINARYMIME"`` (RFC 6152, RFC 3030).
+    :ivar smtpUtf8: whether MAIL had SMTPUTF8 (RFC 6531).
+    :ivar requireTLS: whether MAIL had REQUIRETLS (RFC 8689).
+    :ivar dsn: RFC 3461's parameters of MAIL; ``None`` unless the DSN extension is on.
+    :ivar perRecipient: whether ``onData`` is asked for one result for each recipient.
+    """
+
+    __slots__ = (
+        "bodyType",
+        "dsn",
+        "id",
+        "mailFrom",
+        "perRecipient",
+        "rcptTo",
+        "requireTLS",
+        "smtpUtf8",
+    )
+
+    def __init__(self, identifier: str = "", perRecipient: bool = False) -> None:
+        self.id: str = identifier
+        self.mailFrom: Address | None = None
+        self.rcptTo: list[Address] = []
+        self.bodyType: str = "7BIT"
+        self.smtpUtf8: bool = False
+        self.requireTLS: bool = False
+        self.dsn: EnvelopeDSN | None = None
+        self.perRecipient: bool = perRecipient
+
+    @property
+    def recipients(self) -> list[Address]:
+        """The accepted recipients in order, each once."""
+        return list({address.key: address for address in reversed(self.rcptTo)}.values())[::-1]
+
+    def __repr__(self) -> str:
+        return f"<Envelope {self.id} from {self.mailFrom!r} to {len(self.rcptTo)} recipients>"
+
+
+class Session:
+    """
+    One connection, as its handlers see it.
+
+    :ivar id: random, in every log event of the session.
+    :ivar localAddress: our side; ``None`` on a unix socket. :attr:`localPort` likewise.
+    :ivar remoteAddress: the client, as claimed by PROXY or XCLIENT if they are trusted; ``None``
+        on a unix socket. :attr:`remotePort` likewise.
+    :ivar peerAddress: the other end of the socket itself, whatever was claimed. :attr:`peerPort`
+        likewise.
+    :ivar proxyTLVs: the PROXY v2 header's extra fields.
+    :ivar clientHostname: the client's forward-confirmed reverse name, else ``"[address]"``.
+    :ivar openingCommand: ``"HELO"``, ``"EHLO"`` or ``"LHLO"``; ``None`` before the hello.
+    :ivar hostNameAppearsAs: the name the client gave in its hello; ``None`` before it.
+    :ivar secure: whether the connection is protected by TLS.
+    :ivar tls: a :class:`~twisted_smtpserver.tls.TLSInfo` where TLS ends here, else ``None``.
+    :ivar user: what ``onAuth`` returned; ``None`` before a login.
+    :ivar xClient: the attributes that XCLIENT set.
+    :ivar xForward: the attributes that XFORWARD set.
+    :ivar error: the text of the last refusal sent.
+    :ivar disabledCommands: verbs refused with 502 in this session; replaces the server's option.
+    :ivar messages: how many messages were accepted.
+    :ivar octets: how many octets of message content came in.
+    :ivar errors: how many commands were refused.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_data",
+        "_envelope",
+        "_received",
+        "_transactions",
+        "clientHostname",
+        "disabledCommands",
+        "error",
+        "errors",
+        "hostNameAppearsAs",
+        "id",
+        "lmtp",
+        "localAddress",
+        "localPort",
+        "messages",
+        "octets",
+        "openingCommand",
+        "peerAddress",
+        "peerPort",
+        "proxyTLVs",
+        "remoteAddress",
+        "remotePort",
+        "secure",
+        "tls",
+        "user",
+        "xClient",
+        "xForward",
+    )
+
+    def __init__(self, lmtp: bool = False) -> None:
+        self.id: str = secrets.token_hex(8)
+        self.lmtp: bool = lmtp
+        self.localAddress: str | None = None
+        self.localPort: int | None = None
+        self.remoteAddress: str | None = None
+        self.remotePort: int | None = None
+        self.peerAddress: str | None = None
+        self.peerPort: int | None = None
+        self.proxyTLVs: Any = ()
+        self.clientHostname: str = ""
+        self.openingCommand: str | None = None
+        self.hostNameAppearsAs: str | None = None
+        self.secure: bool = False
+        self.tls: Any = None
+        self.user: Any = None
+        self.xClient: dict[str, Any] = {}
+        self.xForward: dict[str, Any] = {}
+        self.error: str | None = None
+        self.disabledCommands: Collection[str] = ()
+        self.messages: int = 0
+        self.octets: int = 0
+        self.errors: int = 0
+        self._data: dict[Any, Any] | None = None
+        self._envelope: Envelope | None = None
+        self._transactions: int = 0
+        self._received: int = 0
+
+    @property
+    def data(self) -> dict[Any, Any]:
+        """A place for the application's own values; it lives as long as the connection."""
+        if self._data is None:  # made on demand: most idle connections never need one
+            self._data = {}
+        return self._data
+
+    @property
+    def envelope(self) -> Envelope:
+        """The current transaction's envelope; an empty one between transactions."""
+        if self._envelope is None:
+            self._envelope = Envelope()
+        return self._envelope
+
+    def newEnvelope(self) -> Envelope:
+        """Begin a transaction: an envelope with an id of its own takes the last one's place."""
+        self._transactions += 1
+        self._envelope = Envelope(f"{self.id}-{self._transactions}", self.lmtp)
+        return self._envelope
+
+    def forgetEnvelope(self) -> None:
+        """End a transaction."""
+        self._envelope = None
+
+    @property
+    def transaction(self) -> int:
+        """The number of the current message: 1 for the first of the connection."""
+        return self._received + 1
+
+    def countMessage(self) -> None:
+        """The current message came in whole, and was answered."""
+        self._received += 1
+
+    @property
+    def transmissionType(self) -> str:
+        """
+        The word for the ``with`` clause of a ``Received:`` header (RFC 3848, RFC 6531 §4.3).
+        """
+        if self.openingCommand == "HELO":
+            return "SMTP"  # no extension was offered, so RFC 3848 has no other word for it
+        word = "LMTP" if self.lmtp else "SMTP" if self.envelope.smtpUtf8 else "ESMTP"
+        prefix = "UTF8" if self.envelope.smtpUtf8 else ""
+        flags = ("S" if self.secure else "") + ("A" if self.user is not None else "")
+        return prefix + word + flags
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} {self.clientHostname} {escape(self.hostNameAppearsAs or '-')}>"

@@ -1,0 +1,129 @@
+"""
+The command state machine, as two tables.
+
+RFC 5321 §4.1.4 says which command may come when. Here that is :data:`ALLOWED`: for each verb and
+each phase either ``None``, it may come, or the reply that refuses it. :data:`TRANSITIONS` says
+what becomes of the phase, and is keyed by *outcomes*, not by commands: a MAIL that the handler
+refused moves nothing.
+
+Other things a session has are small machines of their own, not more phases: whether a hook is
+pending (``protocol``), TLS (``session.secure``), who is logged in (``session.user``). Their product
+would have dozens of states, and nobody could read it.
+
+The pictures in the documentation are drawn from these tables.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.replies import Reply
+
+
+class Phase(Enum):
+    """Where the conversation stands."""
+
+    #: Connected, and not greeted yet: nothing may be said (RFC 5321 §4.3.1).
+    CONNECTED = auto()
+    #: Greeted, or just secured: a hello must come.
+    GREETED = auto()
+    #: After the hello, between transactions.
+    READY = auto()
+    #: A MAIL was accepted, no RCPT yet.
+    MAIL = auto()
+    #: At least one RCPT was accepted.
+    RCPT = auto()
+    #: 354 was sent: octets are content until the final dot.
+    DATA = auto()
+    #: At least one BDAT was taken, and none was the last (RFC 3030 §2).
+    CHUNKS = auto()
+    #: The client isn't welcome: all it can do is QUIT (RFC 5321 §3.1).
+    REFUSED = auto()
+
+
+class Event(Enum):
+    """What happened: an outcome that may move the phase."""
+
+    WELCOMED = auto()
+    HELLO = auto()
+    MAIL = auto()
+    RCPT = auto()
+    #: 354 goes out.
+    DATA = auto()
+    #: A chunk was taken that isn't the last.
+    CHUNK = auto()
+    #: The transaction is over: answered at its end, or refused as a whole.
+    END = auto()
+    #: RSET, or a hello in the middle of a transaction.
+    RESET = auto()
+    #: TLS is up, or XCLIENT was accepted: what the client said before is forgotten.
+    RESTARTED = auto()
+    #: ``onConnect`` or ``onSecure`` refused.
+    REFUSED = auto()
+
+
+_P = Phase
+_NO_HELLO = replies.HELLO_FIRST
+_BUSY = replies.IN_TRANSACTION
+_CHUNKS = replies.BDAT_UNDER_WAY
+
+#: The phases in which a line can be a command; in the others, octets aren't commands.
+COMMAND_PHASES = (_P.GREETED, _P.READY, _P.MAIL, _P.RCPT, _P.CHUNKS)
+
+# fmt: off  (a table is for the eye)
+_ANYTIME = (None, None, None, None, None)
+_ROWS: dict[str, tuple[Reply | None, ...]] = {
+    #            GREETED    READY               MAIL                 RCPT                 CHUNKS
+    "EHLO": _ANYTIME,
+    "HELO": _ANYTIME,
+    "LHLO": _ANYTIME,
+    "MAIL": (_NO_HELLO, None, replies.NESTED_MAIL, replies.NESTED_MAIL, _CHUNKS),
+    "RCPT": (_NO_HELLO, replies.MAIL_FIRST, None, None, _CHUNKS),
+    "DATA": (_NO_HELLO, replies.MAIL_FIRST, replies.RCPT_FIRST, None, _CHUNKS),
+    "BDAT": (_NO_HELLO, replies.MAIL_FIRST, replies.RCPT_FIRST, None, None),
+    "RSET": _ANYTIME,
+    "NOOP": _ANYTIME,
+    "VRFY": _ANYTIME,
+    "HELP": _ANYTIME,
+    "QUIT": _ANYTIME,
+    "STARTTLS": (_NO_HELLO, None, _BUSY, _BUSY, _BUSY),
+    "AUTH": (_NO_HELLO, None, _BUSY, _BUSY, _BUSY),
+    "XCLIENT": (None, None, _BUSY, _BUSY, _BUSY),
+    "XFORWARD": (_NO_HELLO, None, _BUSY, _BUSY, _BUSY),
+}
+# A verb that an extension of the user's adds: after the hello, at any time.
+_ADDED = (_NO_HELLO, None, None, None, None)
+# fmt: on
+
+#: For each verb: the reply that refuses it in each phase, ``None`` where it may come.
+ALLOWED: dict[str, dict[Phase, Reply | None]] = {
+    verb: dict(zip(COMMAND_PHASES, row, strict=True)) for verb, row in _ROWS.items()
+}
+#: The same for verbs that aren't in :data:`ALLOWED`.
+ALLOWED_ADDED: dict[Phase, Reply | None] = dict(zip(COMMAND_PHASES, _ADDED, strict=True))
+
+#: ``(phase, outcome)`` to the next phase. What isn't here can't happen.
+TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
+    (_P.CONNECTED, Event.WELCOMED): _P.GREETED,
+    (_P.CONNECTED, Event.REFUSED): _P.REFUSED,
+    (_P.GREETED, Event.REFUSED): _P.REFUSED,  # after STARTTLS or XCLIENT
+    (_P.GREETED, Event.HELLO): _P.READY,
+    (_P.GREETED, Event.RESET): _P.GREETED,
+    (_P.GREETED, Event.RESTARTED): _P.GREETED,
+    (_P.READY, Event.HELLO): _P.READY,
+    (_P.READY, Event.RESET): _P.READY,
+    (_P.READY, Event.RESTARTED): _P.GREETED,
+    (_P.READY, Event.MAIL): _P.MAIL,
+    (_P.MAIL, Event.RESET): _P.READY,
+    (_P.MAIL, Event.RCPT): _P.RCPT,
+    (_P.RCPT, Event.RESET): _P.READY,
+    (_P.RCPT, Event.RCPT): _P.RCPT,
+    (_P.RCPT, Event.DATA): _P.DATA,
+    (_P.RCPT, Event.CHUNK): _P.CHUNKS,
+    (_P.RCPT, Event.END): _P.READY,  # DATA refused before 354, or a single BDAT … LAST
+    (_P.DATA, Event.END): _P.READY,
+    (_P.CHUNKS, Event.RESET): _P.READY,
+    (_P.CHUNKS, Event.CHUNK): _P.CHUNKS,
+    (_P.CHUNKS, Event.END): _P.READY,
+}

@@ -1,0 +1,297 @@
+"""A client in memory that says what it is told to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.session import Session
+from twisted_smtpserver.testing._transport import MemoryTransport
+
+_LINE = re.compile(rb"([2-5][0-9][0-9])([- ])(?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?([^\r\n]*)\r\n")
+
+
+def runInline(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Deferred[Any]:
+    """
+    Stand in for :func:`twisted.internet.threads.deferToThread`, without a thread.
+
+    :param function: called at once.
+    :returns: a Deferred that has fired with its result.
+    """
+    return maybeDeferred(function, *arguments, **keywords)
+
+
+def makeFactory(handler: object = None, **keywords: Any) -> SMTPServerFactory:
+    """
+    A factory for tests: its time is a :class:`Clock`, its threads are none.
+
+    :param handler: as for :class:`~twisted_smtpserver.factory.SMTPServerFactory`.
+    :param keywords: likewise. The name is ``mx.test`` unless given.
+    """
+    keywords.setdefault("reactor", Clock())
+    if "options" not in keywords:
+        keywords.setdefault("name", "mx.test")
+    factory = SMTPServerFactory(handler, **keywords)
+    factory.runInThread = runInline
+    return factory
+
+
+def connect(
+    handler: object = None, peer: IAddress | None = None, transport: Any = None, **keywords: Any
+) -> Client:
+    """
+    Connect a client to a handler.
+
+    :param handler: a handler, or a whole :class:`SMTPServerFactory`.
+    :param peer: the client's address; by default 192.0.2.1, port 40000.
+    :param transport: a :class:`MemoryTransport` of your own.
+    :param keywords: options and hooks, unless a factory is given.
+    :returns: the client; its :attr:`Client.greeting` has come, if the handler let it.
+    """
+    if isinstance(handler, SMTPServerFactory):
+        factory = handler
+    else:
+        factory = makeFactory(handler, **keywords)
+    return Client(factory, transport or MemoryTransport(peer))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """
+    A reply as a client sees it.
+
+    :ivar code: the reply code.
+    :ivar enhanced: the enhanced status code, or ``None``.
+    :ivar lines: the text of each line, without codes.
+    """
+
+    code: int
+    enhanced: str | None
+    lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The lines' texts, joined by spaces."""
+        return " ".join(self.lines)
+
+
+class Client:
+    """
+    A client in memory that says what you tell it to.
+
+    :param factory: the server.
+    :param transport: the connection.
+    :ivar clock: the server's time.
+    :ivar protocol: the server's side.
+    :ivar transport: the connection.
+    """
+
+    def __init__(self, factory: SMTPServerFactory, transport: MemoryTransport) -> None:
+        self.factory = factory
+        self.clock: Any = factory.clock
+        self.transport = transport
+        self.protocol: Any = factory.buildProtocol(transport.getPeer())
+        transport.protocol = self.protocol
+        transport.clock = factory.clock
+        self._received = b""
+        self._tls: SSL.Connection | None = None
+        self._isLost = False
+        self.protocol.makeConnection(transport)
+        self.settle()
+        self.greeting: Answer | None = self.answer()
+
+    @property
+    def session(self) -> Session:
+        """The server's session."""
+        session: Session = self.protocol.session
+        return session
+
+    @property
+    def isClosed(self) -> bool:
+        """Whether the server has closed the connection."""
+        return self.transport.isClosed
+
+    # -- Saying -----------------------------------------------------------------------------------
+
+    def send(self, octets: bytes) -> None:
+        """
+        Send octets as they are, in one segment.
+
+        :param octets: sent even while the server has paused its reading.
+        """
+        if self.transport.isClosed:
+            return
+        if self._tls is not None:
+            self._tls.send(octets)
+            self._pumpTLS()
+        else:
+            self.transport.protocol.dataReceived(octets)
+        self.settle()
+
+    def say(self, line: str | bytes) -> Answer:
+        """
+        Send a line and take its answer.
+
+        :param line: without its CRLF.
+        :raises AssertionError: if there isn't exactly one answer.
+        """
+        self.send(_octets(line) + b"\r\n")
+        answers = self.answers()
+        assert len(answers) == 1, f"{len(answers)} answers to {line!r}: {answers}"
+        return answers[0]
+
+    def pipeline(self, *lines: str | bytes) -> list[Answer]:
+        """
+        Send several lines in one segment (RFC 2920).
+
+        :param lines: without their CRLFs.
+        :returns: the answers that came.
+        """
+        self.send(b"".join(_octets(line) + b"\r\n" for line in lines))
+        return self.answers()
+
+    def deliver(
+        self,
+        content: bytes,
+        sender: str = "joe@example.org",
+        *recipients: str,
+        hello: str | None = "EHLO client.example",
+    ) -> Answer:
+        """
+        Deliver a message and take the final answer, or the first refusal.
+
+        :param content: complete lines; dots are stuffed here.
+        :param recipients: by default ``jane@example.com``.
+        :param hello: said first; ``None`` for a further message.
+        """
+        commands = [hello] if hello else []
+        commands.append(f"MAIL FROM:<{sender}>")
+        commands += [f"RCPT TO:<{recipient}>" for recipient in recipients or ("jane@example.com",)]
+        for command in [*commands, "DATA"]:
+            answer = self.say(command)
+            if answer.code >= 400:
+                return answer
+        self.send(re.sub(rb"(\A|\r\n)\.", rb"\1..", content) + b".\r\n")
+        answers = self.answers()
+        assert len(answers) == 1, f"{len(answers)} final answers: {answers}"
+        return answers[0]
+
+    # -- Listening --------------------------------------------------------------------------------
+
+    def answer(self) -> Answer | None:
+        """The next answer; ``None`` if it hasn't come."""
+        lines: list[str] = []
+        position = 0
+        while True:
+            found = _LINE.match(self._received, position)
+            if found is None:
+                assert b"\r\n" not in self._received[position:], self._received
+                return None
+            position = found.end()
+            assert len(found.group()) <= 512, "a reply line longer than RFC 5321 allows"
+            lines.append(found.group(4).decode("utf-8"))
+            if found.group(2) == b" ":
+                break
+        self._received = self._received[position:]
+        enhanced = found.group(3).decode("ascii") if found.group(3) else None
+        return Answer(int(found.group(1)), enhanced, tuple(lines))
+
+    def answers(self) -> list[Answer]:
+        """All answers that have come and weren't taken."""
+        found = []
+        while (answer := self.answer()) is not None:
+            found.append(answer)
+        return found
+
+    # -- The connection ---------------------------------------------------------------------------
+
+    def startTLS(self, serverName: str | None = None, context: SSL.Context | None = None) -> None:
+        """
+        Do the client's half of a TLS handshake, after STARTTLS was answered or on a secure port.
+
+        :param serverName: the name to ask for (SNI).
+        :param context: an :class:`OpenSSL.SSL.Context`; by default one that verifies nothing.
+        :raises OpenSSL.SSL.Error: if the handshake fails.
+        """
+        connection = SSL.Connection(context or SSL.Context(SSL.TLS_METHOD), None)
+        if serverName is not None:
+            connection.set_tlsext_host_name(serverName.encode("ascii"))
+        connection.set_connect_state()
+        self._tls = connection
+        for _ in range(8):  # a handshake takes two or three rounds
+            try:
+                connection.do_handshake()
+            except SSL.WantReadError:
+                self._pumpTLS()
+                self.settle()
+            else:
+                break
+        self._pumpTLS()
+        self.settle()
+
+    def _pumpTLS(self) -> None:
+        assert self._tls is not None
+        try:
+            octets = self._tls.bio_read(2**20)
+        except SSL.WantReadError:
+            return
+        self.transport.protocol.dataReceived(octets)
+
+    def settle(self) -> None:
+        """Let the server finish what needs no time to pass, and take what it wrote."""
+        self.clock.advance(0)
+        octets = bytes(self.transport.output)
+        self.transport.output.clear()
+        if self._tls is None:
+            self._received += octets
+        elif octets:
+            self._tls.bio_write(octets)
+            self._readTLS()
+        if self.transport.isClosed:
+            self.lose(ConnectionDone())
+
+    def _readTLS(self) -> None:
+        assert self._tls is not None
+        while True:
+            try:
+                self._received += self._tls.recv(2**16)
+            except (SSL.WantReadError, SSL.ZeroReturnError):
+                return
+
+    def wait(self, seconds: float) -> None:
+        """
+        Let time pass.
+
+        :param seconds: how much.
+        """
+        self.clock.advance(seconds)
+        self.settle()
+
+    def finish(self) -> None:
+        """Close the sending side only (FIN), as a client that still wants its answers."""
+        self.protocol.readConnectionLost()
+        self.settle()
+
+    def lose(self, reason: Exception | None = None) -> None:
+        """
+        Lose the connection.
+
+        :param reason: by default a :class:`twisted.internet.error.ConnectionLost`.
+        """
+        if not self._isLost:
+            self._isLost = self.transport.isClosed = True
+            self.transport.protocol.connectionLost(Failure(reason or ConnectionLost()))
+
+
+def _octets(line: str | bytes) -> bytes:
+    return line if isinstance(line, bytes) else line.encode("utf-8")

@@ -1,0 +1,259 @@
+"""
+One message on its way: from DATA or the first BDAT to the final reply.
+
+Three things happen at their own pace: the client sends octets, the handler reads them, and the
+handler comes to a result. The final reply waits for the last octet *and* the result. A message that
+the stream had to give up (too large, bare newlines) is never accepted, whatever the result.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.body import MessageStream
+from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
+from twisted_smtpserver.hooks import invoke
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.results import acceptance, messageReplies
+from twisted_smtpserver.states import Event
+from twisted_smtpserver.wire.dotdata import DotDecoder
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue import Dialogue
+
+
+class MessageTransfer:
+    """
+    Brings together the octets, the handler and the reply. It is the stream's
+    :class:`~twisted_smtpserver.body.Flow`.
+
+    :param dialogue: the conversation that the message is part of; its envelope is complete.
+    """
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+        self._envelope = dialogue.session.envelope
+        self._perRecipient = self._envelope.perRecipient
+        self.stream = MessageStream(self, dialogue.options.size, dialogue.factory.runInThread)
+        self._decoder: DotDecoder | None = None
+        self._running: Deferred[Any] | None = None  # the handler, while it is at work
+        self._done = False
+        self._result: Any = None
+        self._refusal: Reply | None = None
+        self._isWanted = False
+        # What waits for the handler: the reply to DATA, or the final one.
+        self._first: Deferred[Reply] | None = None
+        self._final: Deferred[list[Reply]] | None = None
+
+    # -- The beginning -----------------------------------------------------------------------------
+
+    def beginData(self) -> Reply | Deferred[Reply]:
+        """
+        DATA came: 354, or the handler's refusal, now or when the handler says.
+        """
+        self._decoder = DotDecoder(self._dialogue.options.bareNewlines)
+        self._callHandler()
+        if self._done or self._isWanted:
+            return self._answerData()
+        self._first = Deferred(self._firstCanceled)
+        return self._first
+
+    def beginChunks(self) -> None:
+        """The first BDAT came: its octets follow, whatever the handler says (RFC 3030 §2)."""
+        self._callHandler()
+
+    def _callHandler(self) -> None:
+        dialogue = self._dialogue
+        dialogue.transfer = self
+        hook = dialogue.hook("onData")
+        if hook is None:
+            self._returned(None)
+            return
+        try:
+            result = invoke(hook, self.stream, dialogue.session)
+        except Exception as error:
+            self._raised(error)
+            return
+        if isinstance(result, Deferred):
+            self._running = result
+            result.addCallbacks(self._returned, lambda failure: self._raised(failure.value))
+        else:
+            self._returned(result)
+
+    def _answerData(self) -> Reply:
+        # A refusal before anything was read answers DATA itself: nothing needs to be sent.
+        if self._refusal is not None and not self._isWanted:
+            self._dialogue.refuseTransaction()
+            return self._refusal
+        self._dialogue.move(Event.DATA)
+        self._dialogue.beginRaw(self._dotted)
+        return replies.START_INPUT
+
+    def _firstCanceled(self, first: Deferred[Reply]) -> None:
+        # It took too long, or the client left, and then the transaction is over already.
+        self._first = None
+        self.stop()
+        if not self._dialogue.isLost:
+            self._dialogue.refuseTransaction()
+        first.callback(replies.HANDLER_TIMED_OUT)
+
+    @property
+    def isFinishing(self) -> bool:
+        """Whether the whole message is there, and the handler's result isn't."""
+        return self._final is not None
+
+    # -- The handler -------------------------------------------------------------------------------
+
+    def _returned(self, result: Any) -> None:
+        self._result = result
+        self._settle()
+
+    def _raised(self, error: BaseException) -> None:
+        if self._done:  # it was canceled, and this is the echo
+            return
+        if isinstance(error, MessageIncomplete) or (
+            error is self.stream.failure and not isinstance(error, Rejection)
+        ):
+            self._refusal = replies.NO_RESULT
+        else:
+            self._refusal = self._dialogue.refuse(error, "onData")
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        self._running = None
+        self.stream.discard()
+        if self._first is not None:
+            first, self._first = self._first, None
+            first.callback(self._answerData())
+        elif self._final is not None:
+            final, self._final = self._final, None
+            final.callback(self._finalReplies())
+
+    def stop(self) -> None:
+        """Cancel the handler; whatever it says from here on counts for nothing."""
+        if self._done:
+            return
+        self._done = True
+        running, self._running = self._running, None
+        self.stream.discard()
+        if running is not None:
+            running.cancel()
+
+    def _timedOut(self) -> None:
+        """The handler left the stream paused for too long."""
+        self._refusal = replies.HANDLER_TIMED_OUT
+        self.stop()
+
+    def abandon(self, error: MessageIncomplete) -> None:
+        """
+        The rest of the message will never come.
+
+        :param error: what the handler learns, if it still reads.
+        """
+        if self._final is not None or self._done:
+            # The whole message is there: the handler may finish, and its reply be lost.
+            return
+        self.stream.fail(error)
+        self.stop()
+
+    # -- The stream's side: what the handler does with it ------------------------------------------
+
+    def wanted(self) -> None:
+        """(The stream's call.) The handler reads: the client may send."""
+        self._isWanted = True
+        if self._first is not None:
+            first, self._first = self._first, None
+            first.callback(self._answerData())
+
+    def pause(self) -> None:
+        """(The stream's call.) The handler doesn't keep up; now it is the handler that is slow."""
+        self._dialogue.pauseBody(self._timedOut)
+
+    def resume(self) -> None:
+        """(The stream's call.) It is the client's turn again."""
+        self._dialogue.resumeBody()
+
+    # -- The client's side: octets -----------------------------------------------------------------
+
+    def _dotted(self, octets: bytes) -> None:
+        decoder = self._decoder
+        assert decoder is not None
+        self._dialogue.resetTimer()
+        content, rest = decoder.feed(octets)
+        if content:
+            self.stream.feed(content)
+        if decoder.bareNewline:
+            self.stream.fail(BareNewline())
+        if rest is not None:
+            self._dialogue.endRaw(rest)
+            self._dialogue.settle(self.finish())
+
+    def chunk(self, octets: bytes) -> None:
+        """
+        :param octets: some of the octets of a BDAT.
+        """
+        self.stream.feed(octets)
+
+    def chunkReply(self, size: int) -> Reply:
+        """
+        The answer to a BDAT that isn't the last: it doesn't wait for the handler.
+
+        :param size: the chunk's.
+        """
+        return self._failureReply() or Reply(250, "2.0.0", f"{size} octets received")
+
+    # -- The end -----------------------------------------------------------------------------------
+
+    def finish(self) -> list[Reply] | Deferred[list[Reply]]:
+        """
+        The true end of the message was seen.
+
+        :returns: the final replies: one, or one for each recipient.
+        """
+        self.stream.end()
+        if self._done:
+            return self._finalReplies()
+        self._final = Deferred(self._finalCanceled)
+        return self._final
+
+    def _finalCanceled(self, final: Deferred[list[Reply]]) -> None:
+        self._final = None
+        self._refusal = replies.HANDLER_TIMED_OUT
+        self.stop()
+        final.callback(self._finalReplies())
+
+    def _finalReplies(self) -> list[Reply]:
+        answers = self._answers()
+        self._dialogue.messageDone(self.stream.byteLength, answers)
+        return answers
+
+    def _failureReply(self) -> Reply | None:
+        """The reply for all recipients, if it is settled already that there is no acceptance."""
+        if self._refusal is not None:
+            return self._refusal
+        failure = self.stream.failure
+        if isinstance(failure, Rejection):
+            return failure.toReply(replies.NO_RESULT)
+        return None
+
+    def _answers(self) -> list[Reply]:
+        count = len(self._envelope.rcptTo) if self._perRecipient else 1
+        refusal = self._failureReply()
+        if refusal is not None:
+            return [refusal] * count
+        try:
+            if self._perRecipient:
+                return messageReplies(self._result, self._envelope, self._refuseOne)
+            return [acceptance(self._result, replies.MESSAGE_ACCEPTED)]
+        except Exception as error:
+            # No 250 for anybody, if it isn't clear for whom it is meant.
+            return [self._dialogue.refuse(error, "onData")] * count
+
+    def _refuseOne(self, error: BaseException) -> Reply:
+        return self._dialogue.refuse(error, "onData")

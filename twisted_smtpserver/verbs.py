@@ -1,0 +1,198 @@
+"""
+The commands of RFC 5321 §4.1.1, each one function.
+
+A verb is given the dialogue and the command's argument, asks the handler, and returns a reply, or a
+Deferred of one. It runs only after the gates let the command pass; it moves the phase when the
+outcome is known, never before. STARTTLS, AUTH, BDAT and others are verbs of extensions.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.extensions.base import Verb
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.results import acceptance
+from twisted_smtpserver.session import Address
+from twisted_smtpserver.states import Event
+from twisted_smtpserver.transfer import MessageTransfer
+from twisted_smtpserver.wire.hello import parseHello
+from twisted_smtpserver.wire.params import parseParameters
+from twisted_smtpserver.wire.path import Path, parseMailArgument, parseRcptArgument
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue import Dialogue
+
+Outcome = Any  # a Reply, or a Deferred of one
+
+_MAIL_NEEDS_UTF8 = Reply(550, "5.6.7", "Non-ASCII sender: say SMTPUTF8 in MAIL")  # RFC 6531 §3.5
+_RCPT_NEEDS_UTF8 = Reply(553, "5.6.7", "Non-ASCII recipient: say SMTPUTF8 in MAIL")
+_BINARY_NEEDS_BDAT = Reply(503, "5.5.1", "BODY=BINARYMIME needs BDAT")  # RFC 3030 §3
+
+
+def do_EHLO(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.1."""
+    if dialogue.options.lmtp:
+        return replies.LMTP_ONLY
+    return _hello(dialogue, "EHLO", argument)
+
+
+def do_HELO(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.1: like EHLO, but no extensions are listed."""
+    if dialogue.options.lmtp:
+        return replies.LMTP_ONLY
+    return _hello(dialogue, "HELO", argument)
+
+
+def do_LHLO(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 2033 §4.1: LMTP's EHLO."""
+    if not dialogue.options.lmtp:
+        return replies.NOT_LMTP
+    return _hello(dialogue, "LHLO", argument)
+
+
+def _hello(dialogue: Dialogue, verb: str, argument: bytes) -> Outcome:
+    hostname = parseHello(argument)
+    if isinstance(hostname, Reply):
+        return hostname
+
+    def accepted(result: object) -> Reply:
+        session = dialogue.session
+        dialogue.reset()  # RFC 5321 §4.1.4: a hello is a RSET, too
+        dialogue.move(Event.HELLO)
+        session.openingCommand = verb
+        session.hostNameAppearsAs = hostname
+        lines = [_heloResponse(dialogue)]
+        if verb != "HELO":
+            lines += dialogue.extensions.keywords(session, dialogue.options.hide)
+        return Reply(250, None, *lines)
+
+    return dialogue.ask("onHello", (hostname, dialogue.session), accepted)
+
+
+def _heloResponse(dialogue: Dialogue) -> str:
+    values = iter((dialogue.options.name, dialogue.session.clientHostname))
+    return re.sub("%s", lambda found: next(values, ""), dialogue.options.heloResponse)
+
+
+def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.2."""
+    session = dialogue.session
+    address = _parseAddress(parseMailArgument(argument, dialogue.options.lenientAddressParsing))
+    if isinstance(address, Reply):
+        return address
+    envelope = session.newEnvelope()
+    refusal = dialogue.extensions.applyMail(address, envelope, session)
+    if refusal is None and not address.raw.isascii() and not envelope.smtpUtf8:
+        refusal = _MAIL_NEEDS_UTF8
+    if refusal is not None:
+        session.forgetEnvelope()
+        return refusal
+
+    dialogue.utf8Replies = envelope.smtpUtf8
+
+    def accepted(result: object) -> Reply:
+        reply = acceptance(result, replies.SENDER_OK)
+        envelope.mailFrom = address
+        dialogue.move(Event.MAIL)
+        return reply
+
+    def failed(error: Exception) -> Reply:
+        session.forgetEnvelope()
+        return dialogue.refuse(error, "onMailFrom")
+
+    return dialogue.ask("onMailFrom", (address, session), accepted, failed)
+
+
+def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.3."""
+    session = dialogue.session
+    envelope = session.envelope
+    if len(envelope.rcptTo) >= dialogue.options.maxRecipients:
+        return replies.TOO_MANY_RECIPIENTS
+    address = _parseAddress(parseRcptArgument(argument, dialogue.options.lenientAddressParsing))
+    if isinstance(address, Reply):
+        return address
+    if not address.raw.isascii() and not envelope.smtpUtf8:
+        return _RCPT_NEEDS_UTF8
+    refusal = dialogue.extensions.applyRcpt(address, envelope, session)
+    if refusal is not None:
+        return refusal
+
+    def accepted(result: object) -> Reply:
+        reply = acceptance(result, replies.RECIPIENT_OK)
+        envelope.rcptTo.append(address)
+        dialogue.move(Event.RCPT)
+        return reply
+
+    return dialogue.ask("onRcptTo", (address, session), accepted)
+
+
+def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> Address | Reply:
+    if isinstance(parsed, Reply):
+        return parsed
+    path, rest = parsed
+    args = parseParameters(rest) if rest else {}
+    if isinstance(args, Reply):
+        return args
+    return Address(path, dict(args))
+
+
+def do_DATA(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.4."""
+    if argument:
+        return replies.NO_ARGUMENT_ALLOWED
+    if dialogue.session.envelope.bodyType == "BINARYMIME":
+        return _BINARY_NEEDS_BDAT
+    return MessageTransfer(dialogue).beginData()
+
+
+def do_RSET(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.5."""
+    if argument:
+        return replies.NO_ARGUMENT_ALLOWED
+    dialogue.reset()
+    return replies.RESET
+
+
+def do_NOOP(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.9: a parameter is ignored."""
+    return replies.OK
+
+
+def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.6 and §7.3: nobody is told who has a mailbox here."""
+    if not argument:
+        return replies.ARGUMENT_NEEDED
+    return replies.CANNOT_VERIFY
+
+
+def do_HELP(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.8."""
+    return replies.HELP
+
+
+def do_QUIT(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.10."""
+    if argument:
+        return replies.NO_ARGUMENT_ALLOWED
+    dialogue.closeAfterReply("quit")
+    return replies.GOODBYE
+
+
+#: The verbs that every server has.
+VERBS: dict[str, Verb] = {
+    "EHLO": do_EHLO,
+    "HELO": do_HELO,
+    "LHLO": do_LHLO,
+    "MAIL": do_MAIL,
+    "RCPT": do_RCPT,
+    "DATA": do_DATA,
+    "RSET": do_RSET,
+    "NOOP": do_NOOP,
+    "VRFY": do_VRFY,
+    "HELP": do_HELP,
+    "QUIT": do_QUIT,
+}

@@ -1,0 +1,45 @@
+"""
+The argument of BDAT (RFC 3030 §2).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from twisted_smtpserver.replies import Reply
+
+#: The refusal. What follows a BDAT of unknown size can't be told from commands: a server that goes
+#: on reading after this reply lets whoever wrote the message write commands, too.
+MALFORMED_CHUNK = Reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
+
+# As many digits as a SIZE has at most (RFC 1870 §5). Literals of the grammar know no case (RFC 5234
+# §2.3).
+_CHUNK = re.compile(rb"([0-9]{1,20})( LAST)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """
+    What BDAT announces.
+
+    :ivar size: the octets that follow the command's CRLF, 0 or more.
+    :ivar last: whether they are the last of the message.
+    """
+
+    size: int
+    last: bool
+
+
+def parseBdat(argument: bytes) -> Chunk | Reply:
+    """
+    Parse the argument of BDAT (RFC 3030 §2).
+
+    :param argument: the octets behind ``BDAT`` and one space.
+    :returns: the chunk that follows; or :data:`MALFORMED_CHUNK`, upon which the connection has to
+        be closed: nobody knows where the chunk ends.
+    """
+    found = _CHUNK.fullmatch(argument)
+    if found is None:
+        return MALFORMED_CHUNK
+    return Chunk(int(found[1]), found[2] is not None)

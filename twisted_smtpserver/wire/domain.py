@@ -1,0 +1,199 @@
+"""
+Domain names and address literals (RFC 5321 §4.1.2 and §4.1.3, RFC 6531 §3.3).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+import idna
+
+from twisted_smtpserver.wire.text import decodeText
+
+#: Octets in a domain (RFC 5321 §4.5.3.1.2) and in one of its labels (RFC 1035 §2.3.4).
+MAX_DOMAIN = 255
+MAX_LABEL = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """
+    Why octets were refused.
+
+    :ivar text: the reason, in words for the client.
+    """
+
+    text: str
+
+
+MISSING = Problem("the domain is missing")
+TOO_LONG = Problem(f"the domain is longer than {MAX_DOMAIN} octets")
+EMPTY_LABEL = Problem("the domain has an empty label")
+LABEL_TOO_LONG = Problem(f"a label of the domain is longer than {MAX_LABEL} octets")
+NOT_LDH = Problem("only letters, digits and inner hyphens are allowed in a domain")
+NOT_IDNA = Problem("the domain is no valid internationalized name (IDNA 2008)")
+NOT_TEXT = Problem("it is not UTF-8 text without control characters")
+NUMERIC = Problem("the domain ends in a number; an IP address is written [192.0.2.1]")
+BAD_LITERAL = Problem("the address literal is malformed")
+BAD_IP = Problem("an address literal is written [192.0.2.1] or [IPv6:2001:db8::1]")
+BAD_IPV6 = Problem("the IPv6 address in the literal is malformed")
+
+# The hyphens stand where no two parts of the expression can match them: it runs in linear time.
+_LDH_LABEL = re.compile(r"[a-z0-9]+(?:-+[a-z0-9]+)*")
+_IPV4 = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
+_UNTAGGED_IPV6 = re.compile(r"[0-9A-Fa-f]{0,4}:.*:")
+_GENERAL_LITERAL = re.compile(r"[A-Za-z0-9-]*[A-Za-z0-9]:[!-Z^-~]+")
+
+
+def parseDomain(octets: bytes) -> str | Problem:
+    """
+    Parse a domain name (RFC 5321 §4.1.2; RFC 6531 §3.3 adds U-labels).
+
+    The limit of length holds for the name as sent, for its A-labels and for its U-labels, so that
+    it can be used in any of these forms.
+
+    :param octets: the name, without a final dot.
+    :returns: the name in lower case, its labels in their U-label form (RFC 5890); or what is wrong.
+    """
+    if len(octets) > MAX_DOMAIN:  # before anything that takes time
+        return TOO_LONG
+    if not octets:
+        return MISSING
+    text = decodeText(octets)
+    if text is None:
+        return NOT_TEXT
+    labels = []
+    asciiLength = utf8Length = -1
+    for sent in text.split("."):
+        forms = _parseLabel(sent)
+        if isinstance(forms, Problem):
+            return forms
+        labels.append(forms[0])
+        utf8Length += 1 + len(forms[0].encode("utf-8"))
+        asciiLength += 1 + len(forms[1])
+        # Asked for each label, because IDNA is slow: no peer gets more than a name's worth of it.
+        if max(utf8Length, asciiLength) > MAX_DOMAIN:
+            return TOO_LONG
+    # The grammar alone would admit it, but no top-level domain is a number (RFC 1123 §2.1, RFC 3696
+    # §2): this is an IP address without its brackets, and must not pass for a name.
+    if labels[-1].isascii() and labels[-1].isdigit():
+        return NUMERIC
+    return ".".join(labels)
+
+
+def parseLiteral(octets: bytes) -> str | Problem:
+    """
+    Parse an address literal (RFC 5321 §4.1.3).
+
+    :param octets: the literal with its brackets.
+    :returns: the literal with its brackets, an IP address in it in normal form (RFC 5952 for IPv6);
+        or what is wrong. A literal of another kind, for which nobody has defined a tag yet, stays
+        as sent.
+    """
+    if len(octets) > MAX_DOMAIN:
+        return TOO_LONG
+    if not octets.isascii() or octets[:1] != b"[" or octets[-1:] != b"]":
+        return BAD_LITERAL
+    content = octets[1:-1].decode("ascii")
+    tag, colon, rest = content.partition(":")
+    if not colon:
+        number = _normalizeIpv4(content)
+        return BAD_IP if number is None else f"[{number}]"
+    if tag.lower() == "ipv6":
+        address = _normalizeIpv6(rest)
+        return BAD_IPV6 if address is None else f"[IPv6:{address}]"
+    if _UNTAGGED_IPV6.match(content) is not None:
+        return BAD_IP  # [2001:db8::1] is not db8::1 with the tag 2001
+    return BAD_LITERAL if _GENERAL_LITERAL.fullmatch(content) is None else f"[{content}]"
+
+
+def toAscii(domain: str) -> str:
+    """
+    Write a domain in A-labels (RFC 5890), for places where only ASCII may stand.
+
+    :param domain: a domain name or an address literal, as :func:`parseDomain` or
+        :func:`parseLiteral` returns it.
+    :returns: ASCII text. A label that IDNA has no form for, which lenient parsing lets through, has
+        question marks in place of the other characters.
+    """
+    if domain.isascii():
+        return domain
+    labels = []
+    for label in domain.split("."):
+        encoded = label if label.isascii() else _encodeLabel(label)
+        labels.append(encoded or label.encode("ascii", "replace").decode("ascii"))
+    return ".".join(labels)
+
+
+def _parseLabel(sent: str) -> tuple[str, str] | Problem:
+    """The label's U-label and A-label form; the same twice if there is but one."""
+    if not sent:
+        return EMPTY_LABEL
+    if not sent.isascii():
+        return _parseULabel(sent)
+    label = sent.lower()
+    if len(label) > MAX_LABEL:
+        return LABEL_TOO_LONG
+    if _LDH_LABEL.fullmatch(label) is None:
+        return NOT_LDH
+    if label.startswith("xn--"):
+        decoded = _decodeLabel(label)
+        return NOT_IDNA if decoded is None else (decoded, label)
+    return label, label
+
+
+def _parseULabel(sent: str) -> tuple[str, str] | Problem:
+    # As sent first: IDNA has the Cherokee letters that Unicode calls capitals, not their small ones.
+    for label in dict.fromkeys((sent, sent.lower())):
+        # KELVIN SIGN in lower case is a k; it must not pass for one.
+        encoded = None if label.isascii() else _encodeLabel(label)
+        if encoded is not None:
+            return label, encoded
+    return NOT_IDNA
+
+
+def _encodeLabel(label: str) -> str | None:
+    """The A-label of a U-label; ``None`` if it is none, or its A-label is too long."""
+    try:
+        return idna.alabel(label).decode("ascii")
+    # The library and the codecs beneath it aren't careful about what they raise.
+    except (ValueError, LookupError, ArithmeticError):
+        return None
+
+
+def _decodeLabel(label: str) -> str | None:
+    """The U-label of an A-label; ``None`` if it is none."""
+    try:
+        decoded = idna.ulabel(label)
+        # RFC 5891 §5.3: an A-label is one only if the way back leads to it. Old versions of the
+        # library don't look, and then two spellings would name the same mailbox.
+        encoded = "xn--" + decoded.encode("punycode").decode("ascii")
+    except (ValueError, LookupError, ArithmeticError):
+        return None
+    return decoded if encoded == label else None
+
+
+def _normalizeIpv4(text: str) -> str | None:
+    """Four times Snum, which is decimal and may have leading zeros: :mod:`ipaddress` takes none."""
+    found = _IPV4.fullmatch(text)
+    if found is None:
+        return None
+    numbers = [int(digits) for digits in found.groups()]
+    return None if max(numbers) > 255 else ".".join(map(str, numbers))
+
+
+def _normalizeIpv6(text: str) -> str | None:
+    head, _, tail = text.rpartition(":")
+    if "." in tail:
+        tail = _normalizeIpv4(tail) or "."
+    try:
+        address = ipaddress.IPv6Address(f"{head}:{tail}")
+    except ValueError:
+        return None
+    if address.scope_id is not None:  # a zone makes sense on the peer's own host only
+        return None
+    # RFC 5952 §5; which versions of Python do so by themselves differs.
+    mapped = address.ipv4_mapped
+    return str(address) if mapped is None else f"::ffff:{mapped}"

@@ -1,0 +1,65 @@
+"""
+Text from the peer: made safe for a log line, or refused where it can't be shown.
+"""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 controls, DEL, and the two Unicode line separators. RFC 6531 §3.3 lets any non-ASCII
+# character into an address; these would end or repaint a line wherever the address is shown.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def decodeText(octets: bytes) -> str | None:
+    """
+    Read octets as UTF-8 text (RFC 3629) that fits on one line.
+
+    :param octets: any octets.
+    :returns: the text; ``None`` if it isn't valid UTF-8 or has a control character or a line
+        separator.
+    """
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if _CONTROLS.search(text) else text
+
+
+def escape(text: str | bytes, limit: int = 256) -> str:
+    r"""
+    Make text from the peer safe for one line of a log.
+
+    Printable characters stay, letters outside ASCII too. A backslash and what isn't printable
+    (controls, separators, direction marks, lone surrogates) become ``\xNN``, ``\uNNNN`` or
+    ``\UNNNNNNNN``; octets that aren't UTF-8 become ``\xNN``.
+
+    :param text: any text or octets.
+    :param limit: the length of the result, in characters, at least 1; what is longer ends in an
+        ellipsis, and never within an escape.
+    :returns: printable text of at most ``limit`` characters.
+    """
+    if isinstance(text, bytes):
+        # No more octets than can matter: a character is four at most.
+        text = text[: 4 * limit + 4].decode("utf-8", "surrogateescape")
+    if len(text) <= limit and text.isprintable() and "\\" not in text:
+        return text
+    length = kept = 0
+    pieces = [_escapeCharacter(character) for character in text[: limit + 1]]
+    for piece in pieces:
+        length += len(piece)
+        kept += length < limit
+    if length <= limit:
+        return "".join(pieces)
+    return "".join(pieces[:kept]) + "…"
+
+
+def _escapeCharacter(character: str) -> str:
+    if character.isprintable() and character != "\\":
+        return character
+    code = ord(character)
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    if 0xDC80 <= code <= 0xDCFF:  # an octet that is no UTF-8, as PEP 383 carries it
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
