@@ -8,7 +8,7 @@ came about: that is :mod:`~twisted_smtpserver.protocol`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -205,18 +205,20 @@ class Dialogue(OrderedReceiver):
 
         :param outcome: a Reply, several, or a Deferred of those; ``None`` if another call follows.
         """
-        if type(outcome) is Reply:
-            self._finish(outcome)
-        elif isinstance(outcome, Deferred):
+        if isinstance(outcome, Deferred):
             self._wait(outcome)
+            return
+        if type(outcome) is Reply:
+            self._write(outcome)
         elif outcome is not None:
-            self._finishAll(outcome)
+            for reply in outcome:
+                self._write(reply)
+        if self.closeReason is not None:
+            self.close()
+        elif self._stopping:
+            self.shutDown()
 
-    def _finishAll(self, answers: Iterable[Reply]) -> None:
-        for reply in answers:
-            self._finish(reply)
-
-    def _finish(self, reply: Reply) -> None:
+    def _write(self, reply: Reply) -> None:
         if reply.code >= 400:
             self.session.errors += 1
             self.session.error = reply.text
@@ -225,10 +227,6 @@ class Dialogue(OrderedReceiver):
         if self._plain and reply.enhanced is not None:
             reply = Reply(reply.code, None, *reply.lines)
         self.send(reply.encode(self.utf8Replies))
-        if self._stopping and self.phase in _IDLE_PHASES:
-            self.shutDown()
-        elif self.closeReason is not None:
-            self.close()
 
     def shutDown(self) -> None:
         """The server stops: say so, at once or when the transaction is over."""
@@ -368,6 +366,8 @@ class Dialogue(OrderedReceiver):
 
     def waitForClient(self) -> None:
         """It is the client's turn: let it not take too long."""
+        if self._closing or self.isLost:
+            return
         if self.phase is Phase.REFUSED:
             self.setTimer(UNWELCOME_TIME, self._idle)
         else:
@@ -469,7 +469,7 @@ class Dialogue(OrderedReceiver):
     def resumeBody(self) -> None:
         """The handler reads again."""
         self.goOnReading(BODY_UNREAD)
-        if self._waitToken is None and not self._closing and not self.isLost:
+        if self._waitToken is None:
             self.waitForClient()
 
 

@@ -150,9 +150,9 @@ class SMTPProtocol(Dialogue):
     def _welcome(self) -> None:
         self._reachedHandler = True
         self._plain = True  # RFC 2034 §4: no enhanced status code in the greeting
-        self.waitForClient()
         self.settle(self.ask("onConnect", (self.session,), self._welcomed, self._turnAway))
         if self._waitToken is None:
+            self.waitForClient()
             self.release()
 
     def _welcomed(self, result: object) -> Any:
@@ -217,9 +217,10 @@ class SMTPProtocol(Dialogue):
             self._lookUpClient()
             return
         self._forget()
-        self.waitForClient()
         self._plain = False
         self.settle(self.ask("onSecure", (session,), lambda _: None, self._distrustLater))
+        if self._waitToken is None:
+            self.waitForClient()
 
     def _forget(self) -> None:
         """What was said in clear counts no more (RFC 3207 §4.2)."""
@@ -228,6 +229,13 @@ class SMTPProtocol(Dialogue):
         self.move(Event.RESTARTED)
         session.openingCommand = session.hostNameAppearsAs = session.user = None
         session.xForward = {}
+
+    def shutDown(self) -> None:
+        """See :meth:`~twisted_smtpserver.dialogue.Dialogue.shutDown`."""
+        if self._handshakeDue or self._sink is not None and self.phase is Phase.CONNECTED:
+            self._drop("server shut down")  # no place for a 421: it would be no part of TLS
+        else:
+            super().shutDown()
 
     # -- The end ----------------------------------------------------------------------------------
 

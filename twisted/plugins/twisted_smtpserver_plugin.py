@@ -1,4 +1,4 @@
-"""Tells ``twistd`` of ``smtpserver``, and imports nothing of it: twistd loads every plugin there is."""
+"""Tells ``twistd`` of ``smtpserver``. It imports nothing of it: twistd loads every plugin."""
 
 from twisted.application.service import ServiceMaker
 
