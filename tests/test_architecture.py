@@ -34,6 +34,7 @@ SECOND = 2
 
 #: All that the handlers that come with the library see of it, so that they are good to copy.
 HANDLERS_SEE = {
+    "credentials",
     "errors",
     "files",
     "handlers",

@@ -166,6 +166,14 @@ class StoringTests(MaildirTests):
         self.successResultOf(self.store(self.handler(), MESSAGE, body, body))
         self.assertStored(MESSAGE + body + body)
 
+    def test_underWay(self) -> None:
+        """A message that isn't complete is in tmp."""
+        threads = FakeThreads()
+        storing = self.store(self.handler(threads), bytes(HOP_SIZE), MESSAGE)
+        threads.work()()
+        self.assertEqual((len(self.names("tmp")), self.names("new")), (1, []))
+        self.assertNoResult(storing)
+
     def test_durable(self) -> None:
         """Success isn't told before file and directory are synced, in this order."""
         handler = self.handler()

@@ -175,6 +175,20 @@ class ReceivedHeaderTests(SynchronousTestCase):
             received(makeSession(utf8=True, hostNameAppearsAs="söme thing")),
         )
 
+    def test_surrogates(self) -> None:
+        """What has no UTF-8 form is replaced there, too."""
+        session = makeSession(makeAddress("a\udc80", "b\udc80"), utf8=True)
+        session.hostNameAppearsAs = "c\udc80"
+        body = received(session)
+        self.assertIn("(hello c?)", body)
+        self.assertIn("for <a?@b?>", body)
+
+    def test_fold(self) -> None:
+        """A line has up to 78 octets."""
+        for length, first in ((49, 78), (50, 65)):
+            header = receivedHeader(makeSession(hostNameAppearsAs="a" * length))
+            self.assertEqual(header.index(b"\r\n"), first)
+
     def test_for(self) -> None:
         """A recipient is named only if it is the only one."""
         joe, ann = makeAddress("joe", "example.com"), makeAddress("ann", "example.com")

@@ -4,9 +4,6 @@ Tests for twisted_smtpserver.resolver, with a resolver that needs no network.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -43,6 +40,7 @@ class FakeResolver(ResolverBase):
 
     def _lookup(self, name, cls, type, timeout):  # noqa: A002
         assert timeout == (1, 1)
+        name = name.decode("ascii")
         self.asked.append(name)
         answer = self.records.get((name, type), DNSNameError())
         if isinstance(answer, Deferred):
@@ -167,8 +165,8 @@ class ReverseLookupTests(SynchronousTestCase):
         """
         The records of an alias count, and the alias itself does not.
         """
-        alias = dns.Record_CNAME(b"4.0-63.4.8.8.in-addr.arpa")
-        self.resolver.records[V4_POINTER] = [alias, *pointers(b"mx.example.com")]
+        aliases = [dns.Record_CNAME(b"4.0-63.4.8.8.in-addr.arpa"), dns.Record_CNAME(b"4.a.example")]
+        self.resolver.records[V4_POINTER] = [*aliases, *pointers(b"mx.example.com")]
         self.resolver.records["mx.example.com", dns.A] = [dns.Record_CNAME(b"a.b"), *V4_HERE]
         self.assertEqual("mx.example.com", self.find())
 
@@ -222,10 +220,10 @@ class ReverseLookupTests(SynchronousTestCase):
         """
         self.resolver.records[V4_POINTER] = OSError("No domain name servers available")
         self.assertEqual("[8.8.4.4]", self.find())
-        (failure,) = self.flushLoggedErrors(OSError)
+        self.assertEqual(1, len(self.flushLoggedErrors(OSError)))
         self.lookup = ReverseLookup(object(), self.clock)
         self.assertEqual("[8.8.4.4]", self.find())
-        (failure,) = self.flushLoggedErrors(AttributeError)
+        self.assertEqual(1, len(self.flushLoggedErrors(AttributeError)))
 
     def test_manyPointers(self):
         """
@@ -323,7 +321,8 @@ class ReverseLookupTests(SynchronousTestCase):
         """
         After 1.5 seconds nobody waits any more, and the lookup under way is canceled.
         """
-        first, second = Deferred(), Deferred()
+        canceled = []
+        first, second = Deferred(), Deferred(canceled.append)
         self.resolver.records[V4_POINTER] = first
         self.resolver.records["a.example", dns.A] = second
         result = self.lookup.clientHostname(V4)
@@ -333,7 +332,7 @@ class ReverseLookupTests(SynchronousTestCase):
         self.assertNoResult(result)
         self.clock.advance(0.01)
         self.assertEqual("[8.8.4.4]", self.successResultOf(result))
-        self.failureResultOf(second, CancelledError)
+        self.assertEqual([second], canceled)
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_stubbornResolver(self):
@@ -353,12 +352,13 @@ class ReverseLookupTests(SynchronousTestCase):
         """
         A client that leaves takes its lookup with it: no timer and no question is left.
         """
-        pending = Deferred()
+        canceled = []
+        pending = Deferred(canceled.append)
         self.resolver.records[V4_POINTER] = pending
         result = self.lookup.clientHostname(V4)
         result.cancel()
         self.failureResultOf(result, CancelledError)
-        self.failureResultOf(pending, CancelledError)
+        self.assertEqual([pending], canceled)
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_anothersCancellation(self):
@@ -408,11 +408,3 @@ class DefaultsTests(SynchronousTestCase):
         result.cancel()
         self.failureResultOf(result, CancelledError)
         self.assertFalse(timer.active())
-
-    def test_importIsInert(self):
-        """
-        Importing the module chooses no reactor.
-        """
-        code = "import sys, twisted_smtpserver.resolver; print('twisted.internet.reactor' in sys.modules)"
-        said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-        self.assertEqual(b"False", said.stdout.strip())

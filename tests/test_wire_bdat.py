@@ -40,6 +40,11 @@ class ParseBdatTests(SynchronousTestCase):
             self.assertEqual(parseBdat(argument), MALFORMED_CHUNK, argument)
         self.assertEqual((MALFORMED_CHUNK.code, MALFORMED_CHUNK.enhanced), (501, "5.5.4"))
 
+    def test_frozen(self) -> None:
+        """A chunk can't be changed."""
+        with self.assertRaises(AttributeError):
+            Chunk(1, False).last = True  # type: ignore[misc]
+
     @settings(max_examples=200, deadline=None)
     @given(st.one_of(st.binary(), st.from_regex(rb"[0-9]{0,25}( LAST)?\n?")))
     def test_total(self, argument: bytes) -> None:

@@ -347,6 +347,15 @@ class ProxyParserTests(ParserCase):
         self.assertEqual(parse([b"", b""]), (None, b""))
         self.assertEqual(parse([b"", LINE4[:9], b"", LINE4[9:]]), (HEADER4, b""))
 
+    def test_bounds(self) -> None:
+        """The bounds are the specification's for version 1, and the documented one for version 2."""
+        self.assertEqual((MAX_LINE, MAX_LENGTH), (107, 4096))
+
+    def test_frozen(self) -> None:
+        """A header can't be changed."""
+        with self.assertRaises(AttributeError):
+            HEADER4.sourceAddress = "198.51.100.1"  # type: ignore[misc]
+
     def test_errors_are_text(self) -> None:
         """Each error has a text of its own."""
         self.assertEqual(len({error.value for error in ProxyError}), len(ProxyError))

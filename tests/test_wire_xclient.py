@@ -86,6 +86,10 @@ class ParseAttributesTests(SynchronousTestCase):
         for value in (longest + b"x", b"+41" * 86, b"x" * 100000):
             self.assertIs(parseAttributes(b"NAME=" + value, KNOWN), VALUE_TOO_LONG)
 
+    def test_bounds(self) -> None:
+        """The bounds are the ones that Postfix documents."""
+        self.assertEqual((MAX_VALUE, MAX_PROTOCOL), (255, 64))
+
     def test_refusals(self) -> None:
         """Every refusal is 501 5.5.4."""
         for reply in (MALFORMED_ATTRIBUTE, DUPLICATE_ATTRIBUTE, UNKNOWN_ATTRIBUTE, VALUE_TOO_LONG):
@@ -269,6 +273,12 @@ class ParseXClientTests(TypedCase):
         self.assertGood(parseXClient, "DESTPORT", "destinationPort", ("587", 587))
         self.assertBad(parseXClient, "DESTADDR", "example.com")
         self.assertBad(parseXClient, "DESTPORT", "smtp")
+
+    def test_frozen(self) -> None:
+        """Neither request can be changed."""
+        for request in (XClientRequest(), XForwardRequest()):
+            with self.assertRaises(AttributeError):
+                request.name = "x"  # type: ignore[misc]
 
     def test_foreign(self) -> None:
         """XFORWARD's own attributes aren't XCLIENT's."""

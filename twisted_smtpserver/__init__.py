@@ -6,9 +6,10 @@ The public names, by room: the server itself (:class:`SMTPServerFactory`, :class
 :func:`blocking`, :mod:`twisted_smtpserver.interfaces`); what it is given (:class:`Session`,
 :class:`Envelope`, :class:`Address`); what it returns (:class:`Accepted`, :class:`Authenticated`)
 and raises (:class:`Rejection` and its family); ready-made handlers (:class:`Maildir`,
-:class:`Discard`); and :class:`Extension`, to add to the protocol.
+:class:`Discard`, :class:`CredHandler`); and :class:`Extension`, to add to the protocol.
 """
 
+from twisted_smtpserver.credentials import Credentials
 from twisted_smtpserver.errors import (
     AuthenticationFailed,
     BareNewline,
@@ -23,13 +24,13 @@ from twisted_smtpserver.errors import (
 )
 from twisted_smtpserver.extensions import Extension
 from twisted_smtpserver.factory import SMTPServerFactory
-from twisted_smtpserver.handlers import Chain, Discard, Maildir, SMTPHandler
+from twisted_smtpserver.handlers import Chain, CredHandler, Discard, Maildir, SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
 from twisted_smtpserver.hooks import blocking
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import Accepted
-from twisted_smtpserver.sasl.credentials import Authenticated, Credentials
+from twisted_smtpserver.sasl.credentials import Authenticated
 from twisted_smtpserver.session import Address, Envelope, Session
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionLost",
     "ConsumerStopped",
+    "CredHandler",
     "Credentials",
     "Discard",
     "Envelope",

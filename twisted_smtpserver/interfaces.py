@@ -69,8 +69,8 @@ class IAuthHandler(Interface):
         :param credentials: the :class:`~twisted_smtpserver.sasl.credentials.Credentials`.
         :param session: the :class:`~twisted_smtpserver.session.Session`.
         :returns: the user: a non-empty ``str`` or ``bytes``, or
-            :class:`~twisted_smtpserver.sasl.credentials.Authenticated` for any other object;
-            ``None`` refuses.
+            :class:`~twisted_smtpserver.sasl.credentials.Authenticated` for any other object, or to
+            let the user act as ``credentials.authzid``; ``None`` refuses.
         :raises AuthenticationFailed: 535 5.7.8 by default.
         """
 

@@ -84,12 +84,15 @@ class Authenticated:
 
     :ivar user: the user: any object but ``None``, a bool, or empty text.
     :ivar message: what the client is told with the 235; by default the usual text.
+    :ivar authzid: the authorization identity that is granted. A client that asks to act as somebody
+        else (:attr:`Credentials.authzidDiffers`) is refused unless this is whom it asked for.
     :raises ValueError: if ``user`` is none. That is a bug in the handler (``Authenticated(db.get(
         name))``, say), which must not become a login.
     """
 
     user: object
     message: str | None = None
+    authzid: str | None = None
 
     def __post_init__(self) -> None:
         empty = isinstance(self.user, str | bytes) and not self.user

@@ -1,0 +1,222 @@
+"""
+The flags of ``twistd smtpserver``, in one table: :data:`FLAGS`.
+
+Most of them are fields of :class:`~twisted_smtpserver.options.Options` under the same name in
+kebab-case, and only the text is said here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.names.client import Resolver
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_MAILDIR = "Maildir"
+
+# -- What stands behind a flag ---------------------------------------------------------------------
+# Each of these reads one value, and raises a ValueError that says what it should have been.
+
+
+def _octets(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+)([KMG]?)(?:i?B)?", text, re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise ValueError(f"{text!r} is no size such as 50M")
+    return int(match[1]) * 2 ** (10 * " KMG".index(match[2].upper() or " "))
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch("[0-9]+", text, re.ASCII):
+        raise ValueError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def _wholeOrOff(text: str) -> int | bool:
+    return _whole(text) or False
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
+        raise ValueError(f"{text!r} is no number of seconds")
+    return float(text)
+
+
+def _yesOrNo(text: str) -> bool:
+    if text.lower() not in ("yes", "no"):
+        raise ValueError(f"{text!r} is neither yes nor no")
+    return text.lower() == "yes"
+
+
+def _port(text: str) -> str:
+    if _whole(text) > 65535:
+        raise ValueError(f"{text} is no port number")
+    return text
+
+
+def _firstLine(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        # The path isn't repeated: it may be a passphrase, given by mistake.
+        reason = getattr(error, "strerror", "it isn't UTF-8")
+        raise ValueError(f"can't read the file: {reason}") from None
+
+
+def _certified(text: str) -> tuple[str, dict[str, str]]:
+    name, *files = text.split(":")
+    if len(files) != 2:
+        raise ValueError(f"{text!r} is not NAME:CERTFILE:KEYFILE")
+    return name, {"cert": files[0], "key": files[1]}
+
+
+def _nameServer(text: str) -> Resolver:
+    host, _, port = text.partition(":") if text.count(":") == 1 else (text, "", "")
+    return Resolver(servers=[(host, int(_port(port or "53")))])
+
+
+# These put the values of a repeated flag together.
+
+
+def _words(values: list[str]) -> list[str]:
+    return [word for value in values for word in value.replace(",", " ").split()]
+
+
+def _peers(values: list[str]) -> list[str] | bool:
+    peers = _words(values)
+    return True if "any" in peers else peers
+
+
+@dataclass(frozen=True)
+class Flag:
+    """
+    A flag of the command line.
+
+    :ivar name: without the hyphens in front.
+    :ivar value: what the help calls its value; empty for a switch.
+    :ivar help: what it is for.
+    :ivar read: makes the value from the text, or raises a ValueError.
+    :ivar gather: for a flag that may be repeated: makes the value from all values.
+    :ivar option: the field of :class:`~twisted_smtpserver.options.Options` that it sets, if any.
+    """
+
+    name: str
+    value: str
+    help: str
+    read: Callable[[str], Any] = str
+    gather: Callable[[list[Any]], Any] | None = None
+    option: str = ""
+
+    @property
+    def method(self) -> str:
+        """What :mod:`twisted.python.usage` wants its method to be called."""
+        return "opt_" + self.name.replace("-", "_")
+
+
+def _flag(option: str, *arguments: Any, name: str = "") -> Flag:
+    """A flag for a field of the options, by default called like it in kebab-case."""
+    return Flag(name or _kebab(option), *arguments, option=option)
+
+
+def _kebab(name: str) -> str:
+    return re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower()
+
+
+# fmt: off
+#: All flags, under the headings that ``--help`` shows.
+FLAGS: dict[str, tuple[Flag, ...]] = {
+    "Where to listen": (
+        Flag("port", "N", "a TCP port on the --host; 2525 if nothing else is listened on",
+             _port, list),
+        Flag("host", "ADDRESS", f"where ports given by number are; {DEFAULT_HOST} by default"),
+        Flag("listen", "ENDPOINT", "a port, or a Twisted endpoint such as tcp:25, "
+             "tcp:25:interface=192.0.2.1, unix:/run/smtp or systemd:domain=INET:index=0", str, list),
+        Flag("listen-tls", "ENDPOINT", "likewise, for TLS from the first octet on", str, list),
+        Flag("listen-lmtp", "ENDPOINT", "likewise, for LMTP", str, list),
+        _flag("secure", "", "--port and --listen are for TLS from the first octet on"),
+        _flag("lmtp", "", "--port and --listen are for LMTP"),
+    ),
+    "What to do with messages": (
+        Flag("maildir", "DIR", f"store them in this Maildir; ./{DEFAULT_MAILDIR} by default"),
+        Flag("discard", "", "throw them away"),
+        Flag("handler", "NAME", "give them to a handler of your own: the dotted name of an object, "
+             "or of a class or function that makes one"),
+        _flag("size", "OCTETS", "the largest message: 50M by default, 0 for no limit", _octets),
+        _flag("hideSize", "", "don't tell clients that limit"),
+        _flag("maxRecipients", "N", "recipients of one message", _whole),
+        _flag("bareNewlines", "WORD", "what to do with a message that has a CR or LF by itself: "
+              "reject, normalize or accept"),
+    ),
+    "TLS": (
+        _flag("cert", "FILE", "the certificate, and behind it its chain; SIGHUP reads it again"),
+        _flag("key", "FILE", "its private key"),
+        _flag("passphrase", "FILE", "the first line is what the key is encrypted with", _firstLine,
+              name="passphrase-file"),
+        _flag("selfSigned", "", "make a certificate for localhost, to try things out"),
+        _flag("sniOptions", "NAME:CERT:KEY", "the files for clients that ask for this host name",
+              _certified, dict),
+        _flag("tlsRequired", "", "take no mail before TLS"),
+        _flag("secured", "", "TLS ended upstream: connections count as protected"),
+        _flag("minVersion", "VERSION", "TLSv1.2 or TLSv1.3"),
+        _flag("ciphers", "LIST", "cipher suites, as OpenSSL writes them"),
+        _flag("requestCert", "", "ask clients for a certificate"),
+        _flag("rejectUnauthorized", "yes|no", "whether one without a valid one is refused", _yesOrNo),
+        _flag("ca", "FILE", "the certificates that clients' ones must be signed by"),
+        _flag("handshakeTimeout", "SECONDS", "the time for a handshake", _seconds),
+    ),
+    "Logins": (
+        Flag("auth", "METHOD", "require a login, and check it so: file:PASSWD for a file of lines "
+             "such as joe:secret; for others see --help-auth"),
+        Flag("submission", "", "require TLS and a login, for users' mail programs (RFC 6409)"),
+        _flag("authOptional", "", "offer the login without requiring it"),
+        _flag("authRequiredMessage", "TEXT", "the answer to mail before a login"),
+        _flag("authMethods", "NAMES", "the SASL mechanisms to offer", str, _words),
+        _flag("allowInsecureAuth", "", "offer the login in clear, too"),
+        _flag("maxAuthAttempts", "N", "failed logins before the connection is closed", _whole),
+        _flag("authFailureDelay", "SECONDS", "when a failed login is answered", _seconds),
+        _flag("maxAllowedUnauthenticatedCommands", "N", "commands before a login that is required; "
+              "0 for no limit", _wholeOrOff),
+        Flag("help-auth", "", "list the methods of --auth, and exit"),
+        Flag("help-auth-type", "METHOD", "explain one of them, and exit"),
+    ),
+    "The conversation": (
+        _flag("name", "NAME", "our host name"),
+        _flag("banner", "TEXT", "what the greeting says behind it"),
+        _flag("heloResponse", "TEXT", "the answer to a hello, with %s for our and the client's name"),
+        _flag("greetingDelay", "SECONDS", "greet so late, to catch those who don't wait", _seconds),
+        _flag("disabledCommands", "VERBS", "commands to refuse", str, _words),
+        _flag("hide", "KEYWORDS", "extensions that work, but aren't shown", str, _words),
+        _flag("extensions", "NAMES", "extensions to add to those on by default", str, _words,
+              name="extension"),
+        _flag("lenientAddressParsing", "", "check addresses only for what could do harm"),
+        _flag("disableReverseLookup", "", "don't look clients' names up", name="no-reverse-lookup"),
+        _flag("disableReverseLookup", "", "the same"),
+        _flag("resolver", "ADDRESS[:PORT]", "the name server to ask", _nameServer),
+    ),
+    "Whom to trust: addresses and networks, or any": (
+        _flag("useProxy", "NETWORKS", "who sends, and must send, PROXY headers", str, _peers,
+              name="proxy-from"),
+        _flag("useXClient", "NETWORKS", "who may use XCLIENT", str, _peers, name="xclient-from"),
+        _flag("useXForward", "NETWORKS", "who may use XFORWARD", str, _peers, name="xforward-from"),
+        _flag("ignoredHosts", "NETWORKS", "who isn't logged", str, _words),
+    ),
+    "Limits": (
+        _flag("maxClients", "N", "connections at a time, for each of --listen, --listen-tls and "
+              "--listen-lmtp; by default as many as the open files allow", _whole),
+        _flag("maxCommandLength", "OCTETS", "the longest command line", _octets),
+        _flag("maxUnrecognizedCommands", "N", "unknown commands before the connection is closed",
+              _whole),
+        _flag("socketTimeout", "SECONDS", "how long a client may be silent", _seconds),
+        _flag("handlerTimeout", "SECONDS", "how long the handler may take", _seconds),
+        _flag("closeTimeout", "SECONDS", "how long a stop waits for messages in flight", _seconds),
+        _flag("noDelay", "yes|no", "whether TCP_NODELAY is set", _yesOrNo),
+    ),
+    "Help": (
+        Flag("help", "", "show this, and exit"),
+        Flag("version", "", "show Twisted's version, and exit"),
+    ),
+}
+# fmt: on

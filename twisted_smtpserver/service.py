@@ -1,0 +1,191 @@
+"""The factory as a service: it listens while the application runs, and stops gracefully."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.factory import SMTPServerFactory
+
+_log = Logger()
+
+
+class SMTPService(Service):
+    """
+    Listens on endpoints::
+
+        application = Application("mail")
+        inbox = SMTPServerFactory(Inbox())
+        SMTPService([("tcp:25", inbox), ("tcp6:25", inbox)]).setServiceParent(application)
+
+    The ports are bound in ``privilegedStartService``, so that ``twistd --uid`` can take port 25
+    before it drops root's privileges; keys were read even before, when the factories were made.
+    While the service runs, SIGHUP makes it read the factories' certificates again. A factory
+    serves until its service was stopped, and not again after that.
+
+    :param listeners: pairs of an endpoint and the :class:`SMTPServerFactory` that serves it. The
+        endpoint is a description as :func:`twisted.internet.endpoints.serverFromString` takes it,
+        or an object.
+    :param reactor: what to listen with; by default the reactor.
+    :ivar ports: the ports that are listened on, each an
+        :class:`~twisted.internet.interfaces.IListeningPort`.
+    :raises ConfigurationError: if a description isn't one.
+    """
+
+    def __init__(
+        self,
+        listeners: Iterable[tuple[str | IStreamServerEndpoint, SMTPServerFactory]],
+        reactor: Any = None,
+    ) -> None:
+        self._reactor: Any = reactor if reactor is not None else _theReactor()
+        self._listeners = [
+            (_endpoint(self._reactor, endpoint), factory) for endpoint, factory in listeners
+        ]
+        self.ports: list[IListeningPort] = []
+        self._waiting: list[Deferred[Any]] = []
+        self._earlierHandler: Any = None
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind the ports.
+
+        :raises Exception: what the endpoint says if one can't be bound, for example
+            :class:`twisted.internet.error.CannotListenError`; then none is. An endpoint that says
+            so only later, as none of Twisted's does, is reported to the handler's ``onError``.
+        """
+        super().privilegedStartService()
+        try:
+            for endpoint, factory in self._listeners:
+                self._listen(endpoint, factory)
+        except BaseException:
+            self._stopListening()
+            raise
+
+    def startService(self) -> None:
+        """
+        Begin to serve. Binds the ports if :meth:`privilegedStartService` wasn't called.
+
+        :raises Exception: as that does.
+        """
+        if not self._waiting:
+            self.privilegedStartService()
+        super().startService()
+        self._installSignalHandler()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop listening, then stop serving: see :meth:`SMTPServerFactory.shutdown`.
+
+        :returns: a Deferred that fires when all connections are closed.
+        """
+        super().stopService()
+        self._restoreSignalHandler()
+        stopping = self._stopListening()
+        stopping += [factory.shutdown() for factory in self._factories()]
+        return DeferredList(stopping).addCallback(lambda _: None)
+
+    def reloadCertificates(self) -> None:
+        """
+        Read the certificates again, as SIGHUP does. Open connections go on with what they have.
+
+        If that fails, the log says why, and the old ones stay in use.
+        """
+        for factory in self._factories():
+            if _hasCertificates(factory):
+                try:
+                    factory.updateSecureContext()
+                except ConfigurationError as error:
+                    _log.error("Keeping the old certificates: {error}", error=error)
+                else:
+                    _log.info("The certificates were read again")
+
+    def _factories(self) -> list[SMTPServerFactory]:
+        """The factories, each once."""
+        return list(dict.fromkeys(factory for _, factory in self._listeners))
+
+    # -- Ports -------------------------------------------------------------------------------------
+
+    def _listen(self, endpoint: IStreamServerEndpoint, factory: SMTPServerFactory) -> None:
+        failures: list[Failure] = []
+        returned = False
+
+        def failed(failure: Failure) -> None:
+            if not returned:
+                failures.append(failure)
+            elif not failure.check(CancelledError):
+                factory.reportError(failure)
+
+        listening: Deferred[Any] = endpoint.listen(factory)
+        self._waiting.append(listening)
+        listening.addCallbacks(self._bound, failed, callbackArgs=(factory,))
+        returned = True
+        if failures:
+            failures[0].raiseException()
+
+    def _bound(self, port: IListeningPort, factory: SMTPServerFactory) -> IListeningPort:
+        self.ports.append(port)
+        protocol = "LMTP" if factory.options.lmtp else "SMTP"
+        if factory.options.secure:
+            protocol += " over TLS"
+        _log.info("Listening for {what} on {address}", what=protocol, address=port.getHost())
+        return port
+
+    def _stopListening(self) -> list[Deferred[Any]]:
+        waiting, self._waiting = self._waiting, []
+        self.ports = []
+        for listening in waiting:
+            listening.cancel()
+            listening.addCallback(lambda port: port and port.stopListening())
+        return waiting
+
+    # -- SIGHUP ------------------------------------------------------------------------------------
+
+    def _installSignalHandler(self) -> None:
+        # Where there is nothing to read again, SIGHUP keeps its meaning: the terminal is gone.
+        wanted = any(map(_hasCertificates, self._factories()))
+        # Python lets no other thread set handlers.
+        if wanted and threading.current_thread() is threading.main_thread():
+            self._earlierHandler = signal.signal(signal.SIGHUP, self._hangUp)
+
+    def _restoreSignalHandler(self) -> None:
+        # Whoever took the signal over since then calls us from there; so leave it.
+        if signal.getsignal(signal.SIGHUP) == self._hangUp:
+            signal.signal(signal.SIGHUP, self._earlierHandler or signal.SIG_DFL)
+
+    def _hangUp(self, number: int, frame: FrameType | None) -> None:
+        if self.running:
+            self._reactor.callFromThread(self.reloadCertificates)
+        if callable(self._earlierHandler):
+            self._earlierHandler(number, frame)
+
+
+def _endpoint(reactor: Any, endpoint: str | IStreamServerEndpoint) -> IStreamServerEndpoint:
+    if not isinstance(endpoint, str):
+        return endpoint
+    try:
+        parsed: IStreamServerEndpoint = serverFromString(reactor, endpoint)
+    except Exception as error:  # each kind of endpoint has its own
+        raise ConfigurationError(f"endpoint {endpoint!r}: {error}") from error
+    return parsed
+
+
+def _hasCertificates(factory: SMTPServerFactory) -> bool:
+    """Whether it has certificates that can be read again: one of our own making can't."""
+    return factory.contextFactory is not None and not factory.options.selfSigned
+
+
+def _theReactor() -> Any:
+    from twisted.internet import reactor  # importing it chooses one: not before it is needed
+
+    return reactor

@@ -1,0 +1,360 @@
+"""
+``twistd smtpserver``: from the command line to a service.
+
+The flags themselves stand in :mod:`twisted_smtpserver.flags`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from types import TracebackType
+from typing import Any
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.cred.checkers import FilePasswordDB
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.endpoints import quoteStringArgument
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.reflect import namedAny
+
+from twisted_smtpserver import options as library
+from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
+from twisted_smtpserver.handlers import Chain, Discard, Maildir, SMTPHandler
+from twisted_smtpserver.handlers.cred import CredHandler
+from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.interfaces import HOOKS
+from twisted_smtpserver.service import SMTPService
+
+_log = Logger()
+
+DEFAULT_PORT = "2525"
+
+#: Messages may be this large unless ``--size`` says otherwise: a disk isn't unlimited.
+DEFAULT_SIZE = 50 * 2**20
+
+#: The flags that name listeners, and what they make different.
+LISTENERS: dict[str, dict[str, bool]] = {
+    "listen": {},
+    "listen-tls": {"secure": True},
+    "listen-lmtp": {"lmtp": True},
+}
+
+#: Flags that make no sense without a certificate of ours.
+_NEED_CERTIFICATE = (
+    "listen-tls",
+    "secure",
+    "submission",
+    "tls-required",
+    "request-cert",
+    "sni-options",
+)
+
+#: Flags that make no sense where nobody can log in.
+_NEED_LOGIN = ("submission", "auth-optional", "allow-insecure-auth", "auth-methods")
+
+
+class Options(usage.Options, AuthOptionMixin):  # type: ignore[misc]  # Twisted's are untyped
+    """
+    The command line of ``twistd smtpserver``. Each flag that was given is an item.
+
+    :ivar given: the values of the flags that may be repeated, one by one.
+    :ivar keywords: after parsing, what goes to :class:`SMTPServerFactory`.
+    """
+
+    synopsis = "[options]"
+    supportedInterfaces = (IUsernamePassword, IUsernameHashedPassword)
+
+    keywords: dict[str, Any]
+
+    def __init__(self) -> None:
+        self.given: dict[str, list[Any]] = {}
+        super().__init__()
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Read the command line.
+
+        :raises usage.UsageError: if it is wrong; under ``twistd``, which would print 60 lines of
+            help before the reason, :class:`SystemExit` with the reason alone.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            if self.parent is None:
+                raise
+            raise SystemExit(_oneLine(f"{error} (see --help)")) from None
+
+    def postOptions(self) -> None:
+        """
+        Check what can be checked without looking at files.
+
+        :raises usage.UsageError: if the flags don't go together.
+        """
+        given = [flag for flag in _allFlags() if flag.option and flag.name in self]
+        self.keywords = {flag.option: self[flag.name] for flag in given}
+        self.keywords.setdefault("size", DEFAULT_SIZE)
+        if "submission" in self:
+            self.keywords["tlsRequired"] = True
+        self._checkHandlers()
+        self._checkListeners()
+        self._checkTLS()
+        self._checkLogins()
+        for name, special in LISTENERS.items():
+            if name in self or not special:
+                self._checkKeywords(self.keywords | special)
+
+    def _checkHandlers(self) -> None:
+        if len({"maildir", "discard", "handler"} & set(self)) > 1:
+            raise usage.UsageError("--maildir, --discard and --handler: choose one of them")
+
+    def _checkListeners(self) -> None:
+        given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
+        if "host" in self and given and not any(map(str.isdigit, given)):
+            raise usage.UsageError("--host: is for ports that are given by number")
+
+    def _checkTLS(self) -> None:
+        if {"cert", "key", "self-signed"} & set(self):
+            return
+        for name in _NEED_CERTIFICATE:
+            upstream = "secured" in self and name in ("submission", "tls-required")
+            if name in self and not upstream:
+                raise usage.UsageError(f"--{name}: needs --cert and --key, or --self-signed")
+
+    def _checkLogins(self) -> None:
+        if "submission" in self:
+            for name in ("auth-optional", "listen-lmtp", "lmtp"):
+                if name in self:
+                    raise usage.UsageError(f"--submission and --{name} contradict each other")
+            if "AUTH" in map(str.upper, self.keywords.get("disabledCommands", ())):
+                raise usage.UsageError("--submission: needs AUTH, which is disabled")
+        for checker in self.get("credCheckers", ()):
+            if isinstance(checker, FilePasswordDB) and not os.path.isfile(checker.filename):
+                raise usage.UsageError(f"--auth: there is no file {checker.filename!r}")
+
+    def _checkKeywords(self, keywords: dict[str, Any]) -> None:
+        try:
+            library.makeOptions(keywords)
+        except ConfigurationError as error:
+            raise usage.UsageError(_inFlags(str(error))) from None
+
+    def getUsage(self, width: int | None = None) -> str:
+        """
+        The help: the flags under their headings.
+
+        :param width: the terminal's, in columns.
+        """
+        width = width or int(os.environ.get("COLUMNS", "80"))
+        lines = [
+            "Receives mail by SMTP or LMTP. Each message is stored in a Maildir, or given to a",
+            "handler. A flag whose value is a list or a listener may be repeated.",
+        ]
+        for heading, flags in FLAGS.items():
+            lines += ["", f"{heading}:"]
+            for flag in flags:
+                lines += _describe(flag, width)
+        return "\n".join(lines) + "\n"
+
+
+def _allFlags() -> list[Flag]:
+    return [flag for flags in FLAGS.values() for flag in flags]
+
+
+def _makeTaker(flag: Flag) -> Callable[..., None]:
+    """The method that :mod:`twisted.python.usage` calls when a flag was given."""
+
+    def takeSwitch(self: Options) -> None:
+        self[flag.name] = True
+
+    def take(self: Options, text: str) -> None:
+        try:
+            value = flag.read(text)
+        except ValueError as error:
+            raise usage.UsageError(f"--{flag.name}: {error}") from None
+        if flag.gather is not None:
+            values = self.given.setdefault(flag.name, [])
+            values.append(value)
+            value = flag.gather(values)
+        self[flag.name] = value
+
+    return take if flag.value else takeSwitch
+
+
+for _flag in _allFlags():
+    if not hasattr(Options, _flag.method):  # help, and what strcred defines
+        setattr(Options, _flag.method, _makeTaker(_flag))
+
+
+# -- Texts -----------------------------------------------------------------------------------------
+
+_FLAG_OF = {flag.option: flag.name for flag in reversed(_allFlags()) if flag.option}
+_DEFAULTS = {field.name: field.default for field in fields(library.Options) if field.init}
+_HELP_COLUMN = 28
+
+
+def _describe(flag: Flag, width: int) -> list[str]:
+    """The lines of the help for a flag."""
+    left = f"  --{flag.name} {flag.value}".rstrip()
+    right = textwrap.wrap(flag.help + _shownDefault(flag), max(20, width - _HELP_COLUMN))
+    if len(left) >= _HELP_COLUMN:
+        return [left, *(" " * _HELP_COLUMN + line for line in right)]
+    return [f"{left:{_HELP_COLUMN}}{right[0]}", *(" " * _HELP_COLUMN + line for line in right[1:])]
+
+
+def _shownDefault(flag: Flag) -> str:
+    default = _DEFAULTS.get(flag.option)
+    # A switch is off, and an empty default is none: neither needs saying.
+    if not flag.value or not default or not isinstance(default, (str, int, float, tuple)):
+        return ""
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    return f"; {'yes' if default is True else default} by default"
+
+
+def _inFlags(text: str) -> str:
+    """Call the options in an error's text as they are called on the command line."""
+    name, colon, rest = text.partition(":")
+    if colon and name in _FLAG_OF:
+        text = f"--{_FLAG_OF[name]}:{rest}"
+    # Only words that can't be anything else: "name" and "size" are English, too.
+    camelCase = "|".join(name for name in _FLAG_OF if not name.islower())
+    return re.sub(rf"\b(?:{camelCase})\b", lambda match: f"--{_FLAG_OF[match[0]]}", text)
+
+
+def _oneLine(text: str) -> str:
+    return "twistd smtpserver: " + " ".join(text.split())
+
+
+# -- The service -----------------------------------------------------------------------------------
+
+
+def makeService(config: Options) -> IService:
+    """
+    Make what ``twistd`` runs. Handlers are imported and keys are read here.
+
+    :param config: the parsed command line.
+    :raises SystemExit: with one line if that can't be done.
+    """
+    try:
+        return _build(config)
+    except ConfigurationError as error:
+        raise SystemExit(_oneLine(_inFlags(str(error)))) from error
+
+
+def _build(config: Options) -> MultiService:
+    handler, preparation = _makeHandler(config)
+    if "credCheckers" in config:
+        handler = Chain(CredHandler(*config["credCheckers"]), handler)
+    if findHook(handler, "onAuth") is None:
+        for name in _NEED_LOGIN:
+            if name in config:
+                raise ConfigurationError(f"--{name}: needs --auth, or a --handler with onAuth")
+    if "self-signed" in config:
+        _log.warn("Using a certificate that was made just now: only good for trying things out")
+    service = _Server()
+    if preparation is not None:
+        preparation.setServiceParent(service)
+    SMTPService(_makeListeners(config, handler)).setServiceParent(service)
+    return service
+
+
+def _makeHandler(config: Options) -> tuple[object, Service | None]:
+    """The handler, and what has to be started before it is used."""
+    if "discard" in config:
+        return Discard(), None
+    if "handler" in config:
+        return _loadHandler(config["handler"]), None
+    hostName = config.keywords.get("name", None)
+    mailbox = _LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
+    return mailbox.handler, mailbox
+
+
+def _loadHandler(name: str) -> object:
+    if os.getcwd() not in sys.path:  # as with "python -m"; twistd itself doesn't put it there
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = namedAny(name)
+        if isinstance(found, type) or (callable(found) and not _hasHooks(found)):
+            found = found()
+    except Exception as error:  # it is the user's code, which may do anything
+        raise ConfigurationError(f"--handler: {name}: {type(error).__name__}: {error}") from error
+    if not _hasHooks(found):
+        raise ConfigurationError(f"--handler: {name} has none of the hooks, such as onData")
+    return found
+
+
+def _hasHooks(candidate: object) -> bool:
+    return any(callable(getattr(candidate, hook, None)) for hook in HOOKS)
+
+
+def _makeListeners(config: Options, handler: object) -> list[tuple[Any, SMTPServerFactory]]:
+    endpoints = {name: list(config.get(name, ())) for name in LISTENERS}
+    endpoints["listen"] += config.get("port", ())
+    if not any(endpoints.values()):
+        endpoints["listen"] = [DEFAULT_PORT]
+    host = quoteStringArgument(config.get("host", DEFAULT_HOST))
+    listeners: list[tuple[Any, SMTPServerFactory]] = []
+    for name, texts in endpoints.items():
+        if texts:
+            factory = SMTPServerFactory(handler, **(config.keywords | LISTENERS[name]))
+            listeners += [(_description(text, host), factory) for text in texts]
+    return listeners
+
+
+def _description(text: str, host: str) -> str:
+    return f"tcp:{text}:interface={host}" if text.isdigit() else text
+
+
+class _LateMaildir(Service):
+    """
+    A Maildir that is made when the service starts: it must belong to the user that ``twistd --uid``
+    becomes, and be inside of ``--chroot`` and ``--rundir``.
+    """
+
+    def __init__(self, path: str, hostName: str | None) -> None:
+        self.handler = SMTPHandler()
+        self._path = path
+        self._hostName = hostName
+
+    def startService(self) -> None:
+        super().startService()
+        maildir = Maildir(self._path, self._hostName)
+        self.handler.onData = maildir.onData  # type: ignore[method-assign]
+
+
+class _Server(MultiService):
+    """All there is to run; says in one line why it can't start."""
+
+    def privilegedStartService(self) -> None:
+        try:
+            super().privilegedStartService()
+        except Exception:
+            sys.excepthook = _showReason
+            raise
+
+    def startService(self) -> None:
+        try:
+            super().startService()
+        except Exception:
+            sys.excepthook = _showReason
+            raise
+
+
+def _showReason(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """
+    What Python calls when the exception got to the top.
+
+    A SystemExit instead of all this would end twistd before it tells its parent process what
+    happened, and before it removes its pid file.
+    """
+    print(_oneLine(str(error)), file=sys.stderr)  # noqa: T201  # the log, if twistd logs already
