@@ -26,7 +26,13 @@ FLOORS: tuple[tuple[str, set[str], set[str]], ...] = (
     ("second", set(), {"OpenSSL", "cryptography", "idna", "twisted", "zope"}),  # all the others
     (
         "roof",
-        {"", "service", "tap", "testing"},  # "": the package itself, which gathers the names
+        {
+            "",
+            "flags",
+            "service",
+            "tap",
+            "testing",
+        },  # "": the package itself, which gathers the names
         {"OpenSSL", "cryptography", "idna", "twisted", "zope"},
     ),
 )

@@ -1,4 +1,4 @@
-"""Tests for :mod:`twisted_smtpserver.files`."""
+"""Tests for :mod:`twisted_smtpserver.files`; what concerns threads is in a module of its own."""
 
 from __future__ import annotations
 
@@ -6,161 +6,19 @@ import errno
 import io
 import os
 import pathlib
-import shutil
 import stat
-import subprocess
-import sys
 import tempfile
-import threading
-from collections.abc import Callable
 from typing import IO, Any, cast
 
-from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
 
-import twisted_smtpserver
+from tests.filefakes import FakeStream, FakeThreads, FileCase, atOnce, failing
 from twisted_smtpserver import files
 from twisted_smtpserver.files import HOP_SIZE, DurableFile, saveStream, saveToFile, saveToPath
 
-NOBODY = 65534
-PROJECT = str(pathlib.Path(twisted_smtpserver.__path__[0]).parent)
 
-
-class FakeStream:
-    """
-    Yields octets, waits for Deferreds and raises exceptions, in the order given.
-
-    :ivar reads: how many times it was asked for something.
-    """
-
-    def __init__(self, *parts: bytes | Exception | Deferred[bytes]) -> None:
-        self.parts = list(parts)
-        self.reads = 0
-
-    def __aiter__(self) -> FakeStream:
-        return self
-
-    async def __anext__(self) -> bytes:
-        self.reads += 1
-        if not self.parts:
-            raise StopAsyncIteration
-        part = self.parts.pop(0)
-        if isinstance(part, Exception):
-            raise part
-        return await part if isinstance(part, Deferred) else part
-
-
-class FakeThreads:
-    """
-    Has ``deferToThread``'s signature; a hop runs when it is told to.
-
-    :ivar waiting: the hops that weren't run yet.
-    :ivar names: the names of all functions asked for.
-    """
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Deferred[Any], Callable[[], Any]]] = []
-        self.names: list[str] = []
-
-    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """Ask for a hop."""
-        done: Deferred[Any] = Deferred()
-        self.names.append(function.__name__)
-        self.waiting.append((done, lambda: function(*arguments)))
-        return done
-
-    def work(self) -> Callable[[], None]:
-        """Run the next hop. Its end is told to the reactor when the result is called."""
-        done, function = self.waiting.pop(0)
-        result: Any = maybeDeferred(function)
-        return lambda: result.chainDeferred(done)
-
-    def run(self) -> None:
-        """Run hops until none waits."""
-        while self.waiting:
-            self.work()()
-
-
-def atOnce(function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-    """Has ``deferToThread``'s signature, and no thread."""
-    return maybeDeferred(function, *arguments)
-
-
-class FakeOS:
-    """
-    The module :mod:`os`, some of whose functions are recorded or replaced.
-
-    :ivar calls: the recorded calls: the function, and the path that its argument leads to.
-    """
-
-    RECORDED = frozenset({"open", "write", "fsync", "close", "rename", "unlink"})
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, str]] = []
-        self.replaced: dict[str, Callable[..., Any]] = {}
-        self._paths: dict[int, str] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        original = getattr(os, name)
-        if name not in self.RECORDED:
-            return original
-
-        def recorded(target: Any, *arguments: Any) -> Any:
-            path = self._paths.get(target, "") if isinstance(target, int) else target
-            self.calls.append((name, os.path.basename(path)))
-            result = self.replaced.get(name, original)(target, *arguments)
-            if name == "open":
-                self._paths[result] = target
-            return result
-
-        return recorded
-
-
-def failing(number: int) -> Callable[..., Any]:
-    """A system call that always fails."""
-
-    def fail(*arguments: Any) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    return fail
-
-
-class FileTests(SynchronousTestCase):
-    """What the tests here share: a directory, and a look at what is in it."""
-
-    def setUp(self) -> None:
-        """Make the directory."""
-        self.directory = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, self.directory, True)
-        self.temporary = os.path.join(self.directory, "tmp")
-        self.final = os.path.join(self.directory, "final")
-
-    def content(self, path: str | None = None) -> bytes:
-        """What is in a file."""
-        return pathlib.Path(path or self.final).read_bytes()
-
-    def assertLeft(self, *names: str) -> None:
-        """These files, and no others, are in the directory."""
-        self.assertEqual(sorted(os.listdir(self.directory)), sorted(names))
-
-    def fakeOS(self, **replaced: Callable[..., Any]) -> FakeOS:
-        """Record the system calls, and replace some."""
-        fake = FakeOS()
-        fake.replaced = replaced
-        self.patch(files, "os", fake)
-        return fake
-
-    def save(
-        self, *parts: bytes | Exception | Deferred[bytes], threads: files.RunInThread = atOnce
-    ) -> Deferred[int]:
-        """Begin to save a stream that has these parts."""
-        durable = DurableFile(self.temporary, self.final)
-        return Deferred.fromCoroutine(saveStream(FakeStream(*parts), durable, threads))
-
-
-class DurableFileTests(FileTests):
+class DurableFileTests(FileCase):
     """The file by itself."""
 
     def test_order(self) -> None:
@@ -271,7 +129,7 @@ class DurableFileTests(FileTests):
         self.assertLeft()
 
 
-class SyncDirectoryTests(FileTests):
+class SyncDirectoryTests(FileCase):
     def test_cannotBeSynced(self) -> None:
         """A file system that doesn't know how to sync directories doesn't stop anybody."""
         fake = self.fakeOS(fsync=failing(errno.EINVAL))
@@ -285,7 +143,7 @@ class SyncDirectoryTests(FileTests):
         self.assertEqual(fake.calls[-1][0], "close")
 
 
-class SaveStreamTests(FileTests):
+class SaveStreamTests(FileCase):
     """Streams into durable files."""
 
     def test_oneHop(self) -> None:
@@ -406,118 +264,7 @@ class SaveStreamTests(FileTests):
         self.assertLeft("final")
 
 
-class CancellationTests(FileTests):
-    """Threads can't be stopped; what they leave is removed nevertheless."""
-
-    def setUp(self) -> None:
-        """Make threads."""
-        super().setUp()
-        self.threads = FakeThreads()
-
-    def test_whileWaitingForTheStream(self) -> None:
-        """Nothing was handed to a thread yet: there is nothing to do."""
-        saving = self.save(b"octets", Deferred(), threads=self.threads)
-        saving.cancel()
-        self.failureResultOf(saving, CancelledError)
-        self.assertEqual(self.threads.names, [])
-
-    def test_whileWaitingForMore(self) -> None:
-        """What was written is removed, and nobody waits for that."""
-        saving = self.save(bytes(HOP_SIZE), Deferred(), threads=self.threads)
-        self.threads.run()
-        saving.cancel()
-        self.failureResultOf(saving, CancelledError)
-        self.assertLeft("tmp")
-        self.threads.run()
-        self.assertLeft()
-
-    def test_whileWriting(self) -> None:
-        """The caller is told at once; the file is removed when the thread has let go of it."""
-        saving = self.save(bytes(HOP_SIZE), b"rest", threads=self.threads)
-        end = self.threads.work()
-        saving.cancel()
-        self.failureResultOf(saving, CancelledError)
-        self.assertEqual(self.threads.names, ["write"])
-        end()
-        self.assertEqual(self.threads.names, ["write", "discard"])
-        self.threads.run()
-        self.assertLeft()
-
-    def test_beforeTheThreadBegins(self) -> None:
-        """A hop that is still in the queue does its work for nothing."""
-        saving = self.save(b"octets", threads=self.threads)
-        saving.cancel()
-        self.failureResultOf(saving, CancelledError)
-        self.threads.run()
-        self.assertLeft()
-
-    def cancelledIn(self, call: str, kind: Callable[[int], bool]) -> FakeOS:
-        """The save is cancelled in the middle of a system call of the commit."""
-        original = getattr(os, call)
-
-        def cancelling(descriptor: int) -> None:
-            original(descriptor)
-            if kind(os.fstat(descriptor).st_mode):
-                saving.cancel()
-
-        fake = self.fakeOS(**{call: cancelling})
-        saving = self.save(b"octets", threads=self.threads)
-        self.threads.work()()
-        self.failureResultOf(saving, CancelledError)
-        return fake
-
-    def test_betweenSyncAndRename(self) -> None:
-        """A commit that is cancelled in time never gives the file its name."""
-        fake = self.cancelledIn("fsync", stat.S_ISREG)
-        self.assertNotIn("rename", [name for name, _ in fake.calls])
-        self.threads.run()
-        self.assertLeft()
-
-    def test_afterTheRename(self) -> None:
-        """A commit that is cancelled later has the file removed from its place."""
-        self.cancelledIn("fsync", stat.S_ISDIR)
-        self.assertLeft("final")
-        self.threads.run()
-        self.assertLeft()
-
-    def test_whileTheEndIsOnItsWay(self) -> None:
-        """The thread is done, but the reactor doesn't know yet: the caller isn't told success."""
-        saving = self.save(b"octets", threads=self.threads)
-        end = self.threads.work()
-        saving.cancel()
-        self.failureResultOf(saving, CancelledError)
-        end()
-        self.threads.run()
-        self.assertLeft()
-
-    def test_afterSuccess(self) -> None:
-        """A cancellation after the end changes nothing."""
-        saving = self.save(b"octets", threads=self.threads)
-        self.threads.run()
-        saving.cancel()
-        self.assertEqual(self.successResultOf(saving), 6)
-        self.assertLeft("final")
-
-    def test_threadFailsAfterwards(self) -> None:
-        """An error in the thread that nobody waits for any more isn't left unhandled."""
-        saving = self.save(b"octets", threads=self.threads)
-        saving.cancel()
-        self.failureResultOf(saving, CancelledError)
-        os.rmdir(self.directory)
-        self.threads.run()
-        self.assertEqual(self.flushLoggedErrors(), [])
-
-    def test_whileCleaningUp(self) -> None:
-        """A cancellation of the clean-up after a failure doesn't keep it from its work."""
-        saving = self.save(bytes(HOP_SIZE), ValueError(), threads=self.threads)
-        self.threads.work()()
-        saving.cancel()
-        self.failureResultOf(saving, CancelledError)
-        self.threads.run()
-        self.assertLeft()
-
-
-class SaveToPathTests(FileTests):
+class SaveToPathTests(FileCase):
     def toPath(self, path: str | os.PathLike[str]) -> Deferred[int]:
         """Save six octets."""
         return Deferred.fromCoroutine(saveToPath(FakeStream(b"octets"), path, atOnce))
@@ -631,104 +378,3 @@ class SaveToFileTests(SynchronousTestCase):
         target = io.BytesIO()
         target.close()
         self.failureResultOf(self.toFile(target, b"octets"), ValueError)
-
-
-class ThreadTests(FileTests, TestCase):
-    """With the reactor's own threads."""
-
-    def setUp(self) -> None:
-        """Have something to wait for."""
-        super().setUp()
-        self.discarded: Deferred[None] = Deferred()
-
-    def inThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """``deferToThread``; the end of a clean-up can be waited for."""
-        hop = deferToThread(function, *arguments)
-        if function.__name__ == "discard":
-            hop.addBoth(self.discarded.callback)
-        return hop
-
-    async def test_saves(self) -> None:
-        """A message of several hops is saved."""
-        self.assertEqual(
-            await self.save(bytes(HOP_SIZE), b"rest", threads=self.inThread), HOP_SIZE + 4
-        )
-        self.assertEqual(self.content(), bytes(HOP_SIZE) + b"rest")
-        self.assertLeft("final")
-
-    async def test_cancelled(self) -> None:
-        """A thread that was in the middle of a commit leaves nothing behind."""
-        entered: Deferred[None] = Deferred()
-        goOn = threading.Event()
-        self.addCleanup(goOn.set)
-
-        def fsync(descriptor: int) -> None:
-            reactor.callFromThread(entered.callback, None)  # type: ignore[attr-defined]
-            goOn.wait()
-
-        self.fakeOS(fsync=fsync)
-        saving = self.save(b"octets", threads=self.inThread)
-        await entered
-        saving.cancel()
-        self.failureResultOf(saving, CancelledError)
-        self.assertLeft("tmp")
-        goOn.set()
-        await self.discarded
-        self.assertLeft()
-
-
-class ProcessTests(FileTests):
-    """What needs a process of its own, because it concerns a process as a whole."""
-
-    PROGRAM = """
-import os, resource, sys
-from twisted.internet.defer import maybeDeferred, Deferred
-from twisted_smtpserver.files import HOP_SIZE, saveToPath
-
-class Stream:
-    def __init__(self):
-        self.left = 4
-    def __aiter__(self):
-        return self
-    async def __anext__(self):
-        self.left -= 1
-        if self.left < 0:
-            raise StopAsyncIteration
-        return bytes(HOP_SIZE)
-
-{preparation}
-saving = Deferred.fromCoroutine(saveToPath(Stream(), sys.argv[1], maybeDeferred))
-saving.addCallbacks(print, lambda failure: print(failure.value.strerror))
-{afterwards}
-"""
-
-    def runProgram(self, preparation: str, afterwards: str = "") -> str:
-        """Run the program; what it prints is the result of its save."""
-        program = self.PROGRAM.format(preparation=preparation, afterwards=afterwards)
-        environment = {**os.environ, "PYTHONPATH": PROJECT}
-        done = subprocess.run(
-            [sys.executable, "-c", program, self.final],
-            env=environment,
-            capture_output=True,
-            check=True,
-            text=True,
-        )
-        return done.stdout.strip()
-
-    def test_fileSizeLimit(self) -> None:
-        """RLIMIT_FSIZE stops a real write in the middle, and nothing is left."""
-        limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (3 * HOP_SIZE // 2, -1))"
-        lift = "resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))"
-        self.assertEqual(self.runProgram(limit, lift), os.strerror(errno.EFBIG))
-        self.assertLeft()
-        self.assertEqual(self.runProgram(""), str(4 * HOP_SIZE))
-        self.assertLeft("final")
-
-    def test_permissionDenied(self) -> None:
-        """A directory that doesn't let us write; root, for whom all do, becomes nobody."""
-        os.chmod(self.directory, 0o555)
-        become, restore = "", ""
-        if os.geteuid() == 0:
-            become, restore = f"os.seteuid({NOBODY})", "os.seteuid(0)"
-        self.assertEqual(self.runProgram(become, restore), os.strerror(errno.EACCES))
-        self.assertLeft()

@@ -7,7 +7,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.test_files import FakeStream
+from tests.filefakes import FakeStream
 from twisted_smtpserver.handlers.discard import Discard
 from twisted_smtpserver.session import Session
 

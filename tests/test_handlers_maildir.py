@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.test_files import FakeOS, FakeStream, FakeThreads, atOnce, failing
+from tests.filefakes import FakeOS, FakeStream, FakeThreads, atOnce, failing
 from tests.test_headers import makeAddress, makeSession
 from twisted_smtpserver import files
 from twisted_smtpserver.errors import ConnectionLost, Rejection

@@ -19,7 +19,7 @@ PLUGIN_FILE = (
 )
 
 
-def run(*command: object, **options: object) -> str:
+def run(*command: object, cwd: Path = Path("/")) -> str:
     """Run a program; its output if it succeeds, else an error that shows the output."""
     done = subprocess.run(
         [str(word) for word in command],
@@ -28,7 +28,7 @@ def run(*command: object, **options: object) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        cwd=options.get("cwd", "/"),
+        cwd=cwd,
     )
     if done.returncode:
         raise AssertionError(f"{command} exited {done.returncode}:\n{done.stdout}")

@@ -124,8 +124,11 @@ class ClientCertificateTests(SynchronousTestCase):
         The client is told which authorities count.
         """
         shaken = self.shake(CLIENT, ca=CA.certPEM)
-        (name,) = shaken.client.get_client_ca_list(as_cryptography=True)
-        self.assertEqual(CA.certificate.subject, name)
+        with warnings.catch_warnings():
+            # The way that doesn't use a deprecated type is there since pyOpenSSL 26.3 only.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            (name,) = shaken.client.get_client_ca_list()
+            self.assertEqual("Test CA", name.CN)
 
     def test_authorityIsNeeded(self):
         """

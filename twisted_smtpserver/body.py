@@ -84,7 +84,9 @@ class MessageStream:
 
     def feed(self, octets: bytes) -> None:
         """
-        :param octets: the next octets of the content, at least one.
+        Take the next octets of the content.
+
+        :param octets: at least one.
         """
         self.byteLength += len(octets)
         if self._sizeLimit and self.byteLength > self._sizeLimit and not self.sizeExceeded:

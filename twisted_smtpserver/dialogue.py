@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -54,7 +54,7 @@ UNWELCOME_TIME = 10.0
 
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
-Outcome = Any  # Reply, Iterable[Reply], Deferred of those, or None if the reply comes later
+Outcome = Any  # Reply, list[Reply], Deferred of those, or None if the reply comes later
 
 
 @implementer(IDialogue)
@@ -80,12 +80,12 @@ class Dialogue(OrderedReceiver):
     failedLogins = 0
     closeReason: str | None = None
     isLost = False
-    MAX_LENGTH = _MAX_AUTH_LINE - 2
 
     _plain = True  # no enhanced status code in the next reply
     _stopping = False
     _waitToken: object = None
     _pending: Deferred[Any] | None = None
+    _givingUp = False
     _lineTaker: Callable[[bytes], Outcome] | None = None
 
     def __init__(self, factory: SMTPServerFactory) -> None:
@@ -95,6 +95,7 @@ class Dialogue(OrderedReceiver):
         self.verbs = factory.verbs
         self.clock = factory.clock
         self.authNeeded = factory.authNeeded
+        self.MAX_LENGTH = max(_MAX_AUTH_LINE, factory.options.maxCommandLength) - len(b"\r\n")
         self.session = Session(factory.options.lmtp)
         self.session.disabledCommands = factory.options.disabledCommands
 
@@ -102,10 +103,11 @@ class Dialogue(OrderedReceiver):
 
     def lineReceived(self, line: bytes) -> None:
         """A command, or the answer to a challenge."""
-        if self.phase is not Phase.REFUSED:
-            self.resetTimer()
+        self.clientSpoke()
         taker = self._lineTaker
-        if taker is not None:
+        if b"\n" in line or line[:2] == _TLS_RECORD:
+            self.checkLine(line)
+        elif taker is not None:
             self._lineTaker = None
             self.settle(self._guarded(taker, line))
         elif len(line) + 2 > self.options.maxCommandLength and not _isAuth(line):
@@ -122,8 +124,9 @@ class Dialogue(OrderedReceiver):
 
     def _command(self, line: bytes) -> Outcome:
         command = parseCommand(line)
-        if type(command) is not Command:
-            return self._unreadable(line, command)
+        if not isinstance(command, Command):
+            self._plain = False
+            return self.countUnrecognized(command)
         verb = command.verb
         self._plain = verb in _HELLOS
         for gate in GATES:
@@ -136,16 +139,6 @@ class Dialogue(OrderedReceiver):
         onRefusal = getattr(self.verbs.get(command.verb), "refused", None)
         return refusal if onRefusal is None else onRefusal(self, command.argument, refusal)
 
-    def _unreadable(self, line: bytes, refusal: Any) -> Outcome:
-        self._plain = False
-        if line[:2] == _TLS_RECORD:
-            self.closeAfterReply("TLS handshake in clear")
-            return replies.NOT_TLS
-        if b"\n" in line:
-            self.bareNewlineReceived()
-            return None
-        return self.countUnrecognized(refusal)
-
     def lineTooLong(self, beginning: bytes) -> None:
         """RFC 5321 §4.5.3.1.4, RFC 4954 §4."""
         self._plain = False
@@ -153,13 +146,14 @@ class Dialogue(OrderedReceiver):
         isAuth = inExchange or _isAuth(beginning)
         self.settle(replies.AUTH_LINE_TOO_LONG if isAuth else replies.LINE_TOO_LONG)
 
-    def checkPartial(self, waiting: bytes) -> None:
-        """See :meth:`~twisted_smtpserver.framing.OrderedReceiver.checkPartial`."""
-        if waiting[:2] == _TLS_RECORD:
+    def checkLine(self, octets: bytes) -> None:
+        """See :meth:`~twisted_smtpserver.framing.OrderedReceiver.checkLine`."""
+        if octets[:2] == _TLS_RECORD:
+            self._plain = False
             self.closeAfterReply("TLS handshake in clear")
             self.settle(replies.NOT_TLS)
         else:
-            super().checkPartial(waiting)
+            super().checkLine(octets)
 
     def bareNewlineReceived(self) -> None:
         """Who ends lines in LF only may see other lines than we do: no further."""
@@ -203,7 +197,8 @@ class Dialogue(OrderedReceiver):
         """
         Write the reply to a command, now or when it is known.
 
-        :param outcome: a Reply, several, or a Deferred of those; ``None`` if another call follows.
+        :param outcome: a Reply, a list of several, or a Deferred of those; ``None`` if another call
+            follows.
         """
         if isinstance(outcome, Deferred):
             self._wait(outcome)
@@ -211,12 +206,19 @@ class Dialogue(OrderedReceiver):
         if type(outcome) is Reply:
             self._write(outcome)
         elif outcome is not None:
-            for reply in outcome:
+            for reply in self._checked(outcome):
                 self._write(reply)
+        if self.utf8Replies and self.phase is Phase.READY:
+            self.utf8Replies = False  # the transaction that asked for them is over
         if self.closeReason is not None:
             self.close()
         elif self._stopping:
             self.shutDown()
+
+    def _checked(self, outcome: Outcome) -> list[Reply]:
+        if isinstance(outcome, list) and all(isinstance(reply, Reply) for reply in outcome):
+            return outcome
+        return [self.refuse(TypeError(f"a verb returned {type(outcome).__name__}"), "")]
 
     def _write(self, reply: Reply) -> None:
         if reply.code >= 400:
@@ -233,8 +235,8 @@ class Dialogue(OrderedReceiver):
         self._stopping = True
         if self.phase in _IDLE_PHASES and self._waitToken is None and self.closeReason is None:
             self.closeAfterReply("server shut down")
-            self.send(replies.SHUTTING_DOWN.encode())
-            self.close()
+            self._plain = self.phase is Phase.CONNECTED
+            self.settle(replies.SHUTTING_DOWN)
 
     def closeAfterReply(self, reason: str) -> None:
         """
@@ -255,6 +257,22 @@ class Dialogue(OrderedReceiver):
         """
         raise NotImplementedError  # the connection's business: see the subclass
 
+    def startOver(
+        self, claim: Callable[[], object], admitted: Callable[[object], Outcome]
+    ) -> Outcome:
+        """
+        XCLIENT was accepted: forget the hello, the login and the transaction, and ask
+        ``onConnect`` about the client that is claimed.
+
+        :param claim: writes what is claimed to the session.
+        :param admitted: called if ``onConnect`` didn't refuse; returns what a verb returns.
+        """
+        raise NotImplementedError
+
+    def greeting(self) -> Reply:
+        """The next reply, a greeting."""
+        raise NotImplementedError
+
     def hook(self, name: str) -> Hook | None:
         """The handler's hook of a name, if it has one."""
         return findHook(self.factory.handler, name)
@@ -270,26 +288,17 @@ class Dialogue(OrderedReceiver):
         hook = findHook(self.factory.handler, name)
         if hook is None:
             return accepted(None)
-        if failed is None:
-            failed = partial(self.refuse, stage=name)
         try:
             result = invoke(hook, *arguments)
             if not isinstance(result, Deferred):
                 return accepted(result)
         except Exception as error:
-            return failed(error)
-        self._pending = result
-
-        def answered(value: object) -> Outcome:
-            # Whatever a hook says that didn't listen when it was canceled, it is too late.
-            return accepted(value) if self._pending is result else failed(_TimedOut())
-
-        def raised(failure: Failure) -> Outcome:
-            return failed(_asException(failure) if self._pending is result else _TimedOut())
-
-        result.addCallback(answered)
-        result.addErrback(raised)
-        return result
+            return self.refuse(error, name) if failed is None else failed(error)
+        judge = partial(self.refuse, stage=name) if failed is None else failed
+        answer: Deferred[Outcome] = _following(result)
+        answer.addCallback(accepted)
+        answer.addErrback(lambda failure: judge(self._asError(failure)))
+        return answer
 
     def refuse(self, error: BaseException, stage: str) -> Reply:
         """
@@ -300,10 +309,10 @@ class Dialogue(OrderedReceiver):
         """
         try:
             rejection = asRejection(error)
-        except ValueError as mistake:  # a responseCode that is no code
-            rejection, error = None, mistake
-        if rejection is not None:
-            return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT))
+            if rejection is not None:
+                return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT))
+        except Exception as mistake:  # a code that is none, a text that isn't text
+            error = mistake
         incident = self.factory.reportError(Failure(error), self.session)
         code, enhanced = (454, "4.7.0") if stage == "onAuth" else (451, "4.3.0")
         return Reply(code, enhanced, f"Internal error, incident {incident}")
@@ -326,15 +335,21 @@ class Dialogue(OrderedReceiver):
     def _wait(self, outcome: Deferred[Outcome]) -> None:
         """Hold the next commands until the handler has answered."""
         token = self._waitToken = object()
-        if self._pending is None:
-            self._pending = outcome
+        self._pending = outcome
         self.hold()
         self.setTimer(self.options.handlerTimeout, self._handlerTimedOut)
         outcome.addErrback(self._failed)
         outcome.addCallback(self._arrived, token)
 
     def _failed(self, failure: Failure) -> Reply:
-        return self.refuse(_asException(failure) if self._pending else _TimedOut(), "")
+        return self.refuse(self._asError(failure), "")
+
+    def _asError(self, failure: Failure) -> Exception:
+        if self._givingUp:
+            return _TimedOut()
+        # A Deferred may carry a bare BaseException such as GeneratorExit: that is a bug, too.
+        error = failure.value
+        return error if isinstance(error, Exception) else RuntimeError(repr(error))
 
     def _arrived(self, outcome: Outcome, token: object) -> None:
         if self._waitToken is token:  # otherwise it is too late: the client was told already
@@ -342,15 +357,28 @@ class Dialogue(OrderedReceiver):
             self._proceed(outcome)
 
     def _handlerTimedOut(self) -> None:
-        pending, self._pending = self._pending, None
-        assert pending is not None
-        pending.cancel()
+        self.giveUp()
         if self._waitToken is not None:  # it will fire later, if ever
             self._waitToken = None
             self._proceed(replies.HANDLER_TIMED_OUT)
 
+    def giveUp(self) -> None:
+        """Cancel what is waited for, if anything is."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        self._givingUp = True
+        try:
+            pending.cancel()
+        except Exception as error:  # from the canceller of a handler's Deferred
+            self.factory.reportError(Failure(error), self.session)
+        finally:
+            self._givingUp = False
+
     def _proceed(self, outcome: Outcome) -> None:
-        if self.isLost or self._closing:
+        if self._closing:
+            if self.isLost:
+                self.stopTimer()
             return
         self.waitForClient()
         # The reply, and those to the lines that waited for it, leave in one write.
@@ -366,12 +394,17 @@ class Dialogue(OrderedReceiver):
 
     def waitForClient(self) -> None:
         """It is the client's turn: let it not take too long."""
-        if self._closing or self.isLost:
+        if self._closing:
             return
         if self.phase is Phase.REFUSED:
             self.setTimer(UNWELCOME_TIME, self._idle)
         else:
             self.setTimer(self.options.socketTimeout, self._idle)
+
+    def clientSpoke(self) -> None:
+        """It did its turn, or some of it. A client that isn't welcome gains nothing by that."""
+        if self.phase is not Phase.REFUSED:
+            self.resetTimer()
 
     def _idle(self) -> None:
         self._plain = False
@@ -389,7 +422,6 @@ class Dialogue(OrderedReceiver):
             self.transfer.abandon(TransactionReset("the client gave the message up"))
         self._endTransaction("reset")
         self.move(Event.RESET)
-        self.utf8Replies = False
 
     def refuseTransaction(self) -> None:
         """DATA itself was refused: the transaction is over."""
@@ -410,8 +442,8 @@ class Dialogue(OrderedReceiver):
         self.factory.events.messageEnded(session, envelope, octets, answers)
         if self.isLost:
             self.factory.events.replyLost(session, envelope, answers)
-        session.countMessage()
         self._endTransaction("accepted" if isAccepted else "refused")
+        session.countMessage()
         self.move(Event.END)
 
     def _endTransaction(self, outcome: str) -> None:
@@ -420,6 +452,7 @@ class Dialogue(OrderedReceiver):
         self.session.forgetEnvelope()
         if envelope.mailFrom is not None:
             self.tell("onTransactionEnd", envelope, outcome, self.session)
+        self.session.xForward = {}  # it was about this message (Postfix's XFORWARD_README)
 
     def transactionLost(self) -> None:
         """The client left in the middle of it."""
@@ -445,7 +478,7 @@ class Dialogue(OrderedReceiver):
 
         def take(octets: bytes) -> None:
             nonlocal count
-            self.resetTimer()
+            self.clientSpoke()
             if len(octets) < count:
                 count -= len(octets)
                 sink(octets)
@@ -479,10 +512,28 @@ class _TimedOut(Rejection):
     defaultReply = replies.HANDLER_TIMED_OUT
 
 
-def _asException(failure: Failure) -> Exception:
-    # A Deferred may carry a bare BaseException such as GeneratorExit: that is a bug like any other.
-    error = failure.value
-    return error if isinstance(error, Exception) else RuntimeError(repr(error))
+def _following(result: Deferred[Any]) -> Deferred[Any]:
+    """
+    A Deferred with the result of another one, which it cancels when it is canceled; and then it
+    fires at once, whatever the other one does, and however late.
+    """
+    isLate = False
+
+    def cancel(answer: Deferred[Any]) -> None:
+        nonlocal isLate
+        isLate = True
+        try:
+            result.cancel()
+        finally:
+            answer.errback(CancelledError())
+
+    def forward(value: Any) -> None:
+        if not isLate:
+            answer.callback(value)  # a Failure goes on as one
+
+    answer: Deferred[Any] = Deferred(cancel)
+    result.addBoth(forward)
+    return answer
 
 
 def _isAuth(line: bytes) -> bool:

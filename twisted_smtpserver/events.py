@@ -107,7 +107,7 @@ class Events:
         :param method: the mechanism.
         :param username: who it was said to be; empty if the client didn't get so far.
         """
-        if self._logger is None:
+        if self._quiet(session) or self._logger is None:
             return
         self._logger.warn(
             "{session}: login as <{username}> by {method} failed, client {client}",
@@ -120,7 +120,7 @@ class Events:
 
     def replyLost(self, session: Session, envelope: Envelope, replies: list[Reply]) -> None:
         """A message was processed, but its client left before it could be told so."""
-        if self._logger is None:
+        if self._quiet(session) or self._logger is None:
             return
         self._logger.warn(
             "{session}: message {envelope}: the client {client} left before the reply {reply}",

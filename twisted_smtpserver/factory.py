@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
 from twisted_smtpserver.protocol import SMTPProtocol
-from twisted_smtpserver.resolver import ReverseLookup
+from twisted_smtpserver.resolver import ReverseLookup, addressLiteral
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls import ServerContextFactory
 from twisted_smtpserver.verbs import VERBS
@@ -67,8 +68,7 @@ class SMTPServerFactory(ServerFactory):
         self.clock: IReactorTime = reactor if reactor is not None else _theReactor()
         #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.
         self.runInThread: Callable[..., Deferred[Any]] = deferToThread
-        self.extensions = buildExtensions(self.options, self.handler)
-        self.verbs = VERBS | {verb: pair[1] for verb, pair in self.extensions.verbs.items()}
+        self._build()
         needed = replies.AUTH_NEEDED
         text = self.options.authRequiredMessage or needed.text
         #: What MAIL is answered before a login that is required.
@@ -79,6 +79,10 @@ class SMTPServerFactory(ServerFactory):
         self._resolver = ReverseLookup(self.options.resolver, self.clock)
         self._maxClients = self.options.maxClients or _descriptors()
         self._allGone: Deferred[None] | None = None
+
+    def _build(self) -> None:
+        self.extensions = buildExtensions(self.options, self.handler)
+        self.verbs = VERBS | {verb: pair[1] for verb, pair in self.extensions.verbs.items()}
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """A protocol for a new connection; one that says 421 if there are too many."""
@@ -98,10 +102,8 @@ class SMTPServerFactory(ServerFactory):
         :param address: its IP address; ``None`` on a unix socket.
         :returns: the forward-confirmed reverse name, else ``"[address]"``; maybe later.
         """
-        if address is None:
-            return "localhost"
         if self.options.disableReverseLookup:
-            return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+            return addressLiteral(address)
         return self._resolver.clientHostname(address)
 
     def reportError(self, failure: Failure, session: Session | None = None) -> str:
@@ -155,15 +157,22 @@ class SMTPServerFactory(ServerFactory):
 
     def updateSecureContext(self, **changes: Any) -> None:
         """
-        New certificates for new connections; those that are open keep theirs.
+        New certificates for new handshakes; connections that are secure keep theirs.
 
         :param changes: TLS options, for example ``key`` and ``cert``; without any, the files named
             in the options are read again.
         :raises ConfigurationError: if they make no sense; then nothing changes.
         """
+        for name in changes:
+            if name not in _CHANGEABLE:
+                raise ConfigurationError(unknownName(name, _CHANGEABLE, "TLS option"))
         options = replace(self.options, **changes)
+        if not options.hasCertificate:
+            raise ConfigurationError("a certificate is needed: give key and cert")
         self.contextFactory = _contextFactory(options)
         self.options = options
+        # STARTTLS may not have been offered before.
+        self._build()
 
 
 class _Refusal(Protocol):
@@ -214,6 +223,9 @@ _TLS_OPTIONS = (
 )
 
 
+_CHANGEABLE = (*_TLS_OPTIONS, "tls", "selfSigned")
+
+
 def _contextFactory(options: Options) -> ServerContextFactory | None:
     if options.tls is not None:
         return ServerContextFactory(tls=options.tls)
@@ -228,7 +240,8 @@ def _contextFactory(options: Options) -> ServerContextFactory | None:
 
 
 def _descriptors() -> int:
-    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, limit - SPARE_DESCRIPTORS)
 
 
 def _theReactor() -> Any:

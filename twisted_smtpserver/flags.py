@@ -25,7 +25,7 @@ def _octets(text: str) -> int:
     match = re.fullmatch(r"([0-9]+)([KMG]?)(?:i?B)?", text, re.IGNORECASE | re.ASCII)
     if match is None:
         raise ValueError(f"{text!r} is no size such as 50M")
-    return int(match[1]) * 2 ** (10 * " KMG".index(match[2].upper() or " "))
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
 
 
 def _whole(text: str) -> int:
@@ -69,7 +69,7 @@ def _firstLine(path: str) -> str:
 def _certified(text: str) -> tuple[str, dict[str, str]]:
     name, *files = text.split(":")
     if len(files) != 2:
-        raise ValueError(f"{text!r} is not NAME:CERTFILE:KEYFILE")
+        raise ValueError(f"{text!r} is not NAME:CERT:KEY")
     return name, {"cert": files[0], "key": files[1]}
 
 
@@ -97,7 +97,7 @@ class Flag:
 
     :ivar name: without the hyphens in front.
     :ivar value: what the help calls its value; empty for a switch.
-    :ivar help: what it is for.
+    :ivar text: what the help says of it.
     :ivar read: makes the value from the text, or raises a ValueError.
     :ivar gather: for a flag that may be repeated: makes the value from all values.
     :ivar option: the field of :class:`~twisted_smtpserver.options.Options` that it sets, if any.
@@ -105,7 +105,7 @@ class Flag:
 
     name: str
     value: str
-    help: str
+    text: str
     read: Callable[[str], Any] = str
     gather: Callable[[list[Any]], Any] | None = None
     option: str = ""
@@ -116,35 +116,41 @@ class Flag:
         return "opt_" + self.name.replace("-", "_")
 
 
-def _flag(option: str, *arguments: Any, name: str = "") -> Flag:
+def _flag(
+    option: str,
+    value: str,
+    text: str,
+    read: Callable[[str], Any] = str,
+    gather: Callable[[list[Any]], Any] | None = None,
+    *,
+    name: str = "",
+) -> Flag:
     """A flag for a field of the options, by default called like it in kebab-case."""
-    return Flag(name or _kebab(option), *arguments, option=option)
-
-
-def _kebab(name: str) -> str:
-    return re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower()
+    kebab = re.sub("(?<=[a-z])(?=[A-Z])", "-", option).lower()
+    return Flag(name or kebab, value, text, read, gather, option)
 
 
 # fmt: off
 #: All flags, under the headings that ``--help`` shows.
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "Where to listen": (
-        Flag("port", "N", "a TCP port on the --host; 2525 if nothing else is listened on",
+        Flag("port", "N", "a TCP port on the --host [default: 2525, unless there is a --listen…]",
              _port, list),
-        Flag("host", "ADDRESS", f"where ports given by number are; {DEFAULT_HOST} by default"),
-        Flag("listen", "ENDPOINT", "a port, or a Twisted endpoint such as tcp:25, "
-             "tcp:25:interface=192.0.2.1, unix:/run/smtp or systemd:domain=INET:index=0", str, list),
+        Flag("host", "ADDRESS", f"where ports given by number are [default: {DEFAULT_HOST}]"),
+        Flag("listen", "ENDPOINT", "a port, or one of Twisted's endpoints: tcp:25, tcp6:25, "
+             "tcp:25:interface=192.0.2.1, unix:/run/smtp, systemd:domain=INET:index=0 …",
+             str, list),
         Flag("listen-tls", "ENDPOINT", "likewise, for TLS from the first octet on", str, list),
         Flag("listen-lmtp", "ENDPOINT", "likewise, for LMTP", str, list),
         _flag("secure", "", "--port and --listen are for TLS from the first octet on"),
         _flag("lmtp", "", "--port and --listen are for LMTP"),
     ),
     "What to do with messages": (
-        Flag("maildir", "DIR", f"store them in this Maildir; ./{DEFAULT_MAILDIR} by default"),
+        Flag("maildir", "DIR", f"store them in this Maildir [default: ./{DEFAULT_MAILDIR}]"),
         Flag("discard", "", "throw them away"),
         Flag("handler", "NAME", "give them to a handler of your own: the dotted name of an object, "
              "or of a class or function that makes one"),
-        _flag("size", "OCTETS", "the largest message: 50M by default, 0 for no limit", _octets),
+        _flag("size", "OCTETS", "the largest message; 0 for no limit [default: 50M]", _octets),
         _flag("hideSize", "", "don't tell clients that limit"),
         _flag("maxRecipients", "N", "recipients of one message", _whole),
         _flag("bareNewlines", "WORD", "what to do with a message that has a CR or LF by itself: "
@@ -163,7 +169,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("minVersion", "VERSION", "TLSv1.2 or TLSv1.3"),
         _flag("ciphers", "LIST", "cipher suites, as OpenSSL writes them"),
         _flag("requestCert", "", "ask clients for a certificate"),
-        _flag("rejectUnauthorized", "yes|no", "whether one without a valid one is refused", _yesOrNo),
+        _flag("rejectUnauthorized", "yes|no", "whether to refuse those without a valid one",
+              _yesOrNo),
         _flag("ca", "FILE", "the certificates that clients' ones must be signed by"),
         _flag("handshakeTimeout", "SECONDS", "the time for a handshake", _seconds),
     ),
@@ -183,9 +190,9 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("help-auth-type", "METHOD", "explain one of them, and exit"),
     ),
     "The conversation": (
-        _flag("name", "NAME", "our host name"),
+        _flag("name", "NAME", "our host name [default: the system's]"),
         _flag("banner", "TEXT", "what the greeting says behind it"),
-        _flag("heloResponse", "TEXT", "the answer to a hello, with %s for our and the client's name"),
+        _flag("heloResponse", "TEXT", "the answer to a hello, with our and the client's name"),
         _flag("greetingDelay", "SECONDS", "greet so late, to catch those who don't wait", _seconds),
         _flag("disabledCommands", "VERBS", "commands to refuse", str, _words),
         _flag("hide", "KEYWORDS", "extensions that work, but aren't shown", str, _words),
@@ -194,7 +201,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("lenientAddressParsing", "", "check addresses only for what could do harm"),
         _flag("disableReverseLookup", "", "don't look clients' names up", name="no-reverse-lookup"),
         _flag("disableReverseLookup", "", "the same"),
-        _flag("resolver", "ADDRESS[:PORT]", "the name server to ask", _nameServer),
+        _flag("resolver", "ADDRESS[:PORT]", "the name server to ask [default: the system's]",
+              _nameServer),
     ),
     "Whom to trust: addresses and networks, or any": (
         _flag("useProxy", "NETWORKS", "who sends, and must send, PROXY headers", str, _peers,
@@ -205,7 +213,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     ),
     "Limits": (
         _flag("maxClients", "N", "connections at a time, for each of --listen, --listen-tls and "
-              "--listen-lmtp; by default as many as the open files allow", _whole),
+              "--listen-lmtp [default: what the limit of open files allows]", _whole),
         _flag("maxCommandLength", "OCTETS", "the longest command line", _octets),
         _flag("maxUnrecognizedCommands", "N", "unknown commands before the connection is closed",
               _whole),

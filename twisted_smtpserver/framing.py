@@ -98,19 +98,19 @@ class OrderedReceiver(LineReceiver):
             return
         self.goOnReading(WAITING_INPUT)
         if waiting and self.line_mode:
-            self.checkPartial(waiting)
+            self.checkLine(waiting)
         if self._inputEnded:
             self.close()
 
-    def checkPartial(self, waiting: bytes) -> None:
+    def checkLine(self, octets: bytes) -> None:
         """
-        Look at the beginning of a line whose CRLF hasn't come.
+        Look for a bare LF in a line, or in the beginning of one whose CRLF hasn't come.
 
-        :param waiting: what there is of it.
+        :param octets: the line without its CRLF, or what there is of it.
         """
-        # There is no CRLF in it, so any LF is bare. Seen now, not when a CRLF comes: who ends lines
-        # in LF only would wait for an answer until the timeout.
-        if b"\n" in waiting:
+        # Not only when the CRLF comes: who ends lines in LF only would wait for an answer until the
+        # timeout.
+        if b"\n" in octets:
             self.bareNewlineReceived()
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -122,13 +122,13 @@ class OrderedReceiver(LineReceiver):
 
         def skip(octets: bytes) -> None:
             nonlocal carry
-            octets = carry + octets
-            end = octets.find(b"\r\n")
-            if end < 0:
-                carry = b"\r" if octets.endswith(b"\r") else b""
-                return
-            self.endRaw(octets[end + 2 :])
-            self.lineTooLong(beginning)
+            line, end, rest = (carry + octets).partition(b"\r\n")
+            carry = line[-1:] if line.endswith(b"\r") else b""
+            if b"\n" in line:
+                self.bareNewlineReceived()
+            elif end:
+                self.endRaw(rest)
+                self.lineTooLong(beginning)
 
         self.beginRaw(skip)
 
@@ -165,6 +165,8 @@ class OrderedReceiver(LineReceiver):
 
     def send(self, octets: bytes) -> None:
         """Write, now or together with the other answers to the same read."""
+        if self._closing:
+            return
         self._output.append(octets)
         if not self._corked or len(self._output) >= MAX_JOINED:
             self._flush()
@@ -189,8 +191,8 @@ class OrderedReceiver(LineReceiver):
 
     def abort(self) -> None:
         """Close at once, whatever was said."""
+        # The timer goes on: a handler may be at work, even after the connection was lost.
         self._closing = self.paused = True
-        self.stopTimer()
         self.transport.abortConnection()
 
     # -- Hold ------------------------------------------------------------------------------------

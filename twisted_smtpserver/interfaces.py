@@ -282,6 +282,8 @@ class IExtension(Interface):
         This is the place for what concerns several parameters, or the session, and for typed
         fields of the envelope. Called with every MAIL, before the handler's ``onMailFrom``.
 
+        :returns: ``None``, or an :class:`~twisted_smtpserver.results.Accepted` with the words of
+            the 250, unless the handler has its own.
         :raises Rejection: 501 by default.
         """
 

@@ -25,11 +25,11 @@ class Networks:
         self._networks: list[IPv4Network | IPv6Network] = []
         if isinstance(networks, bool):
             return
-        if isinstance(networks, str):
+        if isinstance(networks, str) or not isinstance(networks, Iterable):
             networks = [networks]
         for network in networks:
             try:
-                self._networks.append(ip_network(network, strict=False))
+                self._networks.append(ip_network(str(network), strict=False))
             except ValueError:
                 raise ConfigurationError(
                     f"{option}: {network!r} is neither an address nor a network"
@@ -46,7 +46,10 @@ class Networks:
             return True
         if not self._networks or not isinstance(address, str):
             return False
-        parsed = ip_address(address.partition("%")[0])
+        try:
+            parsed = ip_address(address.partition("%")[0])
+        except ValueError:  # a transport with another idea of a host
+            return False
         if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
             parsed = parsed.ipv4_mapped  # a dual-stack listener shows IPv4 clients so
         return any(parsed in network for network in self._networks)

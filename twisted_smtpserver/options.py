@@ -139,6 +139,8 @@ class Options:
         for name in ("disabledCommands", "hide"):
             self._set(name, frozenset(word.upper() for word in _strings(name, self)))
         self._set("authMethods", tuple(word.upper() for word in _strings("authMethods", self)))
+        if isinstance(self.extensions, str) or not isinstance(self.extensions, Collection):
+            raise ConfigurationError(f"extensions: {self.extensions!r} is no list")
         self._set("proxyNetworks", Networks(self.useProxy, "useProxy"))
         self._set("xClientNetworks", Networks(self.useXClient, "useXClient"))
         self._set("xForwardNetworks", Networks(self.useXForward, "useXForward"))
@@ -151,16 +153,14 @@ class Options:
         object.__setattr__(self, name, value)  # the way to fill a frozen instance
 
     def _checkNumbers(self) -> None:
-        for name, least in _LEAST.items():
+        for name, (kinds, least) in _LEAST.items():
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or value < least:
-                raise ConfigurationError(f"{name}: {value!r} is no number of at least {least}")
-        for name in ("maxClients", "maxAllowedUnauthenticatedCommands"):
-            value = getattr(self, name)
-            if value is None or value is False:
+            if name in _NO_LIMIT and value is _NO_LIMIT[name]:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigurationError(f"{name}: {value!r} is no number of at least 1")
+            # NaN is less than nothing, and not at least anything either.
+            if not isinstance(value, kinds) or isinstance(value, bool) or not value >= least:
+                noun = "whole number" if kinds is int else "number"
+                raise ConfigurationError(f"{name}: {value!r} is no {noun} of at least {least}")
 
     def _checkTexts(self) -> None:
         if self.bareNewlines not in BARE_NEWLINES:
@@ -197,31 +197,32 @@ class Options:
         """Whether TLS can be started here."""
         return self.tls is not None or self.key is not None or self.selfSigned
 
-    @property
-    def loginOffered(self) -> bool:
-        """Whether AUTH isn't disabled for the server as a whole."""
-        return "AUTH" not in self.disabledCommands
 
+_SECONDS = (int, float)
 
-#: The smallest value that makes sense for each number.
-_LEAST: dict[str, float] = {
-    "handshakeTimeout": 0.001,
-    "size": 0,
-    "maxAuthAttempts": 1,
-    "authFailureDelay": 0,
-    "maxRecipients": 1,
-    "maxCommandLength": 512,  # RFC 5321 §4.5.3.1.4
-    "maxUnrecognizedCommands": 1,
-    "socketTimeout": 0.001,
-    "handlerTimeout": 0.001,
-    "closeTimeout": 0,
-    "greetingDelay": 0,
+#: What each number is, and the smallest that makes sense.
+_LEAST: dict[str, tuple[Any, float]] = {
+    "handshakeTimeout": (_SECONDS, 0.001),
+    "size": (int, 0),
+    "maxAuthAttempts": (int, 1),
+    "authFailureDelay": (_SECONDS, 0),
+    "maxClients": (int, 1),
+    "maxRecipients": (int, 1),
+    "maxCommandLength": (int, 512),  # RFC 5321 §4.5.3.1.4
+    "maxAllowedUnauthenticatedCommands": (int, 1),
+    "maxUnrecognizedCommands": (int, 1),
+    "socketTimeout": (_SECONDS, 0.001),
+    "handlerTimeout": (_SECONDS, 0.001),
+    "closeTimeout": (_SECONDS, 0),
+    "greetingDelay": (_SECONDS, 0),
 }
+_NO_LIMIT: dict[str, Any] = {"maxClients": None, "maxAllowedUnauthenticatedCommands": False}
 
 
 def _strings(name: str, options: Options) -> list[str]:
     value = getattr(options, name)
-    if isinstance(value, (str, bytes)) or not all(isinstance(word, str) for word in value):
+    isList = isinstance(value, Collection) and not isinstance(value, (str, bytes))
+    if not isList or not all(isinstance(word, str) for word in value):
         raise ConfigurationError(f"{name}: {value!r} is no list of names")
     return list(value)
 

@@ -12,6 +12,7 @@ octets into lines to :mod:`~twisted_smtpserver.framing`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -46,9 +47,7 @@ class SMTPProtocol(Dialogue):
     :param factory: the factory.
     """
 
-    _wasGreeted = False
     _reachedHandler = False
-    _unsecured = False
     _handshakeDue = False
     _lookup: Deferred[Any] | None = None
 
@@ -114,10 +113,10 @@ class SMTPProtocol(Dialogue):
             if early:
                 # They are the client's half of the handshake, and we had read them already.
                 self.transport.protocol.dataReceived(early)
+        elif early:
+            self.settle(replies.EARLY_TALKER)
         else:
             self._lookUpClient()
-            if early and self.phase is Phase.CONNECTED:
-                self.dataReceived(early)
 
     def _awaitHandshake(self) -> None:
         self._handshakeDue = True
@@ -141,6 +140,8 @@ class SMTPProtocol(Dialogue):
 
     def _named(self, hostname: str) -> None:
         self._lookup = None
+        if self._closing:
+            return
         self.session.clientHostname = hostname
         if self.options.greetingDelay:
             self.setTimer(self.options.greetingDelay, self._welcome)
@@ -162,6 +163,11 @@ class SMTPProtocol(Dialogue):
 
     def _greet(self, result: object) -> Reply:
         self.move(Event.WELCOMED)
+        return self.greeting()
+
+    def greeting(self) -> Reply:
+        """See :meth:`~twisted_smtpserver.dialogue.Dialogue.greeting`."""
+        self._plain = True
         kind = "LMTP" if self.options.lmtp else "ESMTP"
         banner = f" {self.options.banner}" if self.options.banner else ""
         return Reply(220, None, f"{self.options.name} {kind}{banner}")
@@ -179,6 +185,19 @@ class SMTPProtocol(Dialogue):
         # After STARTTLS nothing is due to the client: it hears of it with its next command.
         refusal = self._distrust(error)
         return refusal if refusal.code == 421 else None
+
+    def startOver(self, claim: Callable[[], object], admitted: Callable[[object], Any]) -> Any:
+        """See :meth:`~twisted_smtpserver.dialogue.Dialogue.startOver`."""
+        self._forget()
+        claim()
+        return self.ask("onConnect", (self.session,), admitted, self._turnAwayAgain)
+
+    def _turnAwayAgain(self, error: Exception) -> Reply:
+        refusal = self._turnAway(error)
+        self.waitForClient()
+        # This one answers a command, so unlike the greeting it has an enhanced status code.
+        enhanced = refusal.enhanced or replies.defaultEnhanced(refusal.code)
+        return Reply(refusal.code, enhanced, *refusal.lines)
 
     def dataReceived(self, data: bytes) -> None:
         """Take octets, but not before the greeting (RFC 5321 §4.3.1)."""
@@ -210,6 +229,7 @@ class SMTPProtocol(Dialogue):
         if not self._handshakeDue or self._closing:
             return
         self._handshakeDue = False
+        self.stopTimer()
         session = self.session
         session.secure = True
         session.tls = describeTLS(self.transport)
@@ -223,7 +243,7 @@ class SMTPProtocol(Dialogue):
             self.waitForClient()
 
     def _forget(self) -> None:
-        """What was said in clear counts no more (RFC 3207 §4.2)."""
+        """What was said in clear (RFC 3207 §4.2), or before XCLIENT, counts no more."""
         session = self.session
         self.reset()
         self.move(Event.RESTARTED)
@@ -232,7 +252,7 @@ class SMTPProtocol(Dialogue):
 
     def shutDown(self) -> None:
         """See :meth:`~twisted_smtpserver.dialogue.Dialogue.shutDown`."""
-        if self._handshakeDue or self._sink is not None and self.phase is Phase.CONNECTED:
+        if self._handshakeDue or (self._sink is not None and self.phase is Phase.CONNECTED):
             self._drop("server shut down")  # no place for a 421: it would be no part of TLS
         else:
             super().shutDown()
@@ -250,15 +270,13 @@ class SMTPProtocol(Dialogue):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self.isLost = True
+        self.isLost = self._closing = True
         finishing = self.transfer is not None and self.transfer.isFinishing
         if not finishing:
             self.stopTimer()
             self.transactionLost()
-            pending, self._pending = self._pending, None
             self._waitToken = None
-            if pending is not None:
-                pending.cancel()
+            self.giveUp()
         if self._lookup is not None:
             self._lookup.cancel()
         self._buffer = b""

@@ -15,6 +15,9 @@ from twisted_smtpserver.errors import checkCode
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Address, Envelope
 
+_PER_RECIPIENT = Reply(353, None, "The replies for the recipients follow")
+_ACCEPTED_FOR_SOME = Reply(250, "2.6.0", "Message accepted for some recipients")
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -83,6 +86,27 @@ def messageReplies(result: object, envelope: Envelope, refuse: Refuse) -> list[R
             raise ValueError(f"{len(result)} results for {len(recipients)} recipients")
         return [_one(value, refuse) for value in result]
     return [_one(result, refuse)] * len(recipients)
+
+
+def perRecipientBlock(answers: list[Reply]) -> list[Reply]:
+    """
+    What a client of PRDR is told (draft-hall-prdr-00 §4.4, §4.5).
+
+    For one recipient, or a message refused to all in the same words, that is a single reply as
+    ever. Otherwise 353, the reply of each recipient, and one for the message: accepted if it is for
+    anybody; refused for a while, if it is so for anybody; else refused.
+
+    :param answers: the recipients' replies, in order.
+    """
+    if len(answers) == 1 or (answers[0].code >= 400 and len(set(answers)) == 1):
+        return answers[:1]
+    if all(answer.isPositive for answer in answers):
+        overall = replies.MESSAGE_ACCEPTED
+    elif any(answer.isPositive for answer in answers):
+        overall = _ACCEPTED_FOR_SOME
+    else:
+        overall = next((answer for answer in answers if answer.code < 500), answers[0])
+    return [_PER_RECIPIENT, *answers, overall]
 
 
 def _byAddress(result: Mapping[object, object], recipients: Sequence[Address]) -> list[object]:

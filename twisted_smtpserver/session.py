@@ -122,7 +122,10 @@ class Envelope:
     @property
     def recipients(self) -> list[Address]:
         """The accepted recipients in order, each once."""
-        return list({address.key: address for address in reversed(self.rcptTo)}.values())[::-1]
+        unique: dict[tuple[str, str | None], Address] = {}
+        for address in self.rcptTo:
+            unique.setdefault(address.key, address)
+        return list(unique.values())
 
     def __repr__(self) -> str:
         return f"<Envelope {self.id} from {self.mailFrom!r} to {len(self.rcptTo)} recipients>"
@@ -148,7 +151,7 @@ class Session:
     :ivar xClient: the attributes that XCLIENT set.
     :ivar xForward: the attributes that XFORWARD set.
     :ivar error: the text of the last refusal sent.
-    :ivar disabledCommands: verbs refused with 502 in this session; replaces the server's option.
+
     :ivar messages: how many messages were accepted.
     :ivar octets: how many octets of message content came in.
     :ivar errors: how many commands were refused.
@@ -157,11 +160,12 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_data",
+        "_disabledCommands",
         "_envelope",
         "_received",
         "_transactions",
+        "_trustedAddress",
         "clientHostname",
-        "disabledCommands",
         "error",
         "errors",
         "hostNameAppearsAs",
@@ -203,7 +207,7 @@ class Session:
         self.xClient: dict[str, Any] = {}
         self.xForward: dict[str, Any] = {}
         self.error: str | None = None
-        self.disabledCommands: Collection[str] = ()
+        self._disabledCommands: frozenset[str] = frozenset()
         self.messages: int = 0
         self.octets: int = 0
         self.errors: int = 0
@@ -211,6 +215,8 @@ class Session:
         self._envelope: Envelope | None = None
         self._transactions: int = 0
         self._received: int = 0
+        #: The address from before XCLIENT: whom to trust is judged by it, not by a claimed one.
+        self._trustedAddress: str | None = None
 
     @property
     def data(self) -> dict[Any, Any]:
@@ -218,6 +224,15 @@ class Session:
         if self._data is None:  # made on demand: most idle connections never need one
             self._data = {}
         return self._data
+
+    @property
+    def disabledCommands(self) -> frozenset[str]:
+        """Verbs refused with 502 in this session: what is set here replaces the server's option."""
+        return self._disabledCommands
+
+    @disabledCommands.setter
+    def disabledCommands(self, verbs: Collection[str]) -> None:
+        self._disabledCommands = frozenset(map(str.upper, verbs))
 
     @property
     def envelope(self) -> Envelope:

@@ -15,13 +15,13 @@ The pictures in the documentation are drawn from these tables.
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.replies import Reply
 
 
-class Phase(Enum):
+class Phase(IntEnum):  # not Enum: it is looked up for each command, and an int hashes in C
     """Where the conversation stands."""
 
     #: Connected, and not greeted yet: nothing may be said (RFC 5321 §4.3.1).
@@ -42,7 +42,7 @@ class Phase(Enum):
     REFUSED = auto()
 
 
-class Event(Enum):
+class Event(IntEnum):
     """What happened: an outcome that may move the phase."""
 
     WELCOMED = auto()

@@ -62,7 +62,7 @@ _NEED_CERTIFICATE = (
 _NEED_LOGIN = ("submission", "auth-optional", "allow-insecure-auth", "auth-methods")
 
 
-class Options(usage.Options, AuthOptionMixin):  # type: ignore[misc]  # Twisted's are untyped
+class Options(usage.Options, AuthOptionMixin):
     """
     The command line of ``twistd smtpserver``. Each flag that was given is an item.
 
@@ -153,15 +153,18 @@ class Options(usage.Options, AuthOptionMixin):  # type: ignore[misc]  # Twisted'
         :param width: the terminal's, in columns.
         """
         width = width or int(os.environ.get("COLUMNS", "80"))
-        lines = [
-            "Receives mail by SMTP or LMTP. Each message is stored in a Maildir, or given to a",
-            "handler. A flag whose value is a list or a listener may be repeated.",
-        ]
+        lines = ["", *textwrap.wrap(_INTRODUCTION, width)]
         for heading, flags in FLAGS.items():
             lines += ["", f"{heading}:"]
             for flag in flags:
                 lines += _describe(flag, width)
         return "\n".join(lines) + "\n"
+
+
+_INTRODUCTION = (
+    "Receives mail by SMTP or LMTP. Each message is stored in a Maildir, or given to a handler. "
+    "Flags for listeners, networks and lists may be repeated; lists are separated by commas."
+)
 
 
 def _allFlags() -> list[Flag]:
@@ -203,7 +206,7 @@ _HELP_COLUMN = 28
 def _describe(flag: Flag, width: int) -> list[str]:
     """The lines of the help for a flag."""
     left = f"  --{flag.name} {flag.value}".rstrip()
-    right = textwrap.wrap(flag.help + _shownDefault(flag), max(20, width - _HELP_COLUMN))
+    right = textwrap.wrap(flag.text + _shownDefault(flag), max(20, width - _HELP_COLUMN))
     if len(left) >= _HELP_COLUMN:
         return [left, *(" " * _HELP_COLUMN + line for line in right)]
     return [f"{left:{_HELP_COLUMN}}{right[0]}", *(" " * _HELP_COLUMN + line for line in right[1:])]
@@ -216,14 +219,14 @@ def _shownDefault(flag: Flag) -> str:
         return ""
     if isinstance(default, tuple):
         default = ",".join(default)
-    return f"; {'yes' if default is True else default} by default"
+    return f" [default: {'yes' if default is True else default}]"
 
 
 def _inFlags(text: str) -> str:
     """Call the options in an error's text as they are called on the command line."""
-    name, colon, rest = text.partition(":")
-    if colon and name in _FLAG_OF:
-        text = f"--{_FLAG_OF[name]}:{rest}"
+    first = re.match(r"(\w+)(?=:| \()", text)
+    if first and first[0] in _FLAG_OF:
+        text = f"--{_FLAG_OF[first[0]]}{text[first.end() :]}"
     # Only words that can't be anything else: "name" and "size" are English, too.
     camelCase = "|".join(name for name in _FLAG_OF if not name.islower())
     return re.sub(rf"\b(?:{camelCase})\b", lambda match: f"--{_FLAG_OF[match[0]]}", text)

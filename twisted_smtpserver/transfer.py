@@ -11,15 +11,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.body import MessageStream
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
 from twisted_smtpserver.hooks import invoke
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.results import acceptance, messageReplies
+from twisted_smtpserver.results import acceptance, messageReplies, perRecipientBlock
 from twisted_smtpserver.states import Event
 from twisted_smtpserver.wire.dotdata import DotDecoder
+from twisted_smtpserver.wire.newlines import NewlineFilter
 
 if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
@@ -39,6 +41,7 @@ class MessageTransfer:
         self._perRecipient = self._envelope.perRecipient
         self.stream = MessageStream(self, dialogue.options.size, dialogue.factory.runInThread)
         self._decoder: DotDecoder | None = None
+        self._filter: NewlineFilter | None = None
         self._running: Deferred[Any] | None = None  # the handler, while it is at work
         self._done = False
         self._result: Any = None
@@ -63,6 +66,8 @@ class MessageTransfer:
 
     def beginChunks(self) -> None:
         """The first BDAT came: its octets follow, whatever the handler says (RFC 3030 §2)."""
+        isBinary = self._envelope.bodyType == "BINARYMIME"
+        self._filter = NewlineFilter("accept" if isBinary else self._dialogue.options.bareNewlines)
         self._callHandler()
 
     def _callHandler(self) -> None:
@@ -142,8 +147,12 @@ class MessageTransfer:
         self._done = True
         running, self._running = self._running, None
         self.stream.discard()
-        if running is not None:
+        if running is None:
+            return
+        try:
             running.cancel()
+        except Exception as error:  # from the canceller of the handler's Deferred
+            self._dialogue.factory.reportError(Failure(error), self._dialogue.session)
 
     def _timedOut(self) -> None:
         """The handler left the stream paused for too long."""
@@ -186,19 +195,26 @@ class MessageTransfer:
         assert decoder is not None
         self._dialogue.resetTimer()
         content, rest = decoder.feed(octets)
-        if content:
-            self.stream.feed(content)
-        if decoder.bareNewline:
-            self.stream.fail(BareNewline())
+        self._feed(content, decoder.bareNewline)
         if rest is not None:
             self._dialogue.endRaw(rest)
             self._dialogue.settle(self.finish())
 
     def chunk(self, octets: bytes) -> None:
         """
+        Take octets that are content as they are.
+
         :param octets: some of the octets of a BDAT.
         """
-        self.stream.feed(octets)
+        assert self._filter is not None
+        content = self._filter.feed(octets)
+        self._feed(content, self._filter.bareNewline)
+
+    def _feed(self, content: bytes, hasBareNewline: bool) -> None:
+        if hasBareNewline:  # first of all, so that nobody gets to read it
+            self.stream.fail(BareNewline())
+        if content:
+            self.stream.feed(content)
 
     def chunkReply(self, size: int) -> Reply:
         """
@@ -216,6 +232,8 @@ class MessageTransfer:
 
         :returns: the final replies: one, or one for each recipient.
         """
+        if self._filter is not None:
+            self._feed(self._filter.end(), self._filter.bareNewline)
         self.stream.end()
         if self._done:
             return self._finalReplies()
@@ -231,7 +249,9 @@ class MessageTransfer:
     def _finalReplies(self) -> list[Reply]:
         answers = self._answers()
         self._dialogue.messageDone(self.stream.byteLength, answers)
-        return answers
+        # LMTP's clients expect one reply for each recipient; those of PRDR have to be told.
+        isPrdr = self._perRecipient and not self._dialogue.session.lmtp
+        return perRecipientBlock(answers) if isPrdr else answers
 
     def _failureReply(self) -> Reply | None:
         """The reply for all recipients, if it is settled already that there is no acceptance."""

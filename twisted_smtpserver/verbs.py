@@ -21,6 +21,7 @@ from twisted_smtpserver.transfer import MessageTransfer
 from twisted_smtpserver.wire.hello import parseHello
 from twisted_smtpserver.wire.params import parseParameters
 from twisted_smtpserver.wire.path import Path, parseMailArgument, parseRcptArgument
+from twisted_smtpserver.wire.text import decodeText
 
 if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
@@ -29,6 +30,8 @@ Outcome = Any  # a Reply, or a Deferred of one
 
 _MAIL_NEEDS_UTF8 = Reply(550, "5.6.7", "Non-ASCII sender: say SMTPUTF8 in MAIL")  # RFC 6531 §3.5
 _RCPT_NEEDS_UTF8 = Reply(553, "5.6.7", "Non-ASCII recipient: say SMTPUTF8 in MAIL")
+_VRFY_NOT_UTF8 = Reply(501, "5.5.4", "The name is not UTF-8")
+_VRFY_VALUE = Reply(501, "5.5.4", "SMTPUTF8 takes no value")  # RFC 6531 §3.7.4.2
 _BINARY_NEEDS_BDAT = Reply(503, "5.5.1", "BODY=BINARYMIME needs BDAT")  # RFC 3030 §3
 
 
@@ -84,17 +87,17 @@ def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:
     if isinstance(address, Reply):
         return address
     envelope = session.newEnvelope()
-    refusal = dialogue.extensions.applyMail(address, envelope, session)
-    if refusal is None and not address.raw.isascii() and not envelope.smtpUtf8:
-        refusal = _MAIL_NEEDS_UTF8
-    if refusal is not None:
+    answer = dialogue.extensions.applyMail(address, envelope, session) or replies.SENDER_OK
+    if answer.isPositive and not address.raw.isascii() and not envelope.smtpUtf8:
+        answer = _MAIL_NEEDS_UTF8
+    if not answer.isPositive:
         session.forgetEnvelope()
-        return refusal
+        return answer
 
     dialogue.utf8Replies = envelope.smtpUtf8
 
     def accepted(result: object) -> Reply:
-        reply = acceptance(result, replies.SENDER_OK)
+        reply = acceptance(result, answer)
         envelope.mailFrom = address
         dialogue.move(Event.MAIL)
         return reply
@@ -163,9 +166,19 @@ def do_NOOP(dialogue: Dialogue, argument: bytes) -> Outcome:
 
 
 def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
-    """RFC 5321 §4.1.1.6 and §7.3: nobody is told who has a mailbox here."""
+    """
+    RFC 5321 §4.1.1.6 and §7.3: nobody is told who has a mailbox here.
+
+    So there is nothing to say in UTF-8 either, which the parameter SMTPUTF8 would allow (RFC 6531
+    §3.7.4.2).
+    """
     if not argument:
         return replies.ARGUMENT_NEEDED
+    if decodeText(argument) is None:
+        return _VRFY_NOT_UTF8
+    _, _, parameter = argument.rpartition(b" ")
+    if parameter.upper().startswith(b"SMTPUTF8="):
+        return _VRFY_VALUE
     return replies.CANNOT_VERIFY
 
 

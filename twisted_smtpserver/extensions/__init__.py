@@ -20,7 +20,16 @@ from twisted_smtpserver.extensions.basic import (
     SmtpUtf8,
 )
 from twisted_smtpserver.extensions.chunking import BinaryMime, Chunking
+from twisted_smtpserver.extensions.deliverby import DeliverBy
+from twisted_smtpserver.extensions.dsn import DSN
+from twisted_smtpserver.extensions.futurerelease import FutureRelease
+from twisted_smtpserver.extensions.prdr import PRDR
+from twisted_smtpserver.extensions.priority import MtPriority
+from twisted_smtpserver.extensions.requiretls import RequireTLS
+from twisted_smtpserver.extensions.rrvs import RRVS
 from twisted_smtpserver.extensions.starttls import StartTLS
+from twisted_smtpserver.extensions.xclient import XClient
+from twisted_smtpserver.extensions.xforward import XForward
 from twisted_smtpserver.options import Options, unknownName
 
 __all__ = ["BUILT_IN", "DEFAULT", "Extension", "ExtensionSet", "buildExtensions", "flag"]
@@ -39,6 +48,15 @@ BUILT_IN: dict[str, type[Extension]] = {
         StartTLS,
         Auth,
         BinaryMime,
+        DSN,
+        RequireTLS,
+        DeliverBy,
+        MtPriority,
+        RRVS,
+        FutureRelease,
+        PRDR,
+        XClient,
+        XForward,
     )
 }
 
@@ -55,6 +73,9 @@ DEFAULT = (
     "AUTH",
 )
 
+#: Those that an option of their own turns on, and says for whom.
+_BY_OPTION = ("XCLIENT", "XFORWARD")
+
 
 def buildExtensions(options: Options, handler: object) -> ExtensionSet:
     """
@@ -66,7 +87,9 @@ def buildExtensions(options: Options, handler: object) -> ExtensionSet:
     :raises ConfigurationError: for a name that no extension has.
     """
     wanted: dict[str, Extension] = {
-        name: BUILT_IN[name].fromOptions(options, handler) for name in BUILT_IN if name in DEFAULT
+        name: BUILT_IN[name].fromOptions(options, handler)
+        for name in BUILT_IN
+        if name in DEFAULT or name in _BY_OPTION
     }
     for extension in options.extensions:
         if isinstance(extension, str):

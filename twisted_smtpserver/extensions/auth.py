@@ -13,7 +13,8 @@ from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.options import Options, unknownName
 from twisted_smtpserver.sasl import MECHANISMS
-from twisted_smtpserver.session import Session
+from twisted_smtpserver.session import Address, Envelope, Session
+from twisted_smtpserver.wire.path import parseReversePath
 from twisted_smtpserver.wire.xtext import decodeXtext
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def parseSubmitter(value: str | bool) -> str:
     if value == "<>":
         return ""
     mailbox = decodeXtext(value) if isinstance(value, str) else None
-    if not mailbox or any(character.isspace() for character in mailbox):
+    path = parseReversePath(f"<{mailbox}>".encode("ascii")) if mailbox else None
+    # The whole of it must be the mailbox, without route, bracket or parameters.
+    if not mailbox or not isinstance(path, tuple) or path[0].raw != mailbox or mailbox[0] == "@":
         raise Rejection("AUTH needs a mailbox in xtext, or <>")
     return mailbox
 
@@ -66,6 +69,11 @@ class Auth(Extension):
         if not self._isOffered or not (session.secure or self._insecure):
             return None
         return " ".join(availableMechanisms(self._handler, session, self._methods)) or None
+
+    def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
+        """RFC 4954 §5: what somebody says who hasn't logged in counts like ``AUTH=<>``."""
+        if session.user is None and "AUTH" in address.values:
+            address.values["AUTH"] = ""
 
     @property
     def _isOffered(self) -> bool:

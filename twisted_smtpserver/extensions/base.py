@@ -11,6 +11,7 @@ from twisted_smtpserver import replies
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.interfaces import IExtension
 from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.results import Accepted
 from twisted_smtpserver.session import Address, Envelope, Session
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 ParameterParser = Callable[[Any], Any]
 Verb = Callable[[Any, bytes], Any]
+_Parsers = dict[str, list[tuple["Extension", ParameterParser]]]
 
 #: What a parameter's parser refuses with unless it says otherwise (RFC 5321 §4.2.3, RFC 5248).
 BAD_PARAMETER = Reply(501, "5.5.4", "Parameter has a bad value")
@@ -55,7 +57,7 @@ class Extension:
         """See :meth:`~twisted_smtpserver.interfaces.IExtension.advertise`."""
         return ""
 
-    def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
+    def onMail(self, address: Address, envelope: Envelope, session: Session) -> Accepted | None:
         """See :meth:`~twisted_smtpserver.interfaces.IExtension.onMail`."""
 
     def onRcpt(self, address: Address, envelope: Envelope, session: Session) -> None:
@@ -78,14 +80,14 @@ class ExtensionSet:
     The extensions of one server, ready for quick answers.
 
     :param extensions: in the order in which EHLO lists them; of two that parse the same parameter
-        the later one counts.
+        the later one counts, where it is offered.
     :raises ConfigurationError: if two of them have the same keyword.
     """
 
     def __init__(self, extensions: Iterable[Extension]) -> None:
         self._extensions = tuple(extensions)
-        self._mail: dict[str, tuple[Extension, ParameterParser]] = {}
-        self._rcpt: dict[str, tuple[Extension, ParameterParser]] = {}
+        self._mail: _Parsers = {}
+        self._rcpt: _Parsers = {}
         self.verbs: dict[str, tuple[Extension, Verb]] = {}
         keywords = set()
         for extension in self._extensions:
@@ -93,9 +95,9 @@ class ExtensionSet:
                 raise ConfigurationError(f"extensions: {extension.keyword} is there twice")
             keywords.add(extension.keyword)
             for keyword, parser in extension.mailParameters.items():
-                self._mail[keyword] = (extension, parser)
+                self._mail.setdefault(keyword, []).insert(0, (extension, parser))
             for keyword, parser in extension.rcptParameters.items():
-                self._rcpt[keyword] = (extension, parser)
+                self._rcpt.setdefault(keyword, []).insert(0, (extension, parser))
             for verb, function in extension.verbs.items():
                 self.verbs[verb] = (extension, function)
         # Most extensions have no say in a MAIL or RCPT: don't ask them each time.
@@ -112,9 +114,7 @@ class ExtensionSet:
         lines = []
         for extension in self._extensions:
             keyword = extension.keyword
-            if keyword in hidden or not set(extension.verbs).isdisjoint(session.disabledCommands):
-                continue
-            parameters = extension.advertise(session)
+            parameters = None if keyword in hidden else _offer(extension, session)
             if parameters is not None:
                 lines.append(f"{keyword} {parameters}" if parameters else keyword)
         return lines
@@ -123,19 +123,24 @@ class ExtensionSet:
         """
         Parse the parameters of a MAIL and put their values where they belong.
 
-        :returns: the refusal, if there is one.
+        :returns: the refusal; or what the acceptance is to say, if an extension knows.
         """
+        acceptance = None
         try:
             if address.args:
                 self._parse(self._mail, address, session)
             for extension in self._onMail:
-                extension.onMail(address, envelope, session)
+                acceptance = extension.onMail(address, envelope, session) or acceptance
         except Rejection as refusal:
             return refusal.toReply(BAD_PARAMETER)
-        return None
+        return acceptance and acceptance.toReply(replies.SENDER_OK)
 
     def applyRcpt(self, address: Address, envelope: Envelope, session: Session) -> Reply | None:
-        """The same for a RCPT."""
+        """
+        The same for a RCPT.
+
+        :returns: the refusal, if there is one.
+        """
         try:
             if address.args:
                 self._parse(self._rcpt, address, session)
@@ -146,15 +151,22 @@ class ExtensionSet:
         return None
 
     @staticmethod
-    def _parse(
-        known: Mapping[str, tuple[Extension, ParameterParser]], address: Address, session: Session
-    ) -> None:
+    def _parse(known: _Parsers, address: Address, session: Session) -> None:
         for keyword, value in address.args.items():
-            extension, parser = known.get(keyword, (None, None))
-            if extension is None or parser is None or extension.advertise(session) is None:
+            for extension, parser in known.get(keyword, ()):
+                if _offer(extension, session) is not None:
+                    address.values[keyword] = parser(value)
+                    break
+            else:
                 unknown = replies.UNKNOWN_PARAMETER
                 raise Rejection(f"{keyword} parameter unrecognized", unknown.code, unknown.enhanced)
-            address.values[keyword] = parser(value)
+
+
+def _offer(extension: Extension, session: Session) -> str | None:
+    """What stands behind the keyword; ``None`` if it, or one of its verbs, isn't to be used now."""
+    if not session.disabledCommands.isdisjoint(extension.verbs):
+        return None
+    return extension.advertise(session)
 
 
 def _overrides(extension: Extension, name: str) -> bool:

@@ -14,6 +14,8 @@ from twisted_smtpserver.session import Address, Envelope, Session
 # RFC 1870 §4: 1*20DIGIT.
 _SIZE_DIGITS = 20
 
+_MAX_LIMIT = 999_999  # RFC 9422 §4.2: six digits
+
 
 class Pipelining(Extension):
     """RFC 2920: nothing to do but to keep order, which the protocol does anyway."""
@@ -112,7 +114,7 @@ class Limits(Extension):
     keyword = "LIMITS"
 
     def __init__(self, maxRecipients: int) -> None:
-        self._advertised = f"RCPTMAX={maxRecipients}"
+        self._advertised = f"RCPTMAX={min(maxRecipients, _MAX_LIMIT)}"
 
     @classmethod
     def fromOptions(cls, options: Options, handler: object) -> Limits:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb
 from twisted_smtpserver.extensions.basic import parseBody
 from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Event
 from twisted_smtpserver.transfer import MessageTransfer
 from twisted_smtpserver.wire.bdat import Chunk, parseBdat
@@ -37,6 +38,10 @@ class BinaryMime(Extension):
         {"BODY": parseBody(frozenset({"7BIT", "8BITMIME", "BINARYMIME"}))}
     )
 
+    def advertise(self, session: Session) -> str | None:
+        """Only together with CHUNKING (RFC 3030 §3)."""
+        return None if "BDAT" in session.disabledCommands else ""
+
 
 class _Bdat:
     """The verb. Its octets come whether it is refused or not, and must not be run as commands."""
@@ -44,7 +49,7 @@ class _Bdat:
     def __call__(self, dialogue: Dialogue, argument: bytes) -> Any:
         chunk = parseBdat(argument)
         if isinstance(chunk, Reply):
-            return chunk
+            return self.refused(dialogue, argument, chunk)
         transfer = dialogue.transfer
         if transfer is None:
             transfer = MessageTransfer(dialogue)
@@ -54,6 +59,8 @@ class _Bdat:
     def refused(self, dialogue: Dialogue, argument: bytes, refusal: Reply) -> Any:
         chunk = parseBdat(argument)
         if isinstance(chunk, Reply):
+            # Nobody knows where it ends: what comes next may be content, or may be commands.
+            dialogue.closeAfterReply("malformed BDAT")
             return refusal
         return dialogue.receiveOctets(chunk.size, _ignore, lambda: refusal)
 

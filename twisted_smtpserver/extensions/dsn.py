@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.extensions.base import Extension, ParameterParser
@@ -96,11 +97,15 @@ class DSN(Extension):
     """
 
     keyword = "DSN"
-    mailParameters: ClassVar[dict[str, ParameterParser]] = {"RET": parseRet, "ENVID": parseEnvid}
-    rcptParameters: ClassVar[dict[str, ParameterParser]] = {
-        "NOTIFY": parseNotify,
-        "ORCPT": parseOrcpt,
-    }
+    mailParameters: Mapping[str, ParameterParser] = MappingProxyType(
+        {"RET": parseRet, "ENVID": parseEnvid}
+    )
+    rcptParameters: Mapping[str, ParameterParser] = MappingProxyType(
+        {
+            "NOTIFY": parseNotify,
+            "ORCPT": parseOrcpt,
+        }
+    )
 
     def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
         """``envelope.dsn`` is there with every MAIL, whatever it said."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag
 from twisted_smtpserver.session import Address, Envelope, Session
@@ -19,7 +20,7 @@ class PRDR(Extension):
     """
 
     keyword = "PRDR"
-    mailParameters: ClassVar[dict[str, ParameterParser]] = {"PRDR": flag}
+    mailParameters: Mapping[str, ParameterParser] = MappingProxyType({"PRDR": flag})
 
     def advertise(self, session: Session) -> str | None:
         """LMTP has it anyway."""

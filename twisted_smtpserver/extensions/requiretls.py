@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag
 from twisted_smtpserver.session import Address, Envelope, Session
@@ -17,7 +18,7 @@ class RequireTLS(Extension):
     """
 
     keyword = "REQUIRETLS"
-    mailParameters: ClassVar[dict[str, ParameterParser]] = {"REQUIRETLS": flag}
+    mailParameters: Mapping[str, ParameterParser] = MappingProxyType({"REQUIRETLS": flag})
 
     def advertise(self, session: Session) -> str | None:
         """Only under TLS (RFC 8689 §2)."""

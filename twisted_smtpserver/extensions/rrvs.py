@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from types import MappingProxyType
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.extensions.base import Extension, ParameterParser
@@ -47,4 +48,4 @@ class RRVS(Extension):
     """
 
     keyword = "RRVS"
-    rcptParameters: ClassVar[dict[str, ParameterParser]] = {"RRVS": parseRrvs}
+    rcptParameters: Mapping[str, ParameterParser] = MappingProxyType({"RRVS": parseRrvs})

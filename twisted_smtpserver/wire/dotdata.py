@@ -12,13 +12,10 @@ the next one, at most four octets of it.
 from __future__ import annotations
 
 import re
-from io import IncrementalNewlineDecoder
-from typing import Literal
+
+from twisted_smtpserver.wire.newlines import BareNewlines, hasBareNewline, normalized
 
 __all__ = ["BareNewlines", "DotDecoder"]
-
-#: What becomes of a CR or LF that stands alone (RFC 5321 §2.3.8 forbids to send one).
-BareNewlines = Literal["reject", "normalize", "accept"]
 
 _CRLF = b"\r\n"
 _STUFFED = b"\r\n."
@@ -78,11 +75,11 @@ class DotDecoder:
                 body = raw[:-1]  # the only octet held back; others are content come what may
 
         content = body if stuffed == end else body.replace(_STUFFED, _CRLF)
-        if self._bareNewlines != "accept" and not self.bareNewline and _hasBareNewline(body):
+        if self._bareNewlines != "accept" and not self.bareNewline and hasBareNewline(body):
             if self._bareNewlines == "reject":
                 self.bareNewline = True
             else:
-                content = _normalized(content)
+                content = normalized(content)
         # The CRLF, or its CR, that was carried over was given out with the segment before.
         return content[min(len(carry), len(_CRLF)) :], rest
 
@@ -101,19 +98,3 @@ def _findStuffed(raw: bytes) -> int:
         return -1
     found = _searchStuffed(raw, max(dot - len(_CRLF), 0))
     return found.start() if found else -1
-
-
-def _hasBareNewline(raw: bytes) -> bool:
-    """Whether a CR or LF stands alone; a CR at the very end is left to the next segment."""
-    # The one thing in the standard library that tells line endings apart in one pass, in C: as
-    # fast as a single bytes.translate or count, and never slow whatever the octets are.
-    newlines = IncrementalNewlineDecoder(None, translate=False)
-    newlines.decode(raw.decode("latin-1"))
-    return newlines.newlines not in (None, "\r\n")
-
-
-def _normalized(content: bytes) -> bytes:
-    """Every bare CR and LF made a CRLF; a CR at the very end is left to the next segment."""
-    last = b"\r" if content.endswith(b"\r") else b""
-    content = content.removesuffix(last).replace(_CRLF, b"\n").replace(b"\r", b"\n")
-    return content.replace(b"\n", _CRLF) + last

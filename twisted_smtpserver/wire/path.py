@@ -232,13 +232,11 @@ def _skipRoute(argument: bytes) -> int | Problem:
     """Where the mailbox begins: behind the source route, which is valid and ignored (§4.1.2, C)."""
     if argument[1:2] != b"@":
         return 1
-    route, colon, _ = argument[1:].partition(b":")
+    route = argument[1:].partition(b":")[0]
     if b">" in route:
         return LOCAL_MISSING
     if len(route) > MAX_PATH:
         return PATH_TOO_LONG
-    if not colon:
-        return NOT_CLOSED
     for hop in route.split(b","):
         if not hop.startswith(b"@"):
             return BAD_ROUTE

@@ -1,0 +1,1 @@
+"""Real clients: other people's programs."""

@@ -1,0 +1,307 @@
+"""The service: when it binds, what it says when it can't, how it stops, what SIGHUP does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
+from twisted.protocols.basic import LineReceiver
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.certificates import makeCertificate
+from twisted_smtpserver import ConfigurationError, Discard
+from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.service import SMTPService
+from twisted_smtpserver.testing import RecordingHandler, makeFactory
+
+
+class Port:
+    """A port that notes when it is closed."""
+
+    def __init__(self) -> None:
+        self.stopped: Deferred[None] | None = None
+
+    def getHost(self) -> str:
+        return "a port"
+
+    def stopListening(self) -> Deferred[None]:
+        self.stopped = Deferred()
+        return self.stopped
+
+
+class Endpoint:
+    """An endpoint whose answer is given beforehand."""
+
+    def __init__(self, answer: Deferred[Any]) -> None:
+        self.answer = answer
+        self.factories: list[object] = []
+
+    def listen(self, factory: object) -> Deferred[Any]:
+        self.factories.append(factory)
+        return self.answer
+
+
+class Memory(MemoryReactorClock):
+    """A reactor whose calls from threads are made when its time advances."""
+
+    def callFromThread(self, function: Any, *arguments: Any) -> None:
+        self.callLater(0, function, *arguments)
+
+
+class ListeningTests(SynchronousTestCase):
+    """Beginning to listen, and ending it."""
+
+    def serve(self, *endpoints: Any) -> SMTPService:
+        factory = makeFactory(Discard())
+        return SMTPService([(endpoint, factory) for endpoint in endpoints], Memory())
+
+    def test_privileged(self) -> None:
+        """All ports are bound before privileges are dropped, and not again after that."""
+        memory = Memory()
+        inbox, local = makeFactory(Discard()), makeFactory(Discard(), lmtp=True)
+        service = SMTPService([("tcp:25", inbox), ("unix:/run/lmtp", local)], memory)
+        service.privilegedStartService()
+        self.assertEqual([(port, made) for port, made, *_ in memory.tcpServers], [(25, inbox)])
+        self.assertEqual([path for path, *_ in memory.unixServers], ["/run/lmtp"])
+        self.assertEqual(len(service.ports), 2)
+        service.startService()
+        self.assertEqual(len(memory.tcpServers), 1)
+
+    def test_unprivileged(self) -> None:
+        """A service that is only started binds its ports then."""
+        endpoint = Endpoint(succeed(Port()))
+        service = self.serve(endpoint)
+        service.startService()
+        self.assertEqual(len(endpoint.factories), 1)
+        self.assertTrue(service.running)
+
+    def test_whatIsLogged(self) -> None:
+        """The log says what is listened for, and where."""
+        tls = makeFactory(Discard(), secure=True, selfSigned=True)
+        local = makeFactory(Discard(), lmtp=True)
+        where: Any = [(Endpoint(succeed(Port())), factory) for factory in (tls, local)]
+        with capturedLogs() as events:
+            SMTPService(where, Memory()).startService()
+        self.assertEqual([event["what"] for event in events], ["SMTP over TLS", "LMTP"])
+
+    def test_cannotListen(self) -> None:
+        """If one port can't be bound the caller gets the error, and the other ports are closed."""
+        port = Port()
+        error = CannotListenError("", 25, OSError("in use"))
+        service = self.serve(Endpoint(succeed(port)), Endpoint(fail(error)))
+        self.assertIs(self.assertRaises(CannotListenError, service.startService), error)
+        self.assertIsNotNone(port.stopped)
+        self.assertEqual(service.ports, [])
+        self.assertFalse(service.running)
+
+    def test_brokenEndpoint(self) -> None:
+        """An endpoint that raises is no different."""
+        port = Port()
+        broken: Any = Endpoint(succeed(None))
+        broken.listen = lambda factory: 1 / 0
+        service = self.serve(Endpoint(succeed(port)), broken)
+        self.assertRaises(ZeroDivisionError, service.privilegedStartService)
+        self.assertIsNotNone(port.stopped)
+
+    def test_lateFailure(self) -> None:
+        """An endpoint that fails only later is reported to the handler."""
+        handler = RecordingHandler()
+        failures: list[Any] = []
+        handler.onError = lambda failure, session: failures.append(  # type: ignore[method-assign]
+            (failure.value, session)
+        )
+        listening: Deferred[Any] = Deferred()
+        service = SMTPService(
+            [(Endpoint(listening), makeFactory(handler))],  # type: ignore[list-item]
+            Memory(),
+        )
+        service.startService()
+        error = OSError("too late")
+        listening.errback(error)
+        self.assertEqual(failures, [(error, None)])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_badDescription(self) -> None:
+        """A description that is none is refused at once, in one line."""
+        error = self.assertRaises(ConfigurationError, self.serve, "tpc:25")
+        self.assertEqual(str(error), "endpoint 'tpc:25': Unknown endpoint type: 'tpc'")
+
+    def test_stop(self) -> None:
+        """The end has come when the ports are closed and the connections are gone."""
+        port = Port()
+        factory = makeFactory(Discard())
+        factory.connections.add("somebody")  # type: ignore[arg-type]
+        gone: Deferred[None] = Deferred()
+        factory.shutdown = lambda closeTimeout=None: gone  # type: ignore[method-assign]
+        service = SMTPService(
+            [(Endpoint(succeed(port)), factory)],  # type: ignore[list-item]
+            Memory(),
+        )
+        service.startService()
+        stopped = service.stopService()
+        self.assertFalse(service.running)
+        assert port.stopped is not None
+        port.stopped.callback(None)
+        self.assertNoResult(stopped)
+        gone.callback(None)
+        self.assertIsNone(self.successResultOf(stopped))
+
+    def test_stopWhileWaiting(self) -> None:
+        """An endpoint that hasn't answered yet is told to give up."""
+        cancelled: list[Any] = []
+        listening: Deferred[Any] = Deferred(cancelled.append)
+        service = self.serve(Endpoint(listening))
+        service.startService()
+        self.assertIsNone(self.successResultOf(service.stopService()))
+        self.assertEqual(cancelled, [listening])
+        self.assertEqual(self.flushLoggedErrors(CancelledError), [])
+
+
+class Greeted(LineReceiver):
+    """A client that waits for lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.waiting: Deferred[bytes] = Deferred()
+
+    def lineReceived(self, line: bytes) -> None:
+        waiting, self.waiting = self.waiting, Deferred()
+        waiting.callback(line)
+
+
+class SocketTests(TestCase):
+    """Over real sockets."""
+
+    async def test_stopTellsClients(self) -> None:
+        """A client that is connected is greeted, and told when the service stops."""
+        factory = SMTPServerFactory(Discard(), name="mx.test", disableReverseLookup=True)
+        service = SMTPService([("tcp:0:interface=127.0.0.1", factory)])
+        service.startService()
+        address: Any = service.ports[0].getHost()
+        client: Any = await TCP4ClientEndpoint(reactor, "127.0.0.1", address.port).connect(
+            Factory.forProtocol(Greeted)
+        )
+        self.assertEqual((await client.waiting)[:11], b"220 mx.test")
+        last = client.waiting
+        stopped = service.stopService()
+        self.assertEqual((await last)[:4], b"421 ")
+        client.transport.loseConnection()
+        await stopped
+
+
+class CertificateTests(SynchronousTestCase):
+    """Reading certificates again."""
+
+    def setUp(self) -> None:
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
+        self.signals: list[int] = []
+        self.takeSignals()
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.writeFiles()
+        self.memory = Memory()
+        self.factory = makeFactory(
+            Discard(), cert=str(self.folder / "cert"), key=str(self.folder / "key")
+        )
+
+    def takeSignals(self) -> None:
+        """Take SIGHUP in the place of an application that has a use for it."""
+        signal.signal(signal.SIGHUP, lambda number, frame: self.signals.append(number))
+
+    def writeFiles(self) -> None:
+        made = makeCertificate(None, ["mx.test"])
+        (self.folder / "cert").write_bytes(made.certPEM)
+        (self.folder / "key").write_bytes(made.keyPEM)
+
+    def start(self, *factories: SMTPServerFactory) -> SMTPService:
+        where: Any = [(Endpoint(succeed(Port())), factory) for factory in factories]
+        service = SMTPService(where, self.memory)
+        service.startService()
+        return service
+
+    def hangUp(self) -> None:
+        """Send SIGHUP, and let the reactor do what was asked of it from the signal handler."""
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.memory.advance(0)
+
+    def test_signal(self) -> None:
+        """SIGHUP replaces the certificate for new connections, and whoever had it gets it, too."""
+        self.start(self.factory)
+        before = self.factory.contextFactory
+        self.writeFiles()
+        with capturedLogs() as events:
+            self.hangUp()
+        self.assertIsNot(self.factory.contextFactory, before)
+        self.assertEqual(self.signals, [signal.SIGHUP])
+        self.assertIn("The certificates were read again", [e["log_format"] for e in events])
+
+    def test_broken(self) -> None:
+        """If the new files are no good the old certificate stays, and the log says why."""
+        self.start(self.factory)
+        before = self.factory.contextFactory
+        (self.folder / "key").write_text("nothing")
+        with capturedLogs() as events:
+            self.hangUp()
+        self.assertIs(self.factory.contextFactory, before)
+        self.assertIn("no PEM key", str(events[-1]["error"]))
+
+    def test_stopped(self) -> None:
+        """After the service has stopped SIGHUP is what it was before."""
+        earlier = signal.getsignal(signal.SIGHUP)
+        service = self.start(self.factory)
+        self.assertIsNot(signal.getsignal(signal.SIGHUP), earlier)
+        service.stopService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), earlier)
+
+    def test_nothingToRead(self) -> None:
+        """Without certificates, or with one of our own making, SIGHUP is left alone."""
+        earlier = signal.getsignal(signal.SIGHUP)
+        made = makeFactory(Discard(), selfSigned=True)
+        before = made.contextFactory
+        service = self.start(makeFactory(Discard()), made)
+        self.assertIs(signal.getsignal(signal.SIGHUP), earlier)
+        service.reloadCertificates()
+        self.assertIs(made.contextFactory, before)
+        service.stopService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), earlier)
+
+    def test_defaultAction(self) -> None:
+        """An earlier handler that can't be called, the default, isn't; it is put back, though."""
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        service = self.start(self.factory)
+        self.hangUp()
+        service.stopService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
+
+    def test_takenOver(self) -> None:
+        """Whoever took SIGHUP over since the start keeps it, and may go on calling us."""
+        service = self.start(self.factory)
+        ours: Any = signal.getsignal(signal.SIGHUP)
+        self.takeSignals()
+        theirs = signal.getsignal(signal.SIGHUP)
+        service.stopService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), theirs)
+        before = self.factory.contextFactory
+        ours(signal.SIGHUP, None)
+        self.memory.advance(0)
+        self.assertIs(self.factory.contextFactory, before)
+
+    def test_otherThread(self) -> None:
+        """In another thread than the main one, Python allows no signal handlers: there is none."""
+        earlier = signal.getsignal(signal.SIGHUP)
+        services: list[SMTPService] = []
+        thread = threading.Thread(target=lambda: services.append(self.start(self.factory)))
+        thread.start()
+        thread.join()
+        self.assertTrue(services[0].running)
+        self.assertIs(signal.getsignal(signal.SIGHUP), earlier)

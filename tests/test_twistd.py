@@ -1,0 +1,177 @@
+"""``twistd smtpserver`` as a process of its own, over real sockets."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.certificates import makeCertificate
+
+ROOT = Path(__file__).parent.parent
+TWISTD = "from twisted.scripts.twistd import run; run()"
+
+#: More than enough for anything here, in seconds; then the test fails.
+LIMIT = 60
+
+MESSAGE = b"Subject: dots\r\n\r\n.\r\n..two\r\nand \xc3\xa9nough\r\n"
+
+
+class TwistdTests(SynchronousTestCase):
+    """Each test has a folder of its own, in which its servers run."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.output: list[str] = []
+
+    def start(self, *arguments: str, twistd: tuple[str, ...] = ()) -> None:
+        """Start a server."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", TWISTD, "--nodaemon", *twistd, "smtpserver", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.addCleanup(self.process.stdout.close)
+        self.addCleanup(self.process.wait)
+        self.addCleanup(self.process.kill)
+
+    def waitFor(self, pattern: str) -> re.Match[str]:
+        """Wait until the server says something."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output.append(line)
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"{pattern!r} is not in {''.join(self.output)}")
+
+    def waitForPort(self) -> int:
+        """Wait until the server listens, and has started whatever else it starts."""
+        return int(self.waitFor(r"Listening for .*port=(\d+)")[1])
+
+    def connect(self, port: int) -> smtplib.SMTP:
+        client = smtplib.SMTP("127.0.0.1", port, timeout=LIMIT)
+        self.addCleanup(client.close)
+        return client
+
+    def stop(self) -> str:
+        """End the server as systemd does; all that it said."""
+        self.process.terminate()
+        self.output.append(self.process.communicate(timeout=LIMIT)[0])
+        return "".join(self.output)
+
+    def stored(self) -> list[bytes]:
+        return [path.read_bytes() for path in (self.folder / "Maildir" / "new").iterdir()]
+
+    def test_maildir(self) -> None:
+        """A message is stored as it was sent, in ./Maildir, with one line in the log."""
+        self.start("--port=0")
+        client = self.connect(self.waitForPort())
+        client.sendmail("joe@example.com", ["ann@example.com"], MESSAGE)
+        client.quit()
+        said = self.stop()
+        (content,) = self.stored()
+        self.assertTrue(content.endswith(b"\r\n" + MESSAGE), content)
+        self.assertEqual(said.count("from <joe@example.com>"), 1)
+
+    def test_messageInFlight(self) -> None:
+        """SIGTERM lets a message that is being sent finish; who has nothing to say gets 421."""
+        self.start("--port=0")
+        port = self.waitForPort()
+        client, idle = self.connect(port), self.connect(port)
+        client.ehlo()
+        client.mail("joe@example.com")
+        client.rcpt("ann@example.com")
+        self.assertEqual(client.docmd("DATA")[0], 354)
+        client.send("Subject: half\r\n")
+        self.process.terminate()
+        self.assertEqual(idle.getreply()[0], 421)
+        client.send("\r\nthe rest\r\n.\r\n")
+        self.assertEqual(client.getreply()[0], 250)
+        self.process.communicate(timeout=LIMIT)
+        (content,) = self.stored()
+        self.assertTrue(content.endswith(b"Subject: half\r\n\r\nthe rest\r\n"), content)
+
+    def test_privileges(self) -> None:
+        """With --uid the port is root's, and everything after that is the user's."""
+        if os.getuid() != 0:
+            self.skipTest("only root can drop root's privileges")
+        nobody = pwd.getpwnam("nobody")
+        os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+        for parent in self.folder.parents[:-2]:  # let the user in
+            parent.chmod(parent.stat().st_mode | 0o011)
+        port = unusedPort(range(600, 1024))
+        self.start(f"--port={port}", twistd=("--uid", "nobody"))
+        self.assertEqual(self.waitForPort(), port)
+        client = self.connect(port)
+        client.sendmail("joe@example.com", ["ann@example.com"], MESSAGE)
+        owners = {path.stat().st_uid for path in (self.folder / "Maildir").rglob("*")}
+        self.assertEqual(owners, {nobody.pw_uid})
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        self.assertIn(f"Uid:\t{nobody.pw_uid}\t{nobody.pw_uid}", status)
+
+    def test_portTaken(self) -> None:
+        """A port that somebody else has is named in one line, and nothing is left behind."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.start(f"--port={taken.getsockname()[1]}")
+            said = self.process.communicate(timeout=LIMIT)[0]
+        self.assertIn("twistd smtpserver: Couldn't listen on 127.0.0.1:", said)
+        self.assertNotIn("Traceback", said)
+        self.assertEqual(self.process.returncode, 1)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_wrongFlag(self) -> None:
+        """So is a flag that doesn't exist."""
+        self.start("--prot=25")
+        said = self.process.communicate(timeout=LIMIT)[0]
+        self.assertEqual(said, "twistd smtpserver: option --prot not recognized (see --help)\n")
+        self.assertEqual(self.process.returncode, 1)
+
+    def test_hangUp(self) -> None:
+        """SIGHUP makes the server read its certificate again, and closes no connection."""
+        first = self.writeCertificate()
+        self.start("--listen-tls=0", "--cert=cert.pem", "--key=key.pem", "--discard")
+        port = self.waitForPort()
+        self.assertEqual(peerCertificate(port), first)
+        context = ssl.create_default_context(cafile=str(self.folder / "cert.pem"))
+        with smtplib.SMTP_SSL("localhost", port, timeout=LIMIT, context=context) as client:
+            second = self.writeCertificate()
+            self.process.send_signal(signal.SIGHUP)
+            self.waitFor("certificates were read again")
+            self.assertEqual(peerCertificate(port), second)
+            self.assertEqual(client.noop()[0], 250)
+
+    def writeCertificate(self) -> str:
+        made = makeCertificate(None, ["localhost"])
+        (self.folder / "key.pem").write_bytes(made.keyPEM)
+        (self.folder / "cert.pem").write_bytes(made.certPEM)
+        return made.certPEM.decode()
+
+
+def peerCertificate(port: int) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", port), timeout=LIMIT)
+
+
+def unusedPort(candidates: range) -> int:
+    """A port that nobody listens on at the moment."""
+    for port in candidates:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+    raise AssertionError("no port is free")

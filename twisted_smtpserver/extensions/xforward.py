@@ -1,0 +1,65 @@
+"""
+XFORWARD, as Postfix documents it: a trusted filter says whom it has a message from, for the log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.extensions.base import Extension, Verb
+from twisted_smtpserver.extensions.xclient import NOT_TRUSTED, attributes, isTrusted
+from twisted_smtpserver.networks import Networks
+from twisted_smtpserver.options import Options
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.session import Session
+from twisted_smtpserver.wire.xclient import XFORWARD_ATTRIBUTES, parseXForward
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue import Dialogue
+
+_AFTER_XCLIENT = Reply(503, "5.5.1", "XCLIENT has said who the client is")
+
+
+class XForward(Extension):
+    """
+    Postfix's XFORWARD_README. On for those whom the option ``useXForward`` names.
+
+    It is found in ``session.xForward`` and nowhere else: nothing is allowed or forbidden to anybody
+    because of it. It holds for the next message.
+
+    :param networks: who may use it.
+    """
+
+    keyword = "XFORWARD"
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+        self.verbs: dict[str, Verb] = {"XFORWARD": self._xForward}
+
+    @classmethod
+    def fromOptions(cls, options: Options, handler: object) -> XForward:
+        """See :meth:`~twisted_smtpserver.extensions.base.Extension.fromOptions`."""
+        return cls(options.xForwardNetworks)
+
+    def advertise(self, session: Session) -> str | None:
+        """The attributes, to those who may send them, and haven't said ADDR by XCLIENT."""
+        if "ADDR" in session.xClient or not isTrusted(session, self._networks):
+            return None
+        return " ".join(XFORWARD_ATTRIBUTES)
+
+    def _xForward(self, dialogue: Dialogue, argument: bytes) -> Any:
+        session = dialogue.session
+        if not self._networks:
+            return replies.NOT_IMPLEMENTED
+        if not isTrusted(session, self._networks):
+            return NOT_TRUSTED
+        if "ADDR" in session.xClient:
+            return _AFTER_XCLIENT
+        request = parseXForward(argument)
+        if isinstance(request, Reply):
+            return request
+        # With the first of them, the others are known to be unknown.
+        before = session.xForward or dict.fromkeys(XFORWARD_ATTRIBUTES)
+        session.xForward = before | attributes(XFORWARD_ATTRIBUTES, request)
+        return replies.OK
