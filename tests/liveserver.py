@@ -34,7 +34,9 @@ class LiveServer:
         self._log = b""
         command = [sys.executable, "-m", "twisted", "-n", "--pidfile=", "smtpserver"]
         command[1:3] = ["-c", "from twisted.scripts.twistd import run; run()"]
-        command += ["--maildir", str(self.maildir), *flags]
+        if not {"--handler", "--discard"} & set(flags):
+            command += ["--maildir", str(self.maildir)]
+        command += flags
         if not any(flag.startswith("--listen") for flag in flags):
             command += ["--listen", "tcp:0:interface=127.0.0.1"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
 import signal
 import smtplib
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -111,9 +113,10 @@ class TwistdTests(SynchronousTestCase):
         if os.getuid() != 0:
             self.skipTest("only root can drop root's privileges")
         nobody = pwd.getpwnam("nobody")
+        # The usual folder may be inside of one that only root may enter.
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
         os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
-        for parent in self.folder.parents[:-2]:  # let the user in
-            parent.chmod(parent.stat().st_mode | 0o011)
         port = unusedPort(range(600, 1024))
         self.start(f"--port={port}", twistd=("--uid", "nobody"))
         self.assertEqual(self.waitForPort(), port)

@@ -348,7 +348,7 @@ class ProxyParserTests(ParserCase):
         self.assertEqual(parse([b"", LINE4[:9], b"", LINE4[9:]]), (HEADER4, b""))
 
     def test_bounds(self) -> None:
-        """The bounds are the specification's for version 1, and the documented one for version 2."""
+        """Version 1 has the specification's bound, version 2 the documented one."""
         self.assertEqual((MAX_LINE, MAX_LENGTH), (107, 4096))
 
     def test_frozen(self) -> None:

@@ -272,7 +272,7 @@ class IExtension(Interface):
 
         :param session: the :class:`~twisted_smtpserver.session.Session`.
         :returns: the parameters, ``""`` for none, ``None`` if it isn't offered now; then its
-            parameters and verbs are refused, too.
+            parameters are refused, too. Its verbs have to see to that themselves.
         """
 
     def onMail(address, envelope, session):  # type: ignore[no-untyped-def]

@@ -24,7 +24,7 @@ _END = b"\r\n.\r\n"
 # begins with.
 _UNDECIDED = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 
-# Several times as fast as bytes.find for the same three octets.
+# Takes about half the time of bytes.find for the same three octets.
 _searchStuffed = re.compile(re.escape(_STUFFED)).search
 
 

@@ -1,0 +1,249 @@
+"""An extension of one's own: this file is the example in the documentation."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from twisted_smtpserver import ConfigurationError, Rejection
+from twisted_smtpserver.extensions import Extension
+from twisted_smtpserver.interfaces import IExtension
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.testing import Client, RecordingHandler, connect
+
+
+# -- The example ----------------------------------------------------------------------------------
+class Tenants(Extension):
+    """``XTENANT=name`` in MAIL, and ``XSTATUS name``, for a server that many share."""
+
+    keyword = "XTENANT"
+
+    def __init__(self, quotas):
+        self.quotas = quotas
+        self.mailParameters = {"XTENANT": self.parseTenant}
+        self.verbs = {"XSTATUS": self.status}
+
+    def advertise(self, session):
+        return " ".join(sorted(self.quotas)) if session.secure else None
+
+    def parseTenant(self, value):
+        if value not in self.quotas:
+            raise Rejection("XTENANT must be the name of a tenant")
+        return value
+
+    def onMail(self, address, envelope, session):
+        tenant = address.values.get("XTENANT")
+        if tenant and address.values.get("SIZE", 0) > self.quotas[tenant]:
+            raise Rejection("That is too large for this tenant", code=552, enhanced="5.3.4")
+
+    def status(self, dialogue, argument):
+        quota = self.quotas.get(argument.decode("ascii", "replace"))
+        if quota is None:
+            return Reply(550, "5.1.1", "No such tenant")
+        return Reply(250, "2.0.0", f"{quota} octets for each message")
+
+
+# -- Its tests ------------------------------------------------------------------------------------
+
+
+class TenantsTests(SynchronousTestCase):
+    """The example does what it says."""
+
+    def greeted(self, **options) -> Client:
+        options.setdefault("secured", True)
+        client = connect(extensions=[Tenants({"acme": 1000, "zoo": 50})], **options)
+        self.hello = client.say("EHLO client.example")
+        return client
+
+    def test_interface(self):
+        """It is an IExtension, as those are that come with the library."""
+        self.assertTrue(verifyObject(IExtension, Tenants({})))
+
+    def test_offer(self):
+        """The keyword and its parameters are offered where advertise says so."""
+        self.greeted()
+        self.assertIn("XTENANT acme zoo", self.hello.lines)
+        self.assertIn("PIPELINING", self.hello.lines)
+        self.greeted(secured=False)
+        self.assertFalse([line for line in self.hello.lines if "XTENANT" in line])
+
+    def test_parameter(self):
+        """The typed value is with the address."""
+        client = self.greeted()
+        self.assertEqual(client.say("MAIL FROM:<joe@example.org> xtenant=acme").code, 250)
+        self.assertEqual(client.session.envelope.mailFrom.values, {"XTENANT": "acme"})
+
+    def test_badParameter(self):
+        """A bad value is refused with 501 unless the parser says otherwise."""
+        client = self.greeted()
+        for parameter in ("XTENANT=unknown", "XTENANT"):
+            answer = client.say(f"MAIL FROM:<joe@example.org> {parameter}")
+            self.assertEqual(
+                (answer.code, answer.enhanced, answer.text),
+                (501, "5.5.4", "XTENANT must be the name of a tenant"),
+            )
+
+    def test_conflict(self):
+        """It sees the other extensions' parameters, and has codes of its own."""
+        client = self.greeted()
+        answer = client.say("MAIL FROM:<joe@example.org> XTENANT=zoo SIZE=51")
+        self.assertEqual((answer.code, answer.enhanced), (552, "5.3.4"))
+        self.assertEqual(client.say("MAIL FROM:<joe@example.org> XTENANT=zoo SIZE=50").code, 250)
+
+    def test_notOffered(self):
+        """What isn't offered isn't accepted: 555."""
+        client = self.greeted(secured=False)
+        self.assertEqual(client.say("MAIL FROM:<joe@example.org> XTENANT=acme").code, 555)
+
+    def test_verb(self):
+        """The command works after the hello, between transactions."""
+        client = self.greeted()
+        answer = client.say("XSTATUS acme")
+        self.assertEqual(
+            (answer.code, answer.enhanced, answer.text),
+            (250, "2.0.0", "1000 octets for each message"),
+        )
+        self.assertEqual(client.say("xstatus nobody").code, 550)
+        client.say("MAIL FROM:<joe@example.org>")
+        self.assertEqual(client.say("XSTATUS acme").code, 250)
+
+    def test_verbBeforeHello(self):
+        """Before the hello it may not come."""
+        client = connect(extensions=[Tenants({"acme": 1000})], secured=True)
+        self.assertEqual(client.say("XSTATUS acme").code, 503)
+
+    def test_disabled(self):
+        """Who disables the command disables the extension."""
+        client = self.greeted(disabledCommands=["XSTATUS"])
+        self.assertFalse([line for line in self.hello.lines if "XTENANT" in line])
+        self.assertEqual(client.say("XSTATUS acme").code, 502)
+        self.assertEqual(client.say("MAIL FROM:<joe@example.org> XTENANT=acme").code, 555)
+
+    def test_hidden(self):
+        """Who hides the keyword doesn't."""
+        client = self.greeted(hide=["XTENANT"])
+        self.assertFalse([line for line in self.hello.lines if "XTENANT" in line])
+        self.assertEqual(client.say("MAIL FROM:<joe@example.org> XTENANT=acme").code, 250)
+
+
+class Broken(Extension):
+    """Has a bug wherever it can."""
+
+    keyword = "XBROKEN"
+
+    def __init__(self):
+        self.mailParameters = {"XBROKEN": int}
+        self.rcptParameters = {"XBROKEN": int}
+        self.verbs = {"XBROKEN": self.verb, "XLATER": self.later}
+        self.pending = Deferred()
+
+    def onRcpt(self, address, envelope, session):
+        raise KeyError(address.values["XMISSING"])
+
+    def verb(self, dialogue, argument):
+        raise ZeroDivisionError("secret")
+
+    def later(self, dialogue, argument):
+        return self.pending
+
+
+class BrokenTests(SynchronousTestCase):
+    """A bug in an extension costs the client a 451, and nothing else."""
+
+    def setUp(self) -> None:
+        self.handler = RecordingHandler()
+        self.broken = Broken()
+        self.client = connect(self.handler, extensions=[self.broken])
+        self.client.say("EHLO client.example")
+
+    def assertIncident(self, answer, error) -> None:
+        """The client learns of the incident, not of its reason; the log and onError of both."""
+        self.assertEqual((answer.code, answer.enhanced), (451, "4.3.0"))
+        self.assertRegex(answer.text, r"\AInternal error, incident [0-9a-f]+\Z")
+        self.assertEqual([failure.type for failure in self.handler.errors], [error])
+        self.assertEqual(len(self.flushLoggedErrors(error)), 1)
+        self.assertEqual(self.client.say("RSET").code, 250)
+
+    def test_mailParser(self):
+        """A parser of MAIL's that raises what isn't a Rejection."""
+        self.assertIncident(self.client.say("MAIL FROM:<joe@example.org> XBROKEN=x"), ValueError)
+        self.assertEqual(self.client.say("MAIL FROM:<joe@example.org> XBROKEN=3").code, 250)
+
+    def test_rcptParser(self):
+        """A parser of RCPT's."""
+        self.client.say("MAIL FROM:<joe@example.org>")
+        self.assertIncident(self.client.say("RCPT TO:<jane@example.com> XBROKEN=x"), ValueError)
+
+    def test_onRcpt(self):
+        """A method that is called with each RCPT."""
+        self.client.say("MAIL FROM:<joe@example.org>")
+        self.assertIncident(self.client.say("RCPT TO:<jane@example.com>"), KeyError)
+
+    def test_verb(self):
+        """A command."""
+        self.assertIncident(self.client.say("XBROKEN"), ZeroDivisionError)
+
+    def test_verbLater(self):
+        """A command that fails after a while."""
+        self.client.send(b"XLATER\r\n")
+        self.broken.pending.errback(OSError("secret"))
+        self.client.settle()
+        self.assertIncident(self.client.answers()[0], OSError)
+
+    def test_advertise(self):
+        """The offer itself."""
+
+        class Worse(Extension):
+            keyword = "XWORSE"
+
+            def advertise(self, session):
+                raise LookupError("secret")
+
+        client = connect(self.handler, extensions=[Worse()])
+        self.assertEqual(client.say("EHLO client.example").code, 451)
+        self.assertEqual(client.say("NOOP").code, 250)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+
+class Louder(Extension):
+    """Says something in the 250 to MAIL, and takes SIZE's place."""
+
+    keyword = "XLOUD"
+
+    def __init__(self, offered=True):
+        self.offered = offered
+        self.mailParameters = {"SIZE": lambda value: f"size {value}"}
+
+    def advertise(self, session):
+        return "" if self.offered else None
+
+
+class ExtensionSetTests(SynchronousTestCase):
+    """How extensions go together."""
+
+    def size(self, *extensions) -> object:
+        client = connect(extensions=extensions)
+        client.say("EHLO client.example")
+        client.say("MAIL FROM:<joe@example.org> SIZE=5")
+        return client.session.envelope.mailFrom.values["SIZE"]
+
+    def test_sameParameter(self):
+        """Of two that have the same parameter the later one counts, where it is offered."""
+        self.assertEqual(self.size(Louder()), "size 5")
+        self.assertEqual(self.size(Louder(offered=False)), 5)
+
+    def test_sameKeyword(self):
+        """An object with the keyword of one that comes with the library takes its place."""
+
+        class NoSize(Extension):
+            keyword = "SIZE"
+
+        client = connect(extensions=[NoSize()])
+        client.say("EHLO client.example")
+        self.assertEqual(client.say("MAIL FROM:<joe@example.org> SIZE=5").code, 555)
+
+    def test_unknownName(self):
+        """A name that none has is a mistake, and the text says which one was meant."""
+        error = self.assertRaises(ConfigurationError, connect, extensions=["DSM"])
+        self.assertIn("'DSN'", str(error))
