@@ -6,8 +6,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from twisted_smtpserver import ConfigurationError, Rejection
-from twisted_smtpserver.extensions import Extension
+from twisted_smtpserver import Accepted, ConfigurationError, Rejection
+from twisted_smtpserver.extensions import Extension, ExtensionSet
 from twisted_smtpserver.interfaces import IExtension
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.testing import Client, RecordingHandler, connect
@@ -207,7 +207,7 @@ class BrokenTests(SynchronousTestCase):
 
 
 class Louder(Extension):
-    """Says something in the 250 to MAIL, and takes SIZE's place."""
+    """Takes SIZE's place where it is offered, and has words for MAIL's 250."""
 
     keyword = "XLOUD"
 
@@ -217,6 +217,9 @@ class Louder(Extension):
 
     def advertise(self, session):
         return "" if self.offered else None
+
+    def onMail(self, address, envelope, session):
+        return Accepted("It is loud here", enhanced="2.1.9") if self.offered else None
 
 
 class ExtensionSetTests(SynchronousTestCase):
@@ -242,6 +245,22 @@ class ExtensionSetTests(SynchronousTestCase):
         client = connect(extensions=[NoSize()])
         client.say("EHLO client.example")
         self.assertEqual(client.say("MAIL FROM:<joe@example.org> SIZE=5").code, 555)
+
+    def test_twice(self):
+        """Two objects with the same keyword are a mistake."""
+        self.assertRaises(ConfigurationError, ExtensionSet, [Louder(), Louder()])
+
+    def test_acceptance(self):
+        """What onMail returns are the words of the 250, unless the handler has its own."""
+        client = connect(extensions=[Louder(), "DSN"])
+        client.say("EHLO client.example")
+        answer = client.say("MAIL FROM:<joe@example.org>")
+        self.assertEqual((answer.enhanced, answer.text), ("2.1.9", "It is loud here"))
+        own = Accepted("Hello Joe", enhanced="2.1.0")
+        client = connect(onMailFrom=lambda address, session: own, extensions=[Louder()])
+        client.say("EHLO client.example")
+        answer = client.say("MAIL FROM:<joe@example.org>")
+        self.assertEqual((answer.enhanced, answer.text), ("2.1.0", "Hello Joe"))
 
     def test_unknownName(self):
         """A name that none has is a mistake, and the text says which one was meant."""

@@ -173,8 +173,7 @@ class OrcptTests(DSNTestCase):
             self.assertEqual(self.orcpt(), expected)
 
     def test_utf8(self):
-        """The type utf-8 has a form in ASCII, and one in UTF-8 that is accepted with or without
-        SMTPUTF8 in MAIL: who offers DSN and SMTPUTF8 must do so."""
+        """The type utf-8 has a form in ASCII and one in UTF-8, with or without MAIL's SMTPUTF8."""
         for value in ("utf-8;j\\x{F6}rg@ex\\x{E4}mple.com", "UTF-8;jörg@exämple.com"):
             self.assertEqual(self.rcpt(f"ORCPT={value}").code, 250)
             self.assertEqual((self.orcpt() or "").lower(), "utf-8;jörg@exämple.com")

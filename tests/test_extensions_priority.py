@@ -24,7 +24,8 @@ def mail(client: Client, parameter: str) -> Answer:
 
 def priority(client: Client) -> object:
     """The priority of the transaction."""
-    return client.session.envelope.mailFrom.values["MT-PRIORITY"]
+    mailFrom = client.session.envelope.mailFrom
+    return None if mailFrom is None else mailFrom.values["MT-PRIORITY"]
 
 
 class OfferTests(SynchronousTestCase):

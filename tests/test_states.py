@@ -53,9 +53,7 @@ class TableTests(SynchronousTestCase):
     def test_anytime(self) -> None:
         """Some commands may come at any time (RFC 5321 section 4.1.4)."""
         anytime = {verb for verb, row in ALLOWED.items() if not any(row.values())}
-        self.assertEqual(
-            anytime, {"EHLO", "HELO", "LHLO", "RSET", "NOOP", "VRFY", "HELP", "QUIT"}
-        )
+        self.assertEqual(anytime, {"EHLO", "HELO", "LHLO", "RSET", "NOOP", "VRFY", "HELP", "QUIT"})
 
     def test_reachable(self) -> None:
         """Every phase can be reached, and every event happens."""

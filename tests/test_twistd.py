@@ -90,24 +90,6 @@ class TwistdTests(SynchronousTestCase):
         self.assertTrue(content.endswith(b"\r\n" + MESSAGE), content)
         self.assertEqual(said.count("from <joe@example.com>"), 1)
 
-    def test_messageInFlight(self) -> None:
-        """SIGTERM lets a message that is being sent finish; who has nothing to say gets 421."""
-        self.start("--port=0")
-        port = self.waitForPort()
-        client, idle = self.connect(port), self.connect(port)
-        client.ehlo()
-        client.mail("joe@example.com")
-        client.rcpt("ann@example.com")
-        self.assertEqual(client.docmd("DATA")[0], 354)
-        client.send("Subject: half\r\n")
-        self.process.terminate()
-        self.assertEqual(idle.getreply()[0], 421)
-        client.send("\r\nthe rest\r\n.\r\n")
-        self.assertEqual(client.getreply()[0], 250)
-        self.process.communicate(timeout=LIMIT)
-        (content,) = self.stored()
-        self.assertTrue(content.endswith(b"Subject: half\r\n\r\nthe rest\r\n"), content)
-
     def test_privileges(self) -> None:
         """With --uid the port is root's, and everything after that is the user's."""
         if os.getuid() != 0:

@@ -85,9 +85,7 @@ class ParseDateTimeTests(SynchronousTestCase):
     def test_roundTrip(self, moment):
         """What is written is read as it was, but for the fractions of a second."""
         if moment.year >= 1000:  # strftime doesn't pad years everywhere
-            self.assertEqual(
-                parseDateTime(formatDateTime(moment)), moment.replace(microsecond=0)
-            )
+            self.assertEqual(parseDateTime(formatDateTime(moment)), moment.replace(microsecond=0))
 
 
 class FormatDateTimeTests(SynchronousTestCase):

@@ -151,7 +151,6 @@ class Session:
     :ivar xClient: the attributes that XCLIENT set.
     :ivar xForward: the attributes that XFORWARD set.
     :ivar error: the text of the last refusal sent.
-
     :ivar messages: how many messages were accepted.
     :ivar octets: how many octets of message content came in.
     :ivar errors: how many commands were refused.
