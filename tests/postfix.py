@@ -87,7 +87,15 @@ class Postfix:
     def send(self, sender: str, recipients: list[str], message: bytes) -> None:
         """Put a message into the queue."""
         subprocess.run(
-            ["/usr/sbin/sendmail", "-i", "-C", str(self.folder / "config"), "-f", sender, *recipients],
+            [
+                "/usr/sbin/sendmail",
+                "-i",
+                "-C",
+                str(self.folder / "config"),
+                "-f",
+                sender,
+                *recipients,
+            ],
             input=message,
             timeout=60,
             check=True,

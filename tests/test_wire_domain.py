@@ -73,6 +73,7 @@ class ParseDomainTests(SynchronousTestCase):
             b"xn--strae-oqa.example": "stra\u00dfe.example",
             "\u05d0\u05d1.example".encode(): "\u05d0\u05d1.example",
             "\u13b4\u13a9\u13af".encode(): "\u13b4\u13a9\u13af",
+            "a.\u0967".encode(): "a.\u0967",
             b"xn--f9dmn": "\u13b4\u13a9\u13af",
         }
         self.assertEqual({octets: parseDomain(octets) for octets in table}, table)

@@ -98,6 +98,7 @@ class ParsePathTests(SynchronousTestCase):
             b'<"a@b"@c>': ("a@b", "c", '"a@b"@c'),
             b'<"a\\@b"@c>': ("a@b", "c", '"a@b"@c'),
             b'<"a>b"@c>': ("a>b", "c", '"a>b"@c'),
+            b'<"a> b"@c>': ("a> b", "c", '"a> b"@c'),
             b'<"<a@b>"@c>': ("<a@b>", "c", '"<a@b>"@c'),
             b'<"a\\"b"@c>': ('a"b', "c", '"a\\"b"@c'),
             b'<"a\\\\b"@c>': ("a\\b", "c", '"a\\\\b"@c'),
