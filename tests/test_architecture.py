@@ -189,4 +189,5 @@ def texts() -> Iterator[Path]:
             and name not in _SKIPPED
             and not name.startswith(("_trial_temp", "tests."))
         ]
-        yield from (Path(folder, name) for name in files if not name.startswith("."))
+        own = (Path(folder, name) for name in files if not name.startswith((".", "_trial_temp")))
+        yield from filter(Path.is_file, own)

@@ -214,6 +214,7 @@ class Louder(Extension):
     def __init__(self, offered=True):
         self.offered = offered
         self.mailParameters = {"SIZE": lambda value: f"size {value}"}
+        self.rcptParameters = {"NOTIFY": lambda value: f"notify {value}"}
 
     def advertise(self, session):
         return "" if self.offered else None
@@ -229,12 +230,26 @@ class ExtensionSetTests(SynchronousTestCase):
         client = connect(extensions=extensions)
         client.say("EHLO client.example")
         client.say("MAIL FROM:<joe@example.org> SIZE=5")
-        return client.session.envelope.mailFrom.values["SIZE"]
+        mailFrom = client.session.envelope.mailFrom
+        return None if mailFrom is None else mailFrom.values["SIZE"]
 
     def test_sameParameter(self):
         """Of two that have the same parameter the later one counts, where it is offered."""
         self.assertEqual(self.size(Louder()), "size 5")
         self.assertEqual(self.size(Louder(offered=False)), 5)
+
+    def test_sameRcptParameter(self):
+        """That goes for RCPT as well."""
+        for extensions, expected in (
+            (["DSN", Louder()], "notify NEVER"),
+            (["DSN", Louder(offered=False)], ("NEVER",)),
+            ([Louder(), "DSN"], ("NEVER",)),
+        ):
+            client = connect(extensions=extensions)
+            client.say("EHLO client.example")
+            client.say("MAIL FROM:<joe@example.org>")
+            client.say("RCPT TO:<jane@example.com> NOTIFY=NEVER")
+            self.assertEqual(client.session.envelope.rcptTo[0].values["NOTIFY"], expected)
 
     def test_sameKeyword(self):
         """An object with the keyword of one that comes with the library takes its place."""

@@ -68,6 +68,9 @@ class OfferTests(SynchronousTestCase):
         """An interval that can't be told is a mistake."""
         for interval in (0, 10**9):
             self.assertRaises(ConfigurationError, FutureRelease, interval)
+        for interval in (1, 999999999):
+            client = loggedIn(FutureRelease(interval))
+            self.assertEqual(mail(client, f"HOLDFOR={interval}").code, 250)
 
 
 class HoldForTests(SynchronousTestCase):

@@ -92,9 +92,16 @@ class MtPriorityTests(SynchronousTestCase):
         )
         self.assertEqual(priority(client), 0)
         self.assertEqual(client.session.envelope.mailFrom.args["MT-PRIORITY"], "4")
+        self.assertEqual(mail(client, "MT-PRIORITY=1").enhanced, "2.3.6")
         for number in (-9, 0):
             self.assertEqual(mail(client, f"MT-PRIORITY={number}").enhanced, "2.1.0")
             self.assertEqual(priority(client), number)
+
+    def test_absent(self):
+        """Who says nothing has no priority changed."""
+        client = greeted()
+        self.assertEqual(mail(client, "").enhanced, "2.1.0")
+        self.assertRaises(KeyError, priority, client)
 
     def test_loggedIn(self):
         """Who has logged in may go first."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver import AuthenticationFailed, Rejection
+from twisted_smtpserver.sasl import Credentials
 from twisted_smtpserver.testing import Client, MemoryTransport, RecordingHandler, connect
 
 KEYWORD = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
@@ -234,7 +236,10 @@ class StartOverTests(SynchronousTestCase):
         client.say("XCLIENT NAME=[UNAVAILABLE]")
         self.assertEqual(client.session.clientHostname, f"[{PEER}]")
         self.assertEqual(client.session.remoteAddress, PEER)
+        client = proxy()
+        client.session.clientHostname = "proxy.example"
         client.say("XCLIENT DESTADDR=192.0.2.7")
+        self.assertEqual(client.session.clientHostname, "proxy.example")
         self.assertEqual(
             (client.session.localAddress, client.session.localPort), ("192.0.2.7", None)
         )
@@ -319,7 +324,7 @@ class LoginTests(SynchronousTestCase):
     """LOGIN, which goes through onAuth."""
 
     def logIn(self, onAuth, command: str = ADDR + " LOGIN=joe") -> Client:
-        self.asked = []
+        self.asked: list[tuple[Credentials, str | None]] = []
 
         def ask(credentials, session):
             self.asked.append((credentials, session.remoteAddress))
@@ -357,6 +362,16 @@ class LoginTests(SynchronousTestCase):
             self.assertIsNone(client.session.user)
             client.say("EHLO client.example")
             self.assertEqual(client.say("MAIL FROM:<joe@example.org>").code, 530)
+
+    def test_logged(self):
+        """A refusal is in the log."""
+        events = []
+        client = proxy(
+            onAuth=lambda credentials, session: None, logger=Logger(observer=events.append)
+        )
+        client.say(ADDR + " LOGIN=joe")
+        [event] = [event for event in events if event["event"] == "loginFailed"]
+        self.assertEqual((event["username"], event["method"]), ("joe", "XCLIENT"))
 
     def test_bug(self):
         """A bug is 454 with an incident."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -102,5 +103,8 @@ class ScramSecretTests(SynchronousTestCase):
                 self.assertNotIn("PLwcE6nTWh", str(caught.exception))
 
     def test_reprShowsNoKey(self) -> None:
-        """The repr has the iterations only."""
-        self.assertEqual(repr(ScramSecret.fromString(STORED)), "<ScramSecret iterations=4096>")
+        """The repr has the iterations only, and nobody can change a key."""
+        secret = ScramSecret.fromString(STORED)
+        self.assertEqual(repr(secret), "<ScramSecret iterations=4096>")
+        with self.assertRaises(dataclasses.FrozenInstanceError):
+            secret.storedKey = b""  # type: ignore[misc]

@@ -258,8 +258,7 @@ class _Pipe:
             if self._stopped:
                 raise ConsumerStopped("the consumer stopped before the message ended")
         finally:
-            if not self._stopped:
-                self._consumer.unregisterProducer()
+            self._consumer.unregisterProducer()
         return written
 
     def pauseProducing(self) -> None:

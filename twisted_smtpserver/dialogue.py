@@ -9,18 +9,17 @@ came about: that is :mod:`~twisted_smtpserver.protocol`'s.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.errors import ConnectionLost, Rejection, TransactionReset, asRejection
-from twisted_smtpserver.framing import BODY_UNREAD, OrderedReceiver
+from twisted_smtpserver.asking import Asker, Outcome
+from twisted_smtpserver.errors import ConnectionLost, TransactionReset
+from twisted_smtpserver.framing import BODY_UNREAD
 from twisted_smtpserver.gates import GATES
-from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import IDialogue
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
@@ -31,17 +30,6 @@ from twisted_smtpserver.wire.commands import Command, parseCommand
 if TYPE_CHECKING:
     from twisted_smtpserver.factory import SMTPServerFactory
 
-#: What a hook's refusal is, where it leaves something open.
-REFUSALS = {
-    "onConnect": Reply(554, None, "No service for you here"),
-    "onSecure": Reply(554, "5.7.0", "This TLS session is not acceptable"),
-    "onHello": Reply(550, None, "Hello refused"),
-    "onAuth": replies.AUTH_FAILED,
-    "onMailFrom": Reply(550, "5.7.1", "Sender refused"),
-    "onRcptTo": Reply(550, "5.1.1", "Recipient refused"),
-    "onData": Reply(450, "4.3.0", "Message refused, try again later"),
-}
-
 # Replies to these have no enhanced status code (RFC 2034 §4).
 _HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
 
@@ -49,16 +37,11 @@ _MAX_AUTH_LINE = 12288  # RFC 4954 §4
 
 _TLS_RECORD = b"\x16\x03"  # RFC 8446 §5.1: a handshake record
 
-#: How long a client that isn't welcome may stay, in seconds.
-UNWELCOME_TIME = 10.0
-
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
-
-Outcome = Any  # Reply, list[Reply], Deferred of those, or None if the reply comes later
 
 
 @implementer(IDialogue)
-class Dialogue(OrderedReceiver):
+class Dialogue(Asker):
     """
     See :class:`~twisted_smtpserver.interfaces.IDialogue`.
 
@@ -67,10 +50,6 @@ class Dialogue(OrderedReceiver):
     :ivar unwelcome: what a client whose connection was refused is told.
     """
 
-    factory: SMTPServerFactory
-    session: Session
-
-    phase = Phase.CONNECTED
     transfer: MessageTransfer | None = None
     utf8Replies = False
     unwelcome: Reply = replies.NOT_WELCOME
@@ -79,13 +58,8 @@ class Dialogue(OrderedReceiver):
     unrecognizedCommands = 0
     failedLogins = 0
     closeReason: str | None = None
-    isLost = False
 
-    _plain = True  # no enhanced status code in the next reply
     _stopping = False
-    _waitToken: object = None
-    _pending: Deferred[Any] | None = None
-    _givingUp = False
     _lineTaker: Callable[[bytes], Outcome] | None = None
 
     def __init__(self, factory: SMTPServerFactory) -> None:
@@ -247,7 +221,7 @@ class Dialogue(OrderedReceiver):
         if self.closeReason is None:
             self.closeReason = reason
 
-    # -- The handler -------------------------------------------------------------------------------
+    # -- The connection ---------------------------------------------------------------------------
 
     def startTLS(self) -> Reply | None:
         """
@@ -272,143 +246,6 @@ class Dialogue(OrderedReceiver):
     def greeting(self) -> Reply:
         """The next reply, a greeting."""
         raise NotImplementedError
-
-    def hook(self, name: str) -> Hook | None:
-        """The handler's hook of a name, if it has one."""
-        return findHook(self.factory.handler, name)
-
-    def ask(
-        self,
-        name: str,
-        arguments: tuple[object, ...],
-        accepted: Callable[[Any], Outcome],
-        failed: Callable[[Exception], Outcome] | None = None,
-    ) -> Outcome:
-        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.ask`."""
-        hook = findHook(self.factory.handler, name)
-        if hook is None:
-            return accepted(None)
-        try:
-            result = invoke(hook, *arguments)
-            if not isinstance(result, Deferred):
-                return accepted(result)
-        except Exception as error:
-            return self.refuse(error, name) if failed is None else failed(error)
-        judge = partial(self.refuse, stage=name) if failed is None else failed
-        answer: Deferred[Outcome] = _following(result)
-        answer.addCallback(accepted)
-        answer.addErrback(lambda failure: judge(self._asError(failure)))
-        return answer
-
-    def refuse(self, error: BaseException, stage: str) -> Reply:
-        """
-        The reply for what a hook raised.
-
-        :param error: a refusal, or a bug, which is logged.
-        :param stage: the hook's name.
-        """
-        try:
-            rejection = asRejection(error)
-            if rejection is not None:
-                return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT))
-        except Exception as mistake:  # a code that is none, a text that isn't text
-            error = mistake
-        incident = self.factory.reportError(Failure(error), self.session)
-        code, enhanced = (454, "4.7.0") if stage == "onAuth" else (451, "4.3.0")
-        return Reply(code, enhanced, f"Internal error, incident {incident}")
-
-    def tell(self, name: str, *arguments: object) -> None:
-        """Call a hook that has no say; nobody waits for it."""
-        hook = self.hook(name)
-        if hook is None:
-            return
-        try:
-            result = invoke(hook, *arguments)
-        except Exception as error:
-            self.factory.reportError(Failure(error), self.session)
-        else:
-            if isinstance(result, Deferred):
-                result.addErrback(self.factory.reportError, self.session)
-
-    # -- Waiting -----------------------------------------------------------------------------------
-
-    def _wait(self, outcome: Deferred[Outcome]) -> None:
-        """Hold the next commands until the handler has answered."""
-        token = self._waitToken = object()
-        self._pending = outcome
-        self.hold()
-        self.setTimer(self.options.handlerTimeout, self._handlerTimedOut)
-        outcome.addErrback(self._failed)
-        outcome.addCallback(self._arrived, token)
-
-    def _failed(self, failure: Failure) -> Reply:
-        return self.refuse(self._asError(failure), "")
-
-    def _asError(self, failure: Failure) -> Exception:
-        if self._givingUp:
-            return _TimedOut()
-        # A Deferred may carry a bare BaseException such as GeneratorExit: that is a bug, too.
-        error = failure.value
-        return error if isinstance(error, Exception) else RuntimeError(repr(error))
-
-    def _arrived(self, outcome: Outcome, token: object) -> None:
-        if self._waitToken is token:  # otherwise it is too late: the client was told already
-            self._waitToken = self._pending = None
-            self._proceed(outcome)
-
-    def _handlerTimedOut(self) -> None:
-        self.giveUp()
-        if self._waitToken is not None:  # it will fire later, if ever
-            self._waitToken = None
-            self._proceed(replies.HANDLER_TIMED_OUT)
-
-    def giveUp(self) -> None:
-        """Cancel what is waited for, if anything is."""
-        pending, self._pending = self._pending, None
-        if pending is None:
-            return
-        self._givingUp = True
-        try:
-            pending.cancel()
-        except Exception as error:  # from the canceller of a handler's Deferred
-            self.factory.reportError(Failure(error), self.session)
-        finally:
-            self._givingUp = False
-
-    def _proceed(self, outcome: Outcome) -> None:
-        if self._closing:
-            if self.isLost:
-                self.stopTimer()
-            return
-        self.waitForClient()
-        # The reply, and those to the lines that waited for it, leave in one write.
-        corked, self._corked = self._corked, True
-        try:
-            self.settle(outcome)
-            if self._waitToken is None:
-                self.release()
-        finally:
-            self._corked = corked
-            if not corked:
-                self._flush()
-
-    def waitForClient(self) -> None:
-        """It is the client's turn: let it not take too long."""
-        if self._closing:
-            return
-        if self.phase is Phase.REFUSED:
-            self.setTimer(UNWELCOME_TIME, self._idle)
-        else:
-            self.setTimer(self.options.socketTimeout, self._idle)
-
-    def clientSpoke(self) -> None:
-        """It did its turn, or some of it. A client that isn't welcome gains nothing by that."""
-        if self.phase is not Phase.REFUSED:
-            self.resetTimer()
-
-    def _idle(self) -> None:
-        self._plain = False
-        self.settle(replies.IDLE_TOO_LONG)
 
     # -- The phase and the transaction -------------------------------------------------------------
 
@@ -504,36 +341,6 @@ class Dialogue(OrderedReceiver):
         self.goOnReading(BODY_UNREAD)
         if self._waitToken is None:
             self.waitForClient()
-
-
-class _TimedOut(Rejection):
-    """A hook took longer than ``handlerTimeout``."""
-
-    defaultReply = replies.HANDLER_TIMED_OUT
-
-
-def _following(result: Deferred[Any]) -> Deferred[Any]:
-    """
-    A Deferred with the result of another one, which it cancels when it is canceled; and then it
-    fires at once, whatever the other one does, and however late.
-    """
-    isLate = False
-
-    def cancel(answer: Deferred[Any]) -> None:
-        nonlocal isLate
-        isLate = True
-        try:
-            result.cancel()
-        finally:
-            answer.errback(CancelledError())
-
-    def forward(value: Any) -> None:
-        if not isLate:
-            answer.callback(value)  # a Failure goes on as one
-
-    answer: Deferred[Any] = Deferred(cancel)
-    result.addBoth(forward)
-    return answer
 
 
 def _isAuth(line: bytes) -> bool:

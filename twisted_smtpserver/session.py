@@ -138,7 +138,7 @@ class Session:
     :ivar id: random, in every log event of the session.
     :ivar localAddress: our side; ``None`` on a unix socket. :attr:`localPort` likewise.
     :ivar remoteAddress: the client, as claimed by PROXY or XCLIENT if they are trusted; ``None``
-        on a unix socket. :attr:`remotePort` likewise.
+        on a unix socket, or if XCLIENT says that it isn't known. :attr:`remotePort` likewise.
     :ivar peerAddress: the other end of the socket itself, whatever was claimed. :attr:`peerPort`
         likewise.
     :ivar proxyTLVs: the PROXY v2 header's extra fields.
@@ -148,8 +148,9 @@ class Session:
     :ivar secure: whether the connection is protected by TLS.
     :ivar tls: a :class:`~twisted_smtpserver.tls.TLSInfo` where TLS ends here, else ``None``.
     :ivar user: what ``onAuth`` returned; ``None`` before a login.
-    :ivar xClient: the attributes that XCLIENT set.
-    :ivar xForward: the attributes that XFORWARD set.
+    :ivar xClient: the attributes that XCLIENT set, by their names in upper case; ``None`` for what
+        it said isn't known.
+    :ivar xForward: the attributes that XFORWARD set for the next message, likewise.
     :ivar error: the text of the last refusal sent.
     :ivar messages: how many messages were accepted.
     :ivar octets: how many octets of message content came in.

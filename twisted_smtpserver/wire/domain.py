@@ -145,7 +145,7 @@ def _parseLabel(sent: str) -> tuple[str, str] | Problem:
 
 
 def _parseULabel(sent: str) -> tuple[str, str] | Problem:
-    # As sent first: IDNA has the Cherokee letters that Unicode calls capitals, not their small ones.
+    # As sent first: IDNA allows the Cherokee letters that Unicode calls capitals, no small ones.
     for label in dict.fromkeys((sent, sent.lower())):
         # KELVIN SIGN in lower case is a k; it must not pass for one.
         encoded = None if label.isascii() else _encodeLabel(label)
