@@ -284,6 +284,20 @@ class MechanismTests(SynchronousTestCase):
         self.assertEqual(client.say("").code, 535)
         self.assertEqual(client.say("AUTH XOAUTH2 " + right).code, 235)
 
+    def test_tokenRefusedWithoutData(self):
+        """RFC 7628 §3.2.2: there is always a status."""
+        client = connect(
+            onAuth=lambda c, s: None,
+            authMethods=["OAUTHBEARER"],
+            allowInsecureAuth=True,
+            authFailureDelay=0,
+        )
+        client.say("EHLO client.example")
+        challenge = client.say("AUTH OAUTHBEARER " + b64("n,a=joe,\1auth=Bearer stale\1\1"))
+        self.assertEqual(challenge.code, 334)
+        self.assertIn(b'"status"', base64.b64decode(challenge.text))
+        self.assertEqual(client.say("AQ==").code, 535)
+
     def scram(self, client, password="sesame", name="joe"):
         first = f"n={name},r=clientnonce"
         server = base64.b64decode(client.say("AUTH SCRAM-SHA-256 " + b64("n,," + first)).text)

@@ -159,13 +159,11 @@ class Login:
         return Reply(235, "2.7.0", message or replies.AUTHENTICATED.lines[0])
 
     def _refused(self, refusal: AuthenticationFailed) -> Any:
-        data = refusal.data
-        if data is None or not self._mechanism.usesErrorChallenge:
+        if not self._mechanism.usesErrorChallenge:
             return self._fail(refusal)
         # RFC 7628 §3.2.3: the client gets the reason, and answers with something meaningless.
-        return self._challenge(
-            self._mechanism.errorChallenge(data), lambda dummy: self._fail(refusal)
-        )
+        reason = self._mechanism.errorChallenge(refusal.data or {})
+        return self._challenge(reason, lambda dummy: self._fail(refusal))
 
     def _fail(self, refusal: AuthenticationFailed) -> Any:
         dialogue = self._dialogue

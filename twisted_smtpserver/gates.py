@@ -25,6 +25,10 @@ _HTTP = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI"}
 )
 
+# Commands of SMTP's that aren't implemented, which isn't the same as unknown (RFC 5321 §4.2.4):
+# EXPN would tell who has a mailbox here, and the others are history (appendix F).
+_UNIMPLEMENTED = frozenset({"EXPN", "TURN", "SEND", "SOML", "SAML"})
+
 
 def welcome(dialogue: Dialogue, verb: str) -> Reply | None:
     """A client whose connection was refused can only leave (RFC 5321 §3.1)."""
@@ -45,6 +49,8 @@ def recognized(dialogue: Dialogue, verb: str) -> Reply | None:
     """Unknown: 500, and not too often."""
     if verb in dialogue.verbs:
         return None
+    if verb in _UNIMPLEMENTED:
+        return dialogue.countUnrecognized(replies.NOT_IMPLEMENTED)
     if verb in _HTTP:
         dialogue.closeAfterReply("spoke HTTP")
         return replies.NOT_HTTP

@@ -1,0 +1,59 @@
+"""Tests for bare newlines."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_smtpserver.wire.newlines import BareNewlines, NewlineFilter
+
+contents = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"."]), max_size=10).map(b"".join)
+BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+
+
+def run(mode: BareNewlines, *segments: bytes) -> tuple[bytes, bool]:
+    """The content and whether it is condemned."""
+    newlines = NewlineFilter(mode)
+    content = b"".join([*map(newlines.feed, segments), newlines.end()])
+    return content, newlines.bareNewline
+
+
+class NewlineFilterTests(SynchronousTestCase):
+    def test_clean(self) -> None:
+        """Content without bare newlines stays as it is, its binary octets too."""
+        octets = bytes(set(range(256)) - {10, 13}) + b"\r\n\r\n"
+        for mode in ("reject", "normalize", "accept"):
+            self.assertEqual(run(mode, octets), (octets, False))  # type: ignore[arg-type]
+
+    def test_cutCrlf(self) -> None:
+        """A CRLF that two segments share is one."""
+        self.assertEqual(run("reject", b"a\r", b"\nb\r", b"", b"\n"), (b"a\r\nb\r\n", False))
+
+    def test_bare(self) -> None:
+        """Wherever a CR or LF stands alone, it is found."""
+        for segments in (
+            *([b"\n"], [b"\r"], [b"a\rb"], [b"\r\r\n"], [b"\n\r"], [b"\r\n\n"]),
+            *([b"a\r", b"b"], [b"a\r", b"\r\n"], [b"a\r\n", b"\n"], [b"\r", b"\r"]),
+        ):
+            self.assertTrue(run("reject", *segments)[1], segments)
+            self.assertEqual(run("accept", *segments), (b"".join(segments), False))
+
+    def test_normalized(self) -> None:
+        """Each becomes a CRLF."""
+        self.assertEqual(
+            run("normalize", b"a\nb\r", b"c\r\r", b"\n\r\nd\r"),
+            (b"a\r\nb\r\nc\r\n\r\n\r\nd\r\n", False),
+        )
+
+    @settings(max_examples=200, deadline=None)
+    @given(contents, contents, contents)
+    def test_likeInOnePiece(self, one: bytes, two: bytes, three: bytes) -> None:
+        """The cuts make no difference, and the simple definition holds."""
+        octets = one + two + three
+        isBare = BARE.search(octets) is not None
+        self.assertEqual(run("reject", one, two, three)[1], isBare)
+        self.assertEqual(run("accept", one, two, three), (octets, False))
+        self.assertEqual(run("normalize", one, two, three), (BARE.sub(b"\r\n", octets), False))
