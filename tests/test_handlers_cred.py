@@ -132,7 +132,8 @@ class CredHandlerTests(SynchronousTestCase):
         """Tokens are refused."""
         client = greeted(database(joe="sesame"))
         token = base64.b64encode(b"user=joe\1auth=Bearer t\1\1").decode()
-        self.assertEqual(client.say("AUTH XOAUTH2 " + token).code, 535)
+        self.assertEqual(client.say("AUTH XOAUTH2 " + token).code, 334)  # why, then
+        self.assertEqual(client.say("").code, 535)
 
     def test_portal(self):
         """A Portal's avatar becomes the user."""

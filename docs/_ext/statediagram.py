@@ -68,12 +68,12 @@ def arrow(before: Phase, after: Phase, label: str) -> str:
     (x1, y1), (x2, y2) = PLACES[before], PLACES[after]
     half, high = BOX_WIDTH / 2, BOX_HEIGHT / 2
     if before is after:
-        start, end = (x1 + half, y1 - 10), (x1 + half, y1 + 4)
-        path = curve(start, (x1 + half + 46, y1 - 24), (x1 + half + 46, y1 + 18), end)
-        return path + text(label, (x1 + half + 42, y1 - 1), "start")
+        start, end = (x1 + half, y1 - 6), (x1 + half, y1 + 6)
+        path = curve(start, (x1 + half + 40, y1 - 18), (x1 + half + 40, y1 + 18), end)
+        return path + text(label, (x1 + half + 36, y1 + 4), "start")
     if after is Phase.REFUSED:
-        start, end = (x1 + half, y1), (x2 - half, y2)
-        return line(start, end) + text(label, (sum(p[0] for p in (start, end)) / 2, y1), "start")
+        start, end = (x1 + half, y1 - 12), (x2 - half, y2 + (y1 - y2) / 6)
+        return line(start, end) + text(label, ((start[0] + end[0]) / 2, start[1] - 8), "middle")
     if y2 > y1:
         start, end = (x1 + (x2 - x1) / 3, y1 + high), (x2, y2 - high)
         side = -1 if x2 < x1 else 1
@@ -82,10 +82,10 @@ def arrow(before: Phase, after: Phase, label: str) -> str:
     # Back up: on the left, or on the right for what stands there; the further, the wider.
     side = 1 if x1 > x2 else -1
     bulge = side * (y1 - y2) * 0.75
-    start, end = (x1 + side * half, y1), (x2 + side * half, y2 + 12)
+    start, end = (x1 + side * half, y1 - 12), (x2 + side * half, y2 + 14)
     outer = (start[0] if side * (start[0] - end[0]) > 0 else end[0]) + bulge
-    path = curve(start, (outer, y1), (outer, end[1]), end)
-    middle = ((start[0] + end[0] + 6 * outer) / 8, (y1 + end[1]) / 2)
+    path = curve(start, (outer, start[1]), (outer, end[1]), end)
+    middle = ((start[0] + end[0] + 6 * outer) / 8, (start[1] + end[1]) / 2)
     return path + text(label, (middle[0] + side * 6, middle[1]), "start" if side > 0 else "end")
 
 
