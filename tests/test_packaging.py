@@ -55,7 +55,14 @@ class PackagingTests(SynchronousTestCase):
     def install(self, *arguments: object) -> None:
         """Install into that environment, without asking any registry."""
         pip = [sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet"]
-        run(*pip, "--no-deps", "--no-index", "--no-build-isolation", *arguments)
+        run(
+            *pip,
+            "--ignore-installed",
+            "--no-deps",
+            "--no-index",
+            "--no-build-isolation",
+            *arguments,
+        )
 
     def buildWheel(self) -> Path:
         run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", self.folder, cwd=ROOT)

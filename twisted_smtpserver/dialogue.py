@@ -8,7 +8,8 @@ came about: that is :mod:`~twisted_smtpserver.protocol`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -17,6 +18,7 @@ from zope.interface import implementer
 from twisted_smtpserver import replies
 from twisted_smtpserver.asking import Asker, Outcome
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset
+from twisted_smtpserver.extensions.base import Verb
 from twisted_smtpserver.framing import BODY_UNREAD
 from twisted_smtpserver.gates import GATES
 from twisted_smtpserver.hooks import findHook
@@ -36,6 +38,8 @@ _HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
 _MAX_AUTH_LINE = 12288  # RFC 4954 §4
 
 _TLS_RECORD = b"\x16\x03"  # RFC 8446 §5.1: a handshake record
+
+_NOBODY: Mapping[str, Verb] = MappingProxyType({})
 
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
@@ -60,6 +64,8 @@ class Dialogue(Asker):
     closeReason: str | None = None
 
     _stopping = False
+    # Verbs that pass all gates in this phase; see admittedVerbs().
+    _admitted: Mapping[str, Verb] = _NOBODY
     _lineTaker: Callable[[bytes], Outcome] | None = None
 
     def __init__(self, factory: SMTPServerFactory) -> None:
@@ -72,6 +78,7 @@ class Dialogue(Asker):
         self.MAX_LENGTH = max(_MAX_AUTH_LINE, factory.options.maxCommandLength) - len(b"\r\n")
         self.session = Session(factory.options.lmtp)
         self.session.disabledCommands = factory.options.disabledCommands
+        self._disabledCommands = self.session.disabledCommands
 
     # -- Lines ------------------------------------------------------------------------------------
 
@@ -101,13 +108,16 @@ class Dialogue(Asker):
         if not isinstance(command, Command):
             self._plain = False
             return self.countUnrecognized(command)
-        verb = command.verb
+        verb, argument = command
+        admitted = self._admitted.get(verb)
+        if admitted is not None and self.session.disabledCommands is self._disabledCommands:
+            return admitted(self, argument)
         self._plain = verb in _HELLOS
         for gate in GATES:
             refusal = gate(self, verb)
             if refusal is not None:
                 return self._refusedCommand(command, refusal)
-        return self.verbs[verb](self, command.argument)
+        return self.verbs[verb](self, argument)
 
     def _refusedCommand(self, command: Command, refusal: Reply) -> Outcome:
         onRefusal = getattr(self.verbs.get(command.verb), "refused", None)
@@ -251,7 +261,8 @@ class Dialogue(Asker):
 
     def move(self, event: Event) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.move`."""
-        self.phase = TRANSITIONS[self.phase, event]
+        phase = self.phase = TRANSITIONS[self.phase, event]
+        self._admitted = self.factory.admitted.get(phase, _NOBODY)
 
     def reset(self) -> None:
         """RFC 5321 §4.1.1.5: forget the transaction, if there is one."""

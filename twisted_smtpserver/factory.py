@@ -19,6 +19,7 @@ from twisted_smtpserver.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.events import Events
 from twisted_smtpserver.extensions import buildExtensions
+from twisted_smtpserver.gates import admittedVerbs
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
@@ -73,6 +74,7 @@ class SMTPServerFactory(ServerFactory):
         text = self.options.authRequiredMessage or needed.text
         #: What MAIL is answered before a login that is required.
         self.authNeeded = replies.Reply(needed.code, needed.enhanced, text)
+        self.admitted = admittedVerbs(self.verbs, self.options.disabledCommands)
         self.events = Events.fromOptions(self.options)
         self.contextFactory: ServerContextFactory | None = _contextFactory(self.options)
         self.connections: set[SMTPProtocol] = set()

@@ -7,15 +7,18 @@ the reply that refuses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.extensions.base import Verb
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, Phase
 
 if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
+
+AdmittedVerbs = Mapping[Phase, Mapping[str, Verb]]
 
 #: Commands that a client that isn't welcome may send before it is cut off.
 MAX_UNWELCOME = 10
@@ -83,6 +86,26 @@ def secured(dialogue: Dialogue, verb: str) -> Reply | None:
 def loggedIn(dialogue: Dialogue, verb: str) -> Reply | None:
     """MAIL waits for the login where that is required (RFC 4954 §6)."""
     return dialogue.authNeeded if verb == "MAIL" and dialogue.loginMissing else None
+
+
+def admittedVerbs(verbs: Mapping[str, Verb], disabled: Collection[str]) -> AdmittedVerbs:
+    """
+    The commands that need not pass the gates one by one, because all would let them.
+
+    Once a MAIL was accepted, TLS and the login have been seen to, and all that is left is the
+    server's own list of commands and the state machine's table. It is what makes a recipient cheap.
+
+    :param verbs: the server's verbs.
+    :param disabled: its ``disabledCommands``.
+    """
+    return {
+        phase: {
+            verb: function
+            for verb, function in verbs.items()
+            if verb not in disabled and ALLOWED.get(verb, ALLOWED_ADDED)[phase] is None
+        }
+        for phase in (Phase.MAIL, Phase.RCPT, Phase.CHUNKS)
+    }
 
 
 GATES: tuple[Callable[[Dialogue, str], Reply | None], ...] = (

@@ -20,7 +20,7 @@ PLACES = {
     Phase.RCPT: (330, 400),
     Phase.DATA: (230, 500),
     Phase.CHUNKS: (430, 500),
-    Phase.REFUSED: (610, 85),
+    Phase.REFUSED: (610, 40),
 }
 WIDTH, HEIGHT = 720, 540
 BOX_WIDTH, BOX_HEIGHT = 130, 38
@@ -71,9 +71,13 @@ def arrow(before: Phase, after: Phase, label: str) -> str:
         start, end = (x1 + half, y1 - 6), (x1 + half, y1 + 6)
         path = curve(start, (x1 + half + 40, y1 - 18), (x1 + half + 40, y1 + 18), end)
         return path + text(label, (x1 + half + 36, y1 + 4), "start")
+    if y1 == y2:
+        start, end = (x1 + half, y1), (x2 - half, y2)
+        return line(start, end) + text(label, ((start[0] + end[0]) / 2, y1 - 7), "middle")
     if after is Phase.REFUSED:
-        start, end = (x1 + half, y1 - 12), (x2 - half, y2 + (y1 - y2) / 6)
-        return line(start, end) + text(label, ((start[0] + end[0]) / 2, start[1] - 8), "middle")
+        start, end = (x1 + half, y1 - 12), (x2, y2 + high)
+        where = ((start[0] + end[0]) / 2 + 8, (start[1] + end[1]) / 2 + 14)
+        return line(start, end) + text(label, where, "start")
     if y2 > y1:
         start, end = (x1 + (x2 - x1) / 3, y1 + high), (x2, y2 - high)
         side = -1 if x2 < x1 else 1
@@ -86,7 +90,7 @@ def arrow(before: Phase, after: Phase, label: str) -> str:
     outer = (start[0] if side * (start[0] - end[0]) > 0 else end[0]) + bulge
     path = curve(start, (outer, start[1]), (outer, end[1]), end)
     middle = ((start[0] + end[0] + 6 * outer) / 8, (start[1] + end[1]) / 2)
-    return path + text(label, (middle[0] + side * 6, middle[1]), "start" if side > 0 else "end")
+    return path + text(label, (middle[0] - side * 7, middle[1] + 4), "end" if side > 0 else "start")
 
 
 def line(start: Point, end: Point) -> str:

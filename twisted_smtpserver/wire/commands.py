@@ -5,7 +5,7 @@ Command lines (RFC 5321 §4.1.1): the verb and its argument, before anyone asks 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.replies import Reply
@@ -26,8 +26,7 @@ _KNOWN_VERBS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):  # not a frozen dataclass, which takes four times as long to make
     """
     One command of the client.
 
@@ -38,7 +37,10 @@ class Command:
     """
 
     verb: str
-    argument: bytes = field(repr=False)
+    argument: bytes
+
+    def __repr__(self) -> str:
+        return f"Command(verb={self.verb!r})"
 
 
 def parseCommand(line: bytes) -> Command | Reply:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.domain import (
@@ -58,8 +59,7 @@ _LITERAL = re.compile(rb"\[[!-Z^-~]*\]")
 _LENIENT = re.compile(rb"[^\x00-\x20\x7f<>]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(NamedTuple):  # not a frozen dataclass, which takes four times as long to make
     """
     A reverse-path or a forward-path, without the source route it may have had.
 
