@@ -167,7 +167,7 @@ class Events:
 def client(session: Session) -> str:
     """A session's client for the log: name, address and port."""
     if session.remoteAddress is None:
-        return "unix"
+        return "unix" if session.peerAddress is None else "unknown"  # so said XCLIENT
     return f"{escape(session.clientHostname)} [{session.remoteAddress}]:{session.remotePort}"
 
 

@@ -77,10 +77,7 @@ class CommandTable(Generated):
         rows = {**ALLOWED, "*one of your own*": ALLOWED_ADDED}
         return table(
             ["Command", *(f"``{phase.name}``" for phase in COMMAND_PHASES)],
-            [
-                [verb, *(cell(row[phase]) for phase in COMMAND_PHASES)]
-                for verb, row in rows.items()
-            ],
+            [[verb, *(cell(row[phase]) for phase in COMMAND_PHASES)] for verb, row in rows.items()],
         )
 
 
