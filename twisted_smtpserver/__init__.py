@@ -31,6 +31,7 @@ from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import Accepted
 from twisted_smtpserver.sasl.credentials import Authenticated
+from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.session import Address, Envelope, Session
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "SMTPHandler",
     "SMTPServerError",
     "SMTPServerFactory",
+    "SMTPService",
     "Session",
     "TransactionReset",
     "blocking",

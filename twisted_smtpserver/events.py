@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.networks import Networks
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.text import escape
@@ -38,10 +39,14 @@ class Events:
     def fromOptions(cls, options: Options) -> Events:
         """
         :param options: the server's options, of which ``logger`` and ``ignoredHosts`` count.
+        :raises ConfigurationError: if ``logger`` is none of Twisted's.
         """
         logger = options.logger
         if logger is None or logger is True:
             logger = Logger(namespace="twisted_smtpserver")
+        elif logger is not False and not callable(getattr(logger, "failure", None)):
+            # The standard library's loggers can't take structured events.
+            raise ConfigurationError(f"logger: {logger!r} is no twisted.logger.Logger")
         return cls(logger or None, options.ignoredNetworks)
 
     def _quiet(self, session: Session) -> bool:

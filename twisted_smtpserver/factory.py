@@ -86,13 +86,17 @@ class SMTPServerFactory(ServerFactory):
         self.extensions = buildExtensions(self.options, self.handler)
         self.verbs = VERBS | {verb: pair[1] for verb, pair in self.extensions.verbs.items()}
 
+    def startFactory(self) -> None:
+        """(Twisted's call, before the first port.) A server that was shut down serves again."""
+        self._allGone = None
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """A protocol for a new connection; one that says 421 if there are too many."""
         if self._allGone is not None:
-            return _Refusal(replies.SHUTTING_DOWN)
+            return _Refusal(replies.SHUTTING_DOWN, self.options.secure)
         if len(self.connections) >= self._maxClients:
             self.events.refusedConnection(str(getattr(addr, "host", "unix")), "maxClients reached")
-            return _Refusal(replies.TOO_MANY_CLIENTS)
+            return _Refusal(replies.TOO_MANY_CLIENTS, self.options.secure)
         connection = self.protocol(self)
         self.connections.add(connection)
         return connection
@@ -161,14 +165,15 @@ class SMTPServerFactory(ServerFactory):
         """
         New certificates for new handshakes; connections that are secure keep theirs.
 
-        :param changes: TLS options, for example ``key`` and ``cert``; without any, the files named
-            in the options are read again.
+        :param changes: TLS options, for example ``key`` and ``cert``, which take the place of
+            ``tls`` or ``selfSigned``; without any, the files named in the options are read again.
         :raises ConfigurationError: if they make no sense; then nothing changes.
         """
         for name in changes:
             if name not in _CHANGEABLE:
                 raise ConfigurationError(unknownName(name, _CHANGEABLE, "TLS option"))
-        options = replace(self.options, **changes)
+        replaced = [o for name in changes if changes[name] for o in _REPLACED_BY.get(name, ())]
+        options = replace(self.options, **{o: getattr(Options, o) for o in replaced} | changes)
         if not options.hasCertificate:
             raise ConfigurationError("a certificate is needed: give key and cert")
         self.contextFactory = _contextFactory(options)
@@ -182,11 +187,12 @@ class _Refusal(Protocol):
 
     transport: Any
 
-    def __init__(self, reply: replies.Reply) -> None:
+    def __init__(self, reply: replies.Reply, isSecure: bool) -> None:
         self._reply = replies.Reply(reply.code, None, *reply.lines)
+        self._isSecure = isSecure
 
     def connectionMade(self) -> None:
-        if ISSLTransport.providedBy(self.transport):
+        if self._isSecure or ISSLTransport.providedBy(self.transport):
             self.transport.abortConnection()  # not worth a handshake, or the wait for it
             return
         self.transport.write(self._reply.encode())
@@ -226,6 +232,14 @@ _TLS_OPTIONS = (
 
 
 _CHANGEABLE = (*_TLS_OPTIONS, "tls", "selfSigned")
+
+#: Where a certificate came from before counts no more when it comes from elsewhere.
+_REPLACED_BY = {
+    "tls": ("key", "cert", "passphrase", "selfSigned"),
+    "key": ("tls", "selfSigned"),
+    "cert": ("tls", "selfSigned"),
+    "selfSigned": ("tls", "key", "cert", "passphrase"),
+}
 
 
 def _contextFactory(options: Options) -> ServerContextFactory | None:

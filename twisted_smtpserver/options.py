@@ -26,7 +26,8 @@ class Options:
     :ivar secure: start TLS on each connection at once ("implicit TLS", RFC 8314 §3).
     :ivar secured: TLS ended upstream: treat the connection as protected.
     :ivar tls: a context factory, for example :class:`twisted.internet.ssl.CertificateOptions`;
-        instead of :attr:`key` and :attr:`cert`.
+        instead of :attr:`key` and :attr:`cert` and the options about them, from :attr:`ca` to
+        :attr:`rejectUnauthorized`, and :attr:`sniOptions`.
     :ivar key: the private key, PEM or the path of a PEM file.
     :ivar cert: the certificate, and those of its chain behind it, PEM or a path.
     :ivar ca: certificates that clients' certificates are checked against, PEM or a path.
@@ -181,6 +182,11 @@ class Options:
         sources = [self.tls is not None, self.key is not None or self.cert is not None]
         if sum([*sources, self.selfSigned]) > 1:
             raise ConfigurationError("tls, key with cert, and selfSigned: choose one of them")
+        settled = [o for o in _SETTLED_BY_TLS if getattr(self, o) != getattr(Options, o)]
+        if self.tls is not None and settled:
+            raise ConfigurationError(
+                f"tls: a context factory settles by itself what {', '.join(settled)} would"
+            )
         if (self.key is None) != (self.cert is None):
             raise ConfigurationError("key and cert go together: one of them is missing")
         if self.secure and self.secured:
@@ -197,6 +203,12 @@ class Options:
         """Whether TLS can be started here."""
         return self.tls is not None or self.key is not None or self.selfSigned
 
+
+#: What has no meaning beside a context factory, which has all that inside.
+_SETTLED_BY_TLS = (
+    *("ca", "ciphers", "minVersion", "passphrase"),
+    *("requestCert", "rejectUnauthorized", "sniOptions"),
+)
 
 _SECONDS = (int, float)
 

@@ -1,4 +1,4 @@
-"""The policies in a row, before a Maildir: ``twistd -n smtpserver --handler policed.makeHandler``."""
+"""The policies in a row, before a Maildir: ``--handler policed.makeHandler``."""
 
 from policies import BlockList, Quota, Recipients
 

@@ -1,7 +1,6 @@
 """Policies, each a small handler: chain those that you need."""
 
-from twisted.internet import reactor
-from twisted.internet.defer import TimeoutError
+from twisted.internet import defer, reactor
 from twisted.names import client
 from twisted.names.error import DomainError
 
@@ -27,7 +26,7 @@ class BlockList(SMTPHandler):
         name = ".".join([*reversed(address.split(".")), self.zone])
         try:
             await self.resolver.lookupAddress(name, timeout=[1, 2])
-        except (DomainError, TimeoutError):
+        except (DomainError, defer.TimeoutError):
             return  # not listed, or nobody knows
         raise Rejection(f"{address} is listed at {self.zone}", code=554, enhanced="5.7.1")
 

@@ -48,9 +48,7 @@ class Store:
         self.bodies = []
 
     async def onData(self, stream, session):
-        chunks = []
-        async for chunk in stream:
-            chunks.append(chunk)
+        chunks = [chunk async for chunk in stream]
         self.bodies.append(b"".join(chunks))  # or: await stream.read()
 
 

@@ -67,14 +67,14 @@ class Report(SMTPHandler):
 # needs no code.
 class Refuser(SMTPHandler):
     reasons = {
-        "full": Rejection("Mailbox full", code=452, enhanced="4.2.2"),
-        "spam": Rejection("Message rejected as spam", code=550, enhanced="5.7.1"),
-        "virus": Rejection("Message contains virus", code=554, enhanced="5.7.1"),
-        "error": Rejection("Server error, please try again", code=451, enhanced="4.3.0"),
+        "full": ("Mailbox full", 452, "4.2.2"),
+        "spam": ("Message rejected as spam", 550, "5.7.1"),
+        "virus": ("Message contains virus", 554, "5.7.1"),
+        "error": ("Server error, please try again", 451, "4.3.0"),
     }
 
     def onData(self, stream, session):
-        raise self.reasons[session.envelope.rcptTo[0].local]
+        raise Rejection(*self.reasons[session.envelope.rcptTo[0].local])
 
 
 # The complete example. Use it with size=10 * 2**20.
