@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from twisted_smtpserver import Maildir, SMTPServerFactory
+
+
+def say(line: str) -> None:
+    """Tell the test."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def serve(maildir: str) -> None:
     """Serve until killed."""
     from twisted.internet import reactor  # one for each process
 
-    port = reactor.listenTCP(  # type: ignore[attr-defined]
-        0, SMTPServerFactory(Maildir(maildir), logger=False), interface="127.0.0.1"
-    )
-    print(os.getpid(), port.getHost().port, flush=True)
-    reactor.run()  # type: ignore[attr-defined]
+    server: Any = reactor
+    factory = SMTPServerFactory(Maildir(maildir), logger=False)
+    port = server.listenTCP(0, factory, interface="127.0.0.1")
+    say(f"{os.getpid()} {port.getHost().port}")
+    server.run()
 
 
 def main() -> None:
@@ -32,7 +39,7 @@ def main() -> None:
             serve(sys.argv[1])
             os._exit(0)
         os.waitpid(child, 0)
-        print("gone", flush=True)
+        say("gone")
 
 
 if __name__ == "__main__":

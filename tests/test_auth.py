@@ -6,8 +6,6 @@ import base64
 import hashlib
 import hmac
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -61,8 +59,8 @@ def greeted(handler=None, **options) -> Client:
 def presenting(certified) -> SSL.Context:
     """A client's TLS context with a certificate."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    context.use_certificate(x509.load_pem_x509_certificate(certified.certPEM))
-    context.use_privatekey(serialization.load_pem_private_key(certified.keyPEM, None))
+    context.use_certificate(certified.certificate)
+    context.use_privatekey(certified.key)
     return context
 
 

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
@@ -40,6 +41,11 @@ def listeningSocket() -> socket.socket:
     return listening
 
 
+def localPort(client: Any) -> int:
+    """The port that a client of smtplib's talks from."""
+    return int(client.sock.getsockname()[1])
+
+
 class Sessions(RecordingHandler):
     """Remembers who connected."""
 
@@ -60,11 +66,15 @@ class HAProxyTests(TestCase):
         self.fronts: dict[str, int] = {}
         config = _CONFIG
         sockets: list[int] = []
-        for kind, options in [("clear", {}), ("tls", {"secure": True})]:
+        for kind in ("clear", "tls"):
             factory = SMTPServerFactory(
-                self.handler, logger=False, selfSigned=True, useProxy=["127.0.0.1"], **options
+                self.handler,
+                logger=False,
+                selfSigned=True,
+                secure=kind == "tls",
+                useProxy=["127.0.0.1"],
             )
-            port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+            port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
             self.addCleanup(factory.shutdown, 1)
             self.addCleanup(port.stopListening)
             for version, send in [("1", "send-proxy"), ("2", "send-proxy-v2")]:
@@ -93,13 +103,13 @@ class HAProxyTests(TestCase):
         def clear(port: int) -> int:
             with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
                 client.ehlo()
-                return int(client.sock.getsockname()[1])
+                return localPort(client)
 
         def tls(port: int) -> int:
             context = ssl._create_unverified_context()
             with smtplib.SMTP_SSL("127.0.0.1", port, timeout=PATIENCE, context=context) as client:
                 client.ehlo()
-                return int(client.sock.getsockname()[1])
+                return localPort(client)
 
         for name, client in [("clear1", clear), ("clear2", clear), ("tls1", tls), ("tls2", tls)]:
             mine = yield deferToThread(client, self.fronts[name])

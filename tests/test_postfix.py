@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 from unittest import SkipTest
 
 from twisted.internet import reactor
@@ -56,7 +57,7 @@ class PostfixTests(TestCase):
 
     def serve(self, handler, transport: str, tls: str = "none", **options) -> Postfix:
         """Our server on a port, and Postfix in front of it."""
-        port = reactor.listenTCP(
+        port: Any = reactor.listenTCP(
             0, SMTPServerFactory(handler, logger=False, **options), interface="127.0.0.1"
         )
         self.addCleanup(port.stopListening)

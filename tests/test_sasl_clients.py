@@ -98,7 +98,7 @@ class SaslClientTests(TestCase):
 
     def test_external(self) -> None:
         """openssl: a client certificate, and EXTERNAL."""
-        code, output = self.run_(
+        _, output = self.run_(
             *(need("openssl"), "s_client", "-quiet", "-starttls", "smtp"),
             *("-connect", f"127.0.0.1:{self.server.port}", "-cert", str(self.folder / "joe")),
             *("-CAfile", str(self.folder / "ca"), "-ign_eof"),
