@@ -1,18 +1,19 @@
 """Sphinx's configuration: ``sphinx-build -W docs docs/_build/html``."""
 
+import re
 import sys
-from importlib import metadata
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]  # a checkout need not be installed
 
 project = "twisted_smtpserver"
 author = "The twisted_smtpserver developers"
 copyright = author  # noqa: A001  # Sphinx calls it so
-release = metadata.version("twisted-smtpserver")
+[release] = re.findall('\nversion = "(.+)"', (HERE.parent / "pyproject.toml").read_text())
 version = release
 
-extensions = ["sphinx.ext.autodoc", "generated", "interfaces"]
+extensions = ["sphinx.ext.autodoc", "generated", "interfaces", "names"]
 exclude_patterns = ["_build"]
 language = "en"
 default_role = "any"

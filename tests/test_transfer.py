@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.talk import HELLO, MAIL, RCPT, Later, Log, brief, codes, talk
@@ -19,7 +20,7 @@ from twisted_smtpserver import (
 from twisted_smtpserver.body import HIGH_WATER
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
-from twisted_smtpserver.testing import Client, RecordingHandler, connect
+from twisted_smtpserver.testing import Client, RecordingHandler
 
 MESSAGE = b"Subject: test\r\n\r\n..dots\r\n.\r\n"
 CONTENT = b"Subject: test\r\n\r\n.dots\r\n"
@@ -49,21 +50,35 @@ def sender(body: Callable[..., Any], **options: Any) -> Client:
     return talk(Phase.RCPT, Handler(body), **options)
 
 
+def handlerOf(client: Client) -> Any:
+    """The server's handler."""
+    return client.factory.handler
+
+
 def outcomes(client: Client) -> list[str]:
     """How the transactions ended."""
-    found: list[str] = client.factory.handler.outcomes  # type: ignore[attr-defined]
+    found: list[str] = handlerOf(client).outcomes
     return found
 
 
 def readLate(gate: Deferred[None]) -> Callable[[Any], Any]:
     """An ``onData`` that waits before it reads."""
 
-    async def onData(stream: Any) -> bytes:
+    async def onData(stream: Any) -> str:
         await gate
         await stream.read()
-        return "read"  # type: ignore[return-value]
+        return "read"
 
     return onData
+
+
+def refusing(error: Exception) -> Callable[..., Any]:
+    """A hook that raises."""
+
+    def hook(*arguments: Any) -> None:
+        raise error
+
+    return hook
 
 
 async def readAll(stream: Any) -> None:
@@ -109,7 +124,7 @@ class BeginningTests(SynchronousTestCase):
     def test_refuses(self) -> None:
         """A refusal before anything was read answers DATA itself: nothing is transferred."""
         for later in (False, True):
-            body = Later() if later else lambda stream: (_ for _ in ()).throw(Rejection("no"))
+            body = Later() if later else refusing(Rejection("no"))
             client = sender(body)
             client.send(b"DATA\r\n")
             if isinstance(body, Later):
@@ -122,7 +137,7 @@ class BeginningTests(SynchronousTestCase):
 
     def test_refusesAndCloses(self) -> None:
         """With 421 it closes, too."""
-        client = sender(lambda stream: (_ for _ in ()).throw(Rejection("no", 421)))
+        client = sender(refusing(Rejection("no", 421)))
         self.assertEqual(brief(client.say("DATA")), (421, "4.3.2"))
         self.assertTrue(client.isClosed)
         self.assertEqual(outcomes(client), ["refused"])
@@ -131,7 +146,7 @@ class BeginningTests(SynchronousTestCase):
         """Who reads first and refuses then does so after the message."""
 
         def body(stream: Any) -> None:
-            stream.read()
+            stream.read().addErrback(lambda failure: None)
             raise Rejection("no", 550)
 
         client = sender(body)
@@ -159,14 +174,11 @@ class FinalReplyTests(SynchronousTestCase):
         later = Later()
         client = sender(later)
         client.send(b"DATA\r\n")
-        later.calls[0][0].read()
+        later.calls[0][0].read().addErrback(lambda failure: None)
         client.send(MESSAGE + b"NOOP\r\n")
         self.assertEqual(codes(client.answers()), [354])
         later.answer("stored")
-        answers = client.answers()
-        self.assertEqual(answers, client.answers() or answers)
-        client.settle()
-        self.assertEqual([a.text for a in (*answers, *client.answers())], ["stored", "OK"])
+        self.assertEqual([answer.text for answer in client.answers()], ["stored", "OK"])
 
     def test_handlerFirst(self) -> None:
         """If the handler is first, it waits for the end of the message."""
@@ -283,7 +295,7 @@ class BugTests(SynchronousTestCase):
             (incident,) = log.of("incident")
             self.assertEqual(answer.text, f"Internal error, incident {incident['incident']}")
             self.assertIn(self.SECRET, "\n".join(log.lines))
-            self.assertEqual(client.factory.handler.errors[0].value.args, (self.SECRET,))  # type: ignore[attr-defined]
+            self.assertEqual(handlerOf(client).errors[0].value.args, (self.SECRET,))
             self.assertEqual(client.say("NOOP").code, 250)
 
     def test_responseCode(self) -> None:
@@ -310,14 +322,13 @@ class BugTests(SynchronousTestCase):
 
     def test_wrongRejection(self) -> None:
         """So is a rejection with something in it that can't be sent."""
-        for make in (
-            lambda: Rejection("x", 250),
-            lambda: Rejection(5),
-            lambda: Rejection("x", "550"),
-        ):  # type: ignore[arg-type]
-            client = sender(lambda stream, make=make: (_ for _ in ()).throw(make()))
-            self.assertEqual(brief(client.say("DATA")), (451, "4.3.0"))
-        self.assertEqual(len(self.flushLoggedErrors()), 3)
+        for wrong in ({"code": 250}, {"text": 5}, {"code": "550"}, {"enhanced": "5.x"}):
+
+            def body(stream: Any, wrong: Any = wrong) -> None:
+                raise Rejection(**{"text": "no", **wrong})
+
+            self.assertEqual(brief(sender(body).say("DATA")), (451, "4.3.0"))
+        self.assertEqual(len(self.flushLoggedErrors()), 4)
 
     def test_bareBaseException(self) -> None:
         """Even a Deferred that fails with what is no Exception doesn't hang the client."""
@@ -363,7 +374,7 @@ BODIES: dict[str, Callable[[Any], Any]] = {
     "catches": catchAll,
     "returns": lambda stream: "accepted",
     "iterates": lambda stream: Deferred.fromCoroutine(catchAll(stream)),
-    "parses": lambda stream: stream.message(),
+    "parses": lambda stream: stream.message().addCallback(lambda message: None),
 }
 
 
@@ -424,7 +435,7 @@ class CondemnedTests(SynchronousTestCase):
 
         async def body(stream: Any) -> None:
             async for octets in stream:
-                seen.append(octets)
+                seen.append(octets)  # noqa: PERF401  (what came before the failure counts)
 
         client = sender(body)
         client.say("DATA")
@@ -438,7 +449,7 @@ class CondemnedTests(SynchronousTestCase):
         """byteLength and sizeExceeded are true while the octets come."""
         client = sender(readAll, size=10)
         client.say("DATA")
-        stream = client.factory.handler.stream  # type: ignore[attr-defined]
+        stream = handlerOf(client).stream
         client.send(b"12345")
         self.assertEqual((stream.byteLength, stream.sizeExceeded), (5, False))
         client.send(b"678901")
@@ -531,12 +542,12 @@ class LostTests(SynchronousTestCase):
             later = Later()
             client = sender(later, logger=log.logger)
             client.send(b"DATA\r\n")
-            later.calls[0][0].read()
+            later.calls[0][0].read().addErrback(lambda failure: None)
             client.send(MESSAGE)
             client.lose()
             self.assertEqual(later.canceled, 0)
             self.assertEqual(outcomes(client), [])
-            later.answers[0].callback(result) if outcome == "accepted" else later.fail(result)  # type: ignore[arg-type]
+            later.answers[0].callback(Failure(result) if reply == 550 else result)
             self.assertEqual(outcomes(client), [outcome])
             (event,) = log.of("replyLost")
             self.assertEqual(event["reply"], reply)
@@ -548,7 +559,7 @@ class LostTests(SynchronousTestCase):
         later = Later()
         client = sender(later, handlerTimeout=60)
         client.send(b"DATA\r\n")
-        later.calls[0][0].read()
+        later.calls[0][0].read().addErrback(lambda failure: None)
         client.send(MESSAGE)
         client.lose()
         client.clock.advance(60)
@@ -594,9 +605,6 @@ class TimeoutTests(SynchronousTestCase):
         )
         self.assertEqual(later.canceled, 1)
         self.assertEqual(outcomes(client), ["refused"])
-        self.assertEqual(
-            client.deliver(b"").code if not client.isClosed else 0, 0 or 250
-        ) if 0 else None
         self.assertEqual(client.say("DATA").code, 503)
 
     def test_paused(self) -> None:
@@ -616,7 +624,6 @@ class TimeoutTests(SynchronousTestCase):
         self.assertTrue(client.transport.isPaused)
         client.wait(1)
         self.assertFalse(client.transport.isPaused)
-        self.assertIsInstance(gate.result, type(None))
         self.assertTrue(gate.called)
         client.wait(9)
         client.send(b"x" * HIGH_WATER + b"\r\n.\r\n")
@@ -650,7 +657,7 @@ class TimeoutTests(SynchronousTestCase):
         later = Later()
         client = sender(later, socketTimeout=10, handlerTimeout=60)
         client.send(b"DATA\r\n")
-        later.calls[0][0].read()
+        later.calls[0][0].read().addErrback(lambda failure: None)
         client.send(MESSAGE + b"NOOP\r\n")
         client.answers()
         client.wait(59)
@@ -715,7 +722,7 @@ class BackPressureTests(SynchronousTestCase):
 
         client = sender(slow)
         client.say("DATA")
-        stream = client.factory.handler.stream  # type: ignore[attr-defined]
+        stream = handlerOf(client).stream
         protocol = client.protocol
         chunk = (b"x" * 1022 + b"\r\n") * 64
         most = 0
@@ -761,13 +768,10 @@ class BackPressureTests(SynchronousTestCase):
     def test_wholeMessageWaits(self) -> None:
         """The end may come in the segment that stopped the socket; it stays stopped till read."""
         gate: Deferred[None] = Deferred()
-        client = sender(readLate(gate))
-        client.send(b"DATA\r\n")
-        gate2: Deferred[None] = Deferred()
 
         async def body(stream: Any) -> None:
             await stream.__anext__()
-            await gate2
+            await gate
             await stream.read()
 
         client = sender(body)
@@ -776,8 +780,7 @@ class BackPressureTests(SynchronousTestCase):
         client.send(b"x" * HIGH_WATER + b"\r\n.\r\nNOOP\r\n")
         self.assertTrue(client.transport.isPaused)
         self.assertEqual(client.answers(), [])
-        gate2.callback(None)
-        client.settle()
+        gate.callback(None)
         self.assertFalse(client.transport.isPaused)
         self.assertEqual(codes(client.answers()), [250, 250])
 
@@ -802,31 +805,19 @@ class SmtpUtf8Tests(SynchronousTestCase):
 
     def test_replies(self) -> None:
         """From MAIL to the final reply; the next transaction is in ASCII again."""
-        client = (
-            talk(
-                Phase.READY,
-                onHello=lambda *_: (_ for _ in ()).throw(Rejection("Grüße")),
-                onRcptTo=lambda *_: "Grüße",
-                onData=lambda *_: "Grüße",
-            )
-            if False
-            else connect(
-                onMailFrom=lambda *_: "Grüße",
-                onRcptTo=lambda *_: "Grüße",
-                onData=lambda *_: "Grüße",
-            )
-        )
-        client.say(HELLO)
+
+        def greet(*arguments: Any) -> str:
+            return "Grüße"
+
+        client = talk(Phase.READY, onMailFrom=greet, onRcptTo=greet, onData=greet)
         for parameter, text in ((" SMTPUTF8", "Grüße"), ("", "Gr??e")):
             answers = client.pipeline(MAIL + parameter, RCPT, "DATA", ".")
             self.assertEqual([a.text for a in answers if a.code == 250], [text] * 3)
 
     def test_refusedMail(self) -> None:
         """The refusal of a MAIL with SMTPUTF8 may be UTF-8; what is said next may not."""
-        refuse = lambda *_: (_ for _ in ()).throw(Rejection("Grüße"))  # noqa: E731
-        client = connect()
-        client.say(HELLO)
+        client = talk(Phase.READY)
         handler: Any = client.factory.handler
-        handler.onMailFrom = handler.onHello = refuse
+        handler.onMailFrom = handler.onHello = refusing(Rejection("Grüße"))
         self.assertEqual(client.say(f"{MAIL} SMTPUTF8").text, "Grüße")
         self.assertEqual(client.say(HELLO).text, "Gr??e")

@@ -13,9 +13,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from twisted_smtpserver import replies
+from twisted_smtpserver import limits, replies
 from twisted_smtpserver.asking import Asker, Outcome
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset
 from twisted_smtpserver.extensions.base import Verb
@@ -61,12 +62,16 @@ class Dialogue(Asker):
     unauthenticatedCommands = 0
     unrecognizedCommands = 0
     failedLogins = 0
+    clientErrors = 0
+    refusedRecipients = 0
     closeReason: str | None = None
 
     _stopping = False
+    _delayed: Reply | None = None
     # Verbs that pass all gates in this phase; see admittedVerbs().
     _admitted: Mapping[str, Verb] = _NOBODY
     _lineTaker: Callable[[bytes], Outcome] | None = None
+    _pace: limits.Pace  # there is one from the first octet on that is no line
 
     def __init__(self, factory: SMTPServerFactory) -> None:
         self.factory = factory
@@ -74,6 +79,7 @@ class Dialogue(Asker):
         self.extensions = factory.extensions
         self.verbs = factory.verbs
         self.clock = factory.clock
+        self.writesImmediately = factory.options.immediateWrites
         self.authNeeded = factory.authNeeded
         self.MAX_LENGTH = max(_MAX_AUTH_LINE, factory.options.maxCommandLength) - len(b"\r\n")
         self.session = Session(factory.options.lmtp)
@@ -188,6 +194,10 @@ class Dialogue(Asker):
             self._wait(outcome)
             return
         if type(outcome) is Reply:
+            if outcome.code >= 500 and self.closeReason is None:
+                outcome = self._countError(outcome)
+                if outcome is None:
+                    return
             self._write(outcome)
         elif outcome is not None:
             for reply in self._checked(outcome):
@@ -198,6 +208,42 @@ class Dialogue(Asker):
             self.close()
         elif self._stopping:
             self.shutDown()
+
+    def _countError(self, refusal: Reply) -> Reply | None:
+        """
+        One more refused command.
+
+        :param refusal: its answer.
+        :returns: what it is answered now; ``None`` if that comes later.
+        """
+        if self._delayed is refusal:  # it has been counted, and has waited
+            self._delayed = None
+            return refusal
+        self.clientErrors += 1
+        most = self.options.maxErrors
+        if self.clientErrors >= most:
+            return replies.TOO_MANY_ERRORS
+        delay = (self.clientErrors - most // 2) * self.options.errorDelay
+        if delay <= 0 or self.phase is Phase.REFUSED:
+            return refusal
+        self._delayed = refusal
+        # It must not be mistaken for a handler that takes too long.
+        delay = min(delay, limits.MAX_ERROR_DELAY, self.options.handlerTimeout / 2)
+        self._wait(deferLater(self.clock, delay, lambda: refusal))
+        return None
+
+    def refuseRecipient(self, error: Exception) -> Reply:
+        """
+        The reply for a recipient that the handler refused. Those have a limit of their own: a list
+        with many dead addresses isn't an attack.
+
+        :param error: what the handler raised.
+        """
+        reply = self.refuse(error, "onRcptTo")
+        if reply.code >= 500:
+            self.refusedRecipients += 1
+            self.clientErrors -= 1
+        return reply
 
     def _checked(self, outcome: Outcome) -> list[Reply]:
         if isinstance(outcome, list) and all(isinstance(reply, Reply) for reply in outcome):
@@ -323,10 +369,13 @@ class Dialogue(Asker):
         """
         if count == 0:
             return done()
+        if self.transfer is None:  # they are those of a refused command
+            self.beginPace()
 
         def take(octets: bytes) -> None:
             nonlocal count
-            self.clientSpoke()
+            if not self.octetsCame(len(octets)):
+                return
             if len(octets) < count:
                 count -= len(octets)
                 sink(octets)
@@ -338,6 +387,25 @@ class Dialogue(Asker):
         self.beginRaw(take)
         return None
 
+    def beginPace(self) -> None:
+        """Octets of a message are to come; not too slowly."""
+        window = max(limits.RATE_WINDOW, self.options.socketTimeout)
+        self._pace = limits.Pace(self.options.minDataRate, window, self.clock.seconds())
+
+    def octetsCame(self, count: int) -> bool:
+        """
+        Some did.
+
+        :param count: how many.
+        :returns: whether to go on; otherwise the client was too slow, and was told so.
+        """
+        self.clientSpoke()
+        if not self._pace.isTooSlow(count, self.clock.seconds()):
+            return True
+        self._plain = False
+        self.settle(limits.TOO_SLOW)
+        return False
+
     def pauseBody(self, expired: Callable[[], object]) -> None:
         """
         The handler doesn't read: stop the client.
@@ -345,11 +413,13 @@ class Dialogue(Asker):
         :param expired: called when the handler hasn't gone on within ``handlerTimeout``.
         """
         self.stopReading(BODY_UNREAD)
+        self._pace.pause(self.clock.seconds())
         self.setTimer(self.options.handlerTimeout, expired)
 
     def resumeBody(self) -> None:
         """The handler reads again."""
         self.goOnReading(BODY_UNREAD)
+        self._pace.resume(self.clock.seconds())
         if self._waitToken is None:
             self.waitForClient()
 

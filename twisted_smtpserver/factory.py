@@ -14,7 +14,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from twisted_smtpserver import replies
+from twisted_smtpserver import limits, replies
 from twisted_smtpserver.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.events import Events
@@ -74,21 +74,26 @@ class SMTPServerFactory(ServerFactory):
         text = self.options.authRequiredMessage or needed.text
         #: What MAIL is answered before a login that is required.
         self.authNeeded = replies.Reply(needed.code, needed.enhanced, text)
-        self.admitted = admittedVerbs(self.verbs, self.options.disabledCommands)
         self.events = Events.fromOptions(self.options)
         self.contextFactory: ServerContextFactory | None = _contextFactory(self.options)
         self.connections: set[SMTPProtocol] = set()
         self._resolver = ReverseLookup(self.options.resolver, self.clock)
+        #: The connections by the client's address.
+        self.counts = limits.ClientCounts(self.options.maxClientsPerAddress)
         self._maxClients = self.options.maxClients or _descriptors()
         self._allGone: Deferred[None] | None = None
 
     def _build(self) -> None:
         self.extensions = buildExtensions(self.options, self.handler)
         self.verbs = VERBS | {verb: pair[1] for verb, pair in self.extensions.verbs.items()}
+        self.admitted = admittedVerbs(self.verbs, self.options.disabledCommands)
 
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
-        self._allGone = None
+        allGone, self._allGone = self._allGone, None
+        if allGone is not None and not allGone.called:
+            # Otherwise the timer would close the new connections together with the old ones.
+            allGone.callback(None)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """A protocol for a new connection; one that says 421 if there are too many."""
@@ -98,6 +103,9 @@ class SMTPServerFactory(ServerFactory):
             self.events.refusedConnection(str(getattr(addr, "host", "unix")), "maxClients reached")
             return _Refusal(replies.TOO_MANY_CLIENTS, self.options.secure)
         connection = self.protocol(self)
+        # Behind a proxy the client isn't known yet: see the protocol.
+        if not (self.options.useProxy or connection.enter(getattr(addr, "host", None))):
+            return _Refusal(limits.TOO_MANY_FROM_ADDRESS, self.options.secure)
         self.connections.add(connection)
         return connection
 

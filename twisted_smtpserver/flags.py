@@ -214,13 +214,25 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Limits": (
         _flag("maxClients", "N", "connections at a time, for each of --listen, --listen-tls and "
               "--listen-lmtp [default: what the limit of open files allows]", _whole),
+        _flag("maxClientsPerAddress", "N", "of those, connections from one address, or from one "
+              "/64 of IPv6 [default: no such limit]", _whole),
         _flag("maxCommandLength", "OCTETS", "the longest command line", _octets),
         _flag("maxUnrecognizedCommands", "N", "unknown commands before the connection is closed",
               _whole),
+        _flag("maxErrors", "N", "refused commands before the connection is closed", _whole),
+        _flag("errorDelay", "SECONDS", "from half of that on, how much later each refusal comes "
+              "than the one before", _seconds),
+        _flag("maxMessages", "N", "messages before the connection is closed", _whole),
+        _flag("maxRefusedRecipients", "N", "recipients of one connection that may be refused",
+              _whole),
+        _flag("minDataRate", "OCTETS", "what a message must come with in a second; 0 for no limit",
+              _octets),
+        _flag("maxSessionTime", "SECONDS", "how long a connection may last", _seconds),
         _flag("socketTimeout", "SECONDS", "how long a client may be silent", _seconds),
         _flag("handlerTimeout", "SECONDS", "how long the handler may take", _seconds),
         _flag("closeTimeout", "SECONDS", "how long a stop waits for messages in flight", _seconds),
         _flag("noDelay", "yes|no", "whether TCP_NODELAY is set", _yesOrNo),
+        _flag("immediateWrites", "yes|no", "whether replies skip the queue", _yesOrNo),
     ),
     "Help": (
         Flag("help", "", "show this, and exit"),

@@ -14,6 +14,8 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.protocols.basic import LineReceiver
 
+from twisted_smtpserver import immediate
+
 #: Octets that wait behind a pending answer before the socket is paused. Below it the socket stays
 #: open, because Twisted learns that the peer left only from a socket that it reads.
 MAX_WAITING = 65536
@@ -41,6 +43,9 @@ class OrderedReceiver(LineReceiver):
 
     clock: IReactorTime
     transport: Any  # which Twisted has as Optional; it is there from start() to the end
+
+    #: Whether to offer answers to the socket before they are queued.
+    writesImmediately = True
 
     _held = False
     _closing = False
@@ -161,6 +166,12 @@ class OrderedReceiver(LineReceiver):
         """Whether octets wait behind the current line."""
         return bool(self._buffer)
 
+    @property
+    def waitingInput(self) -> bytes:
+        """The octets that wait behind the current line."""
+        octets: bytes = self._buffer
+        return octets
+
     # -- Output ----------------------------------------------------------------------------------
 
     def send(self, octets: bytes) -> None:
@@ -175,7 +186,10 @@ class OrderedReceiver(LineReceiver):
         if self._output:
             octets = b"".join(self._output)
             self._output.clear()
-            self.transport.write(octets)
+            if self.writesImmediately:
+                immediate.write(self.transport, octets)
+            else:
+                self.transport.write(octets)
 
     def close(self) -> None:
         """Deliver what was said, then close; what the peer says from here on is ignored."""

@@ -59,13 +59,22 @@ class Options:
         twisted.names' own.
     :ivar logger: a :class:`twisted.logger.Logger` for the events; ``False`` for silence.
     :ivar maxClients: connections at the same time; ``None`` takes it from RLIMIT_NOFILE.
+    :ivar maxClientsPerAddress: connections at the same time from one address; of IPv6, from one
+        /64. ``None`` leaves them to :attr:`maxClients`.
     :ivar maxRecipients: recipients of one message.
+    :ivar maxRefusedRecipients: recipients refused in one session (5yz) before the handler isn't
+        asked any more: 452 while the message has others, else 421.
+    :ivar maxMessages: MAIL commands in one session before 421.
     :ivar maxCommandLength: octets in a command line, CRLF included.
     :ivar bareNewlines: what to do with a CR or LF in a message that is no part of a CRLF:
         ``"reject"`` the message, ``"normalize"`` it to CRLF or ``"accept"`` it.
     :ivar maxAllowedUnauthenticatedCommands: commands before a login where one is required;
         ``False`` for no limit.
     :ivar maxUnrecognizedCommands: unknown commands before 421.
+    :ivar maxErrors: commands refused with 5yz in one session before 421; recipients that the
+        handler refused, and messages, aren't counted.
+    :ivar errorDelay: after half of :attr:`maxErrors`, each refusal comes this much later than the
+        one before; 10 s at most. 0 for no delay.
     :ivar useProxy: who sends a PROXY header: ``True`` for everyone, or networks.
     :ivar useXClient: who may use XCLIENT, likewise.
     :ivar useXForward: who may use XFORWARD, likewise.
@@ -73,10 +82,15 @@ class Options:
     :ivar lmtp: speak LMTP (RFC 2033).
     :ivar lenientAddressParsing: check addresses only for what could do harm.
     :ivar socketTimeout: how long the client may be silent.
+    :ivar minDataRate: octets a second that a message must come with, judged over each five minutes;
+        0 for no such limit.
+    :ivar maxSessionTime: how long a session may last.
     :ivar handlerTimeout: how long a hook may take.
     :ivar closeTimeout: how long a stop waits for messages in flight.
     :ivar greetingDelay: wait so long before the greeting, to catch clients that don't.
     :ivar noDelay: set TCP_NODELAY.
+    :ivar immediateWrites: offer replies to the socket before queueing them, which spares the
+        reactor a good part of its work; off, to write in Twisted's usual way only.
     :raises ConfigurationError: if a value makes no sense; the text names the option.
     """
 
@@ -113,11 +127,16 @@ class Options:
     resolver: Any = None
     logger: Any = None
     maxClients: int | None = None
+    maxClientsPerAddress: int | None = None
     maxRecipients: int = 1000
+    maxRefusedRecipients: int = 100
+    maxMessages: int = 100_000
     maxCommandLength: int = 2048
     bareNewlines: BareNewlines = "reject"
     maxAllowedUnauthenticatedCommands: int | bool = 10
     maxUnrecognizedCommands: int = 10
+    maxErrors: int = 100
+    errorDelay: float = 0.1
     useProxy: bool | Collection[str] = False
     useXClient: bool | Collection[str] = False
     useXForward: bool | Collection[str] = False
@@ -125,10 +144,13 @@ class Options:
     lmtp: bool = False
     lenientAddressParsing: bool = False
     socketTimeout: float = 300
+    minDataRate: int = 32
+    maxSessionTime: float = 21600
     handlerTimeout: float = 300
     closeTimeout: float = 30
     greetingDelay: float = 0
     noDelay: bool = True
+    immediateWrites: bool = True
 
     # Derived once, for the protocol.
     proxyNetworks: Networks = field(init=False, repr=False, compare=False)
@@ -219,16 +241,27 @@ _LEAST: dict[str, tuple[Any, float]] = {
     "maxAuthAttempts": (int, 1),
     "authFailureDelay": (_SECONDS, 0),
     "maxClients": (int, 1),
+    "maxClientsPerAddress": (int, 1),
     "maxRecipients": (int, 1),
+    "maxRefusedRecipients": (int, 1),
+    "maxMessages": (int, 1),
     "maxCommandLength": (int, 512),  # RFC 5321 §4.5.3.1.4
     "maxAllowedUnauthenticatedCommands": (int, 1),
     "maxUnrecognizedCommands": (int, 1),
+    "maxErrors": (int, 1),
+    "errorDelay": (_SECONDS, 0),
     "socketTimeout": (_SECONDS, 0.001),
+    "minDataRate": (int, 0),
+    "maxSessionTime": (_SECONDS, 0.001),
     "handlerTimeout": (_SECONDS, 0.001),
     "closeTimeout": (_SECONDS, 0),
     "greetingDelay": (_SECONDS, 0),
 }
-_NO_LIMIT: dict[str, Any] = {"maxClients": None, "maxAllowedUnauthenticatedCommands": False}
+_NO_LIMIT: dict[str, Any] = {
+    "maxClients": None,
+    "maxClientsPerAddress": None,
+    "maxAllowedUnauthenticatedCommands": False,
+}
 
 
 def _strings(name: str, options: Options) -> list[str]:

@@ -16,12 +16,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    ISSLTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_smtpserver import replies
+from twisted_smtpserver import limits, replies
 from twisted_smtpserver.dialogue import Dialogue
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.states import Event, Phase
@@ -50,6 +55,8 @@ class SMTPProtocol(Dialogue):
     _reachedHandler = False
     _handshakeDue = False
     _lookup: Deferred[Any] | None = None
+    _lifetime: IDelayedCall
+    _block: int | str | None = None  # see limits.ClientCounts
 
     def __init__(self, factory: SMTPServerFactory) -> None:
         super().__init__(factory)
@@ -60,6 +67,7 @@ class SMTPProtocol(Dialogue):
     def connectionMade(self) -> None:
         """The connection is there; the client is told so when all is known about it."""
         self.start()
+        self._lifetime = self.clock.callLater(self.options.maxSessionTime, self._lastedTooLong)
         session = self.session
         peer, host = self.transport.getPeer(), self.transport.getHost()
         session.peerAddress = session.remoteAddress = getattr(peer, "host", None)
@@ -95,9 +103,43 @@ class SMTPProtocol(Dialogue):
                     session.localPort = header.destinationPort
                 self.stopTimer()
                 self.endRaw(b"")
-                self._secureFirst(parser.rest)
+                self._countedFirst(parser.rest)
 
         self.beginRaw(take)
+
+    def _countedFirst(self, early: bytes) -> None:
+        """The client is another one than the socket's: is there room for it?"""
+        if self.enter(self.session.remoteAddress):
+            self._secureFirst(early)
+        elif self.options.secure:
+            self._drop("too many connections from one address")
+        else:
+            self.settle(limits.TOO_MANY_FROM_ADDRESS)
+
+    def enter(self, address: str | None) -> bool:
+        """
+        Count the connection as one of its client's.
+
+        :param address: the client's.
+        :returns: whether there aren't too many of them.
+        """
+        try:
+            self._block = self.factory.counts.enter(address)
+        except OverflowError:
+            self.factory.events.refusedConnection(str(address), "maxClientsPerAddress reached")
+            return False
+        return True
+
+    def _lastedTooLong(self) -> None:
+        if self._closing:
+            return
+        if self._handshakeDue or self.phase is Phase.CONNECTED:
+            self._drop("session lasted too long")
+            return
+        self.closeAfterReply("session lasted too long")
+        if self._waitToken is None:  # otherwise the reply that is due is the last one
+            self._plain = False
+            self.settle(limits.SESSION_TOO_LONG)
 
     def _secureFirst(self, early: bytes = b"") -> None:
         """
@@ -132,9 +174,8 @@ class SMTPProtocol(Dialogue):
         found = self.factory.lookUp(self.session.remoteAddress)
         if isinstance(found, Deferred):
             self._lookup = found
-            found.addCallback(self._named)
             # Canceled, because the client left: the reverse lookup has no other failure.
-            found.addErrback(lambda failure: None)
+            found.addCallbacks(self._named, lambda failure: None)
         else:
             self._named(found)
 
@@ -280,6 +321,9 @@ class SMTPProtocol(Dialogue):
         if self._lookup is not None:
             self._lookup.cancel()
         self._buffer = b""
+        if self._lifetime.active():
+            self._lifetime.cancel()
+        self.factory.counts.leave(self._block)
         seconds = self.clock.seconds() - self._startedAt
         why = self.closeReason or _describe(reason)
         self.factory.connectionGone(self)

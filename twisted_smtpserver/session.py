@@ -261,6 +261,11 @@ class Session:
         self._received += 1
 
     @property
+    def transactions(self) -> int:
+        """How many transactions were begun, with success or not."""
+        return self._transactions
+
+    @property
     def transmissionType(self) -> str:
         """
         The word for the ``with`` clause of a ``Received:`` header (RFC 3848, RFC 6531 §4.3).

@@ -67,6 +67,7 @@ class MessageTransfer:
     def beginChunks(self) -> None:
         """The first BDAT came: its octets follow, whatever the handler says (RFC 3030 §2)."""
         isBinary = self._envelope.bodyType == "BINARYMIME"
+        self._dialogue.beginPace()
         self._filter = NewlineFilter("accept" if isBinary else self._dialogue.options.bareNewlines)
         self._callHandler()
 
@@ -94,6 +95,7 @@ class MessageTransfer:
             self._dialogue.refuseTransaction()
             return self._refusal
         self._dialogue.move(Event.DATA)
+        self._dialogue.beginPace()
         self._dialogue.beginRaw(self._dotted)
         return replies.START_INPUT
 
@@ -147,8 +149,7 @@ class MessageTransfer:
         self._done = True
         running, self._running = self._running, None
         self.stream.discard()
-        if running is None:
-            return
+        assert running is not None  # it isn't done
         try:
             running.cancel()
         except Exception as error:  # from the canceller of the handler's Deferred
@@ -193,7 +194,8 @@ class MessageTransfer:
     def _dotted(self, octets: bytes) -> None:
         decoder = self._decoder
         assert decoder is not None
-        self._dialogue.resetTimer()
+        if not self._dialogue.octetsCame(len(octets)):
+            return
         content, rest = decoder.feed(octets)
         self._feed(content, decoder.bareNewline)
         if rest is not None:

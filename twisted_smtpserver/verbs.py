@@ -9,9 +9,12 @@ outcome is known, never before. STARTTLS, AUTH, BDAT and others are verbs of ext
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twisted_smtpserver import replies
+from twisted.internet.defer import Deferred
+
+from twisted_smtpserver import limits, replies
 from twisted_smtpserver.extensions.base import Verb
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance
@@ -87,6 +90,8 @@ def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:
     if isinstance(address, Reply):
         return address
     envelope = session.newEnvelope()
+    if session.transactions > dialogue.options.maxMessages:
+        return limits.TOO_MANY_MESSAGES
     answer = dialogue.extensions.applyMail(address, envelope, session) or replies.SENDER_OK
     if answer.isPositive and not address.raw.isascii() and not envelope.smtpUtf8:
         answer = _MAIL_NEEDS_UTF8
@@ -115,6 +120,8 @@ def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
     envelope = session.envelope
     if len(envelope.rcptTo) >= dialogue.options.maxRecipients:
         return replies.TOO_MANY_RECIPIENTS
+    if dialogue.refusedRecipients >= dialogue.options.maxRefusedRecipients:
+        return limits.ENOUGH_REFUSED if envelope.rcptTo else limits.TOO_MANY_REFUSED
     address = _parseAddress(parseRcptArgument(argument, dialogue.options.lenientAddressParsing))
     if isinstance(address, Reply):
         return address
@@ -130,7 +137,10 @@ def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
         dialogue.move(Event.RCPT)
         return reply
 
-    return dialogue.ask("onRcptTo", (address, session), accepted)
+    def failed(error: Exception) -> Reply:
+        return dialogue.refuseRecipient(error)
+
+    return dialogue.ask("onRcptTo", (address, session), accepted, failed)
 
 
 def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> Address | Reply:
@@ -143,13 +153,40 @@ def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> Address | Reply:
     return Address(path, dict(args))
 
 
-def do_DATA(dialogue: Dialogue, argument: bytes) -> Outcome:
-    """RFC 5321 §4.1.1.4."""
-    if argument:
-        return replies.NO_ARGUMENT_ALLOWED
-    if dialogue.session.envelope.bodyType == "BINARYMIME":
-        return _BINARY_NEEDS_BDAT
-    return MessageTransfer(dialogue).beginData()
+# Behind a refused DATA: commands that do nothing, so that it doesn't matter who wrote them.
+_NO_MESSAGE = re.compile(rb"(?:(?:NOOP|RSET|QUIT|HELP)(?: [^\r\n]*)?\r\n)*", re.IGNORECASE)
+
+
+class _Data:
+    """
+    RFC 5321 §4.1.1.4.
+
+    Nothing may be sent behind DATA before its answer (RFC 2920 §3.1). What is sent nevertheless,
+    when DATA is refused, is most likely a message, and its author must not get to write commands.
+    """
+
+    def __call__(self, dialogue: Dialogue, argument: bytes) -> Outcome:
+        outcome = self._begin(dialogue, argument)
+        if isinstance(outcome, Deferred):
+            return outcome.addCallback(partial(_inStep, dialogue))
+        return _inStep(dialogue, outcome)
+
+    def _begin(self, dialogue: Dialogue, argument: bytes) -> Reply | Deferred[Reply]:
+        if argument:
+            return replies.NO_ARGUMENT_ALLOWED
+        if dialogue.session.envelope.bodyType == "BINARYMIME":
+            return _BINARY_NEEDS_BDAT
+        return MessageTransfer(dialogue).beginData()
+
+    def refused(self, dialogue: Dialogue, argument: bytes, refusal: Reply) -> Outcome:
+        """(The dialogue's call.) A gate refused it."""
+        return _inStep(dialogue, refusal)
+
+
+def _inStep(dialogue: Dialogue, reply: Reply) -> Reply:
+    if not reply.isPositive and not _NO_MESSAGE.fullmatch(dialogue.waitingInput):
+        dialogue.closeAfterReply("octets behind a refused DATA")
+    return reply
 
 
 def do_RSET(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -202,7 +239,7 @@ VERBS: dict[str, Verb] = {
     "LHLO": do_LHLO,
     "MAIL": do_MAIL,
     "RCPT": do_RCPT,
-    "DATA": do_DATA,
+    "DATA": _Data(),
     "RSET": do_RSET,
     "NOOP": do_NOOP,
     "VRFY": do_VRFY,

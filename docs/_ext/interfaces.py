@@ -31,7 +31,7 @@ class AutoInterface(Directive):
 def describe(interface: InterfaceClass) -> list[str]:
     """The reStructuredText for an interface."""
     module, name = interface.__module__, interface.__name__
-    lines = [f".. py:class:: {module}.{name}", "", *indented(interface.__doc__)]
+    lines = [f".. py:class:: {name}", f"   :module: {module}", "", *indented(interface.__doc__)]
     members: Any = interface.namesAndDescriptions()
     for member, description in sorted(members, key=lambda pair: order(interface, pair[0])):
         if isinstance(description, Method):

@@ -109,17 +109,21 @@ class Limits(Extension):
     RFC 9422: the limits a client would otherwise find out by running into them.
 
     :param maxRecipients: recipients of one message.
+    :param maxMessages: MAIL commands of one session. One that is as far away as the default isn't
+        worth a word in the answer to each EHLO.
     """
 
     keyword = "LIMITS"
 
-    def __init__(self, maxRecipients: int) -> None:
+    def __init__(self, maxRecipients: int, maxMessages: int = Options.maxMessages) -> None:
         self._advertised = f"RCPTMAX={min(maxRecipients, _MAX_LIMIT)}"
+        if maxMessages < Options.maxMessages:
+            self._advertised += f" MAILMAX={maxMessages}"
 
     @classmethod
     def fromOptions(cls, options: Options, handler: object) -> Limits:
         """See :meth:`~twisted_smtpserver.extensions.base.Extension.fromOptions`."""
-        return cls(options.maxRecipients)
+        return cls(options.maxRecipients, options.maxMessages)
 
     def advertise(self, session: Session) -> str | None:
         """The limits."""

@@ -59,6 +59,8 @@ def connect(
     :returns: the client; its :attr:`Client.greeting` has come, if the handler let it.
     """
     if isinstance(handler, SMTPServerFactory):
+        if keywords:
+            raise TypeError(f"the factory has its options already: {', '.join(keywords)}")
         factory = handler
     else:
         factory = makeFactory(handler, **keywords)
@@ -132,7 +134,7 @@ class Client:
         if self.transport.isClosed:
             return
         if self._tls is not None:
-            self._tls.send(octets)
+            self._tls.sendall(octets)
             self._pumpTLS()
         else:
             self.transport.protocol.dataReceived(octets)
@@ -190,7 +192,9 @@ class Client:
 
     def answer(self) -> Answer | None:
         """The next answer; ``None`` if it hasn't come."""
+        self.settle()
         lines: list[str] = []
+        first: re.Match[bytes] | None = None
         position = 0
         while True:
             found = _LINE.match(self._received, position)
@@ -199,6 +203,8 @@ class Client:
                 return None
             position = found.end()
             assert len(found.group()) <= 512, "a reply line longer than RFC 5321 allows"
+            assert found.group(1, 3) == (first or found).group(1, 3), "a reply with several codes"
+            first = found
             lines.append(found.group(4).decode("utf-8"))
             if found.group(2) == b" ":
                 break
@@ -222,6 +228,7 @@ class Client:
         :param serverName: the name to ask for (SNI).
         :param context: an :class:`OpenSSL.SSL.Context`; by default one that verifies nothing.
         :raises OpenSSL.SSL.Error: if the handshake fails.
+        :raises AssertionError: if the server doesn't do its half.
         """
         connection = SSL.Connection(context or SSL.Context(SSL.TLS_METHOD), None)
         if serverName is not None:
@@ -235,17 +242,19 @@ class Client:
                 self._pumpTLS()
                 self.settle()
             else:
-                break
-        self._pumpTLS()
-        self.settle()
+                self._pumpTLS()
+                self.settle()
+                return
+        raise AssertionError("the server didn't do its half of the handshake")
 
     def _pumpTLS(self) -> None:
         assert self._tls is not None
-        try:
-            octets = self._tls.bio_read(2**20)
-        except SSL.WantReadError:
-            return
-        self.transport.protocol.dataReceived(octets)
+        while not self.transport.isClosed:
+            try:
+                octets = self._tls.bio_read(2**16)
+            except SSL.WantReadError:
+                return
+            self.transport.protocol.dataReceived(octets)
 
     def settle(self) -> None:
         """Let the server finish what needs no time to pass, and take what it wrote."""
@@ -278,9 +287,15 @@ class Client:
         self.settle()
 
     def finish(self) -> None:
-        """Close the sending side only (FIN), as a client that still wants its answers."""
-        self.protocol.readConnectionLost()
-        self.settle()
+        """
+        Close the sending side only (FIN), as a client that still wants its answers. In TLS, that
+        ends the connection.
+        """
+        if self._tls is None:
+            self.protocol.readConnectionLost()
+            self.settle()
+        else:
+            self.lose(ConnectionDone())
 
     def lose(self, reason: Exception | None = None) -> None:
         """

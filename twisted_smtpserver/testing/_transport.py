@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.interfaces import IAddress, IConsumer, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+)
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import alsoProvides, implementer
 
 
-@implementer(ITCPTransport, IConsumer)
+@implementer(ITCPTransport, IConsumer, IPushProducer)
 class MemoryTransport:
     """
     The server's end of a connection in memory.
@@ -72,6 +78,7 @@ class MemoryTransport:
         tls = factory.protocol(factory, self.protocol, False)
         self.protocol = self._tls = tls
         self.getHandle = tls.getHandle
+        self.getPeerCertificate = tls.getPeerCertificate
         alsoProvides(self, ISSLTransport)
         tls.makeConnection(_BelowTLS(self))
 

@@ -1,0 +1,122 @@
+"""
+The command.
+
+``python -m benchmarks``
+    All workloads against all servers that are installed.
+``python -m benchmarks growth``
+    How our cost grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.certificates import KEYS, makeFiles
+from benchmarks.client import NotSupported
+from benchmarks.growth import measureGrowth
+from benchmarks.peers import HERE, PEERS, Files, Unavailable
+from benchmarks.report import bars, tables
+from benchmarks.workloads import QUICK, WORKLOADS, Effort, Result
+
+# What variants of our own server differ in is the same in all other workloads.
+_VARIANTS = {"ours-quiet", "ours-log"}
+_FOR_VARIANTS = {"sessions", "messages", "pipelined"}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=("compare", "growth"), default="compare")
+    parser.add_argument("--quick", action="store_true", help="only see that everything works")
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="repetitions, of which the median counts"
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--peers", default=",".join(PEERS), help="servers, with commas between")
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="likewise")
+    parser.add_argument("--key", choices=KEYS, default="ec", help="the certificate's key")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="a folder")
+    return parser
+
+
+def _available(names: list[str], files: Files) -> tuple[dict[str, str], dict[str, str]]:
+    """The servers that are there, with their titles; and why others aren't."""
+    titles: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for name in names:
+        try:
+            PEERS[name].command(files)
+        except Unavailable as why:
+            missing[name] = str(why)
+        else:
+            titles[name] = PEERS[name].title
+    return titles, missing
+
+
+def _compare(given: argparse.Namespace, files: Files) -> int:
+    titles, missing = _available(given.peers.split(","), files)
+    for why in missing.values():
+        print(f"Left out: {why}", flush=True)
+    effort = QUICK if given.quick else Effort(seconds=given.seconds)
+    results: dict[tuple[str, str], list[Result]] = {}
+    failed = 0
+    # In turn, so that whatever else the machine does meets all of them.
+    for number in range(given.repeat):
+        for workload in given.workloads.split(","):
+            for peer in titles:
+                if peer in _VARIANTS and workload not in _FOR_VARIANTS:
+                    continue
+                try:
+                    result = WORKLOADS[workload].measure(PEERS[peer], files, effort)
+                except NotSupported:
+                    continue
+                results.setdefault((workload, peer), []).append(result)
+                failed += bool(result.errors)
+                unit = WORKLOADS[workload].unit
+                print(
+                    f"{number + 1} {workload:10} {peer:12} {result.value:10,.1f} {unit}", flush=True
+                )
+                for error in result.errors[:3]:
+                    print(f"  FAILED: {error}", flush=True)
+    given.output.mkdir(parents=True, exist_ok=True)
+    raw = [
+        {"workload": workload, "peer": peer, **dataclasses.asdict(result)}
+        for (workload, peer), repetitions in results.items()
+        for result in repetitions
+    ]
+    (given.output / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+    (given.output / "results.rst").write_text(tables(results, titles, missing))
+    (given.output / "results.svg").write_text(bars(results, titles))
+    print(f"{len(raw)} measurements, {failed} failed; see {given.output}")
+    return 1 if failed else 0
+
+
+def _growth(given: argparse.Namespace, files: Files) -> int:
+    given.output.mkdir(parents=True, exist_ok=True)
+    table = measureGrowth(files, given.output, given.repeat, given.quick)
+    (given.output / "growth.rst").write_text(table)
+    print(f"See {given.output}")
+    return 0
+
+
+def main() -> int:
+    """Run it."""
+    parser = _parser()
+    given = parser.parse_args()
+    for name, known in (("peers", PEERS), ("workloads", WORKLOADS)):
+        unknown = set(getattr(given, name).split(",")) - set(known)
+        if unknown:
+            parser.error(f"--{name}: no {', '.join(sorted(unknown))} among {', '.join(known)}")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # smtp-sink gives its privileges up
+        files = makeFiles(Path(folder), given.key)
+        return (_growth if given.command == "growth" else _compare)(given, files)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

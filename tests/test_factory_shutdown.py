@@ -1,0 +1,227 @@
+"""The factory stops gracefully: what becomes of its clients in each phase."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.talk import HELLO, MAIL, RCPT, WAYS, Later, brief, codes, talk
+from twisted_smtpserver import Rejection
+from twisted_smtpserver.states import Phase
+from twisted_smtpserver.testing import Client, RecordingHandler, connect, makeFactory
+
+
+class ShutdownTests(SynchronousTestCase):
+    """421 for those who are idle; messages may be finished; then it is over."""
+
+    def begin(self, client: Client, closeTimeout: float | None = None) -> Deferred[None]:
+        """Shut the server of a client down."""
+        done: Deferred[None] = client.factory.shutdown(closeTimeout)
+        client.settle()
+        return done
+
+    def assertGone(self, client: Client, done: Deferred[None]) -> None:
+        """Assert that it is over, and nothing is left that waits."""
+        self.assertIsNone(self.successResultOf(done))
+        self.assertEqual(client.factory.connections, set())
+        self.assertEqual(client.clock.getDelayedCalls(), [])
+
+    def test_nobody(self):
+        """Without connections it is over at once."""
+        factory = makeFactory()
+        self.successResultOf(factory.shutdown())
+        self.successResultOf(factory.shutdown())
+        self.assertEqual(factory.clock.getDelayedCalls(), [])
+
+    def test_idle(self):
+        """Before and after the hello: 421 4.3.2, closed."""
+        for phase in (Phase.GREETED, Phase.READY):
+            client = talk(phase)
+            done = self.begin(client)
+            (answer,) = client.answers()
+            self.assertEqual(brief(answer), (421, "4.3.2"))
+            self.assertTrue(client.isClosed)
+            self.assertGone(client, done)
+
+    def test_beforeTheGreeting(self):
+        """Who hasn't been greeted gets the 421 as the greeting, which has no enhanced code."""
+        client = connect(greetingDelay=5)
+        done = self.begin(client)
+        (answer,) = client.answers()
+        self.assertEqual(brief(answer), (421, None))
+        self.assertGone(client, done)
+
+    def test_onConnectPending(self):
+        """A hook that is pending may answer; after its reply comes the 421."""
+        client = connect(onConnect=(later := Later()))
+        done = self.begin(client)
+        self.assertEqual(client.answers(), [])
+        later.answer()
+        client.settle()
+        self.assertEqual(codes(client.answers()), [220, 421])
+        self.assertGone(client, done)
+
+    def test_hookPending(self):
+        """So in a session."""
+        client = talk(Phase.READY, onMailFrom=(later := Later()))
+        client.send(MAIL.encode() + b"\r\n")
+        done = self.begin(client)
+        self.assertNoResult(done)
+        later.fail(Rejection("no"))
+        client.settle()
+        self.assertEqual(codes(client.answers()), [550, 421])
+        self.assertGone(client, done)
+
+    def test_unwelcome(self):
+        """Who isn't welcome is sent away at once."""
+
+        def refuse(session):
+            raise Rejection("no")
+
+        client = connect(onConnect=refuse)
+        done = self.begin(client)
+        self.assertEqual(codes(client.answers()), [421])
+        self.assertGone(client, done)
+
+    def test_inLogin(self):
+        """A login that isn't complete is no message."""
+        client = talk(Phase.READY, onAuth=lambda credentials, session: None, allowInsecureAuth=True)
+        self.assertEqual(client.say("AUTH PLAIN").code, 334)
+        done = self.begin(client)
+        self.assertEqual(codes(client.answers()), [421])
+        self.assertGone(client, done)
+
+    def test_message(self):
+        """A transaction may be finished, from wherever it stands; then 421."""
+        rest: dict[Phase, list[str]] = {
+            Phase.MAIL: [RCPT, "DATA", "x", "."],
+            Phase.RCPT: ["DATA", "x", "."],
+            Phase.DATA: ["x", "."],
+            Phase.CHUNKS: ["BDAT 3 LAST", "x"],
+        }
+        for phase, lines in rest.items():
+            handler = RecordingHandler()
+            client = talk(phase, handler)
+            done = self.begin(client)
+            self.assertEqual(client.answers(), [])
+            answers = client.pipeline(*lines, MAIL)
+            self.assertEqual(codes(answers)[-2:], [250, 421], phase)
+            self.assertEqual(handler.outcomes, ["accepted"])
+            self.assertGone(client, done)
+
+    def test_given(self):
+        """A transaction that its client gives up is over as well."""
+        for line in ("RSET", HELLO):
+            client = talk(Phase.MAIL)
+            done = self.begin(client)
+            self.assertEqual(codes(client.pipeline(line)), [250, 421])
+            self.assertGone(client, done)
+
+    def test_storing(self):
+        """A handler that stores a message may finish."""
+        client = talk(Phase.RCPT, onData=(later := Later()))
+        client.send(b"BDAT 2 LAST\r\n\r\n")
+        done = self.begin(client)
+        client.wait(29)
+        later.answer("stored")
+        client.settle()
+        self.assertEqual([answer.text for answer in client.answers()[:1]], ["stored"])
+        self.assertTrue(client.isClosed)
+        self.assertGone(client, done)
+
+    def test_closeTimeout(self):
+        """What takes longer than closeTimeout is closed, in every phase."""
+        for phase in WAYS:
+            if phase in (Phase.GREETED, Phase.READY):
+                continue
+            handler = RecordingHandler()
+            client = talk(phase, handler, closeTimeout=7)
+            done = self.begin(client)
+            client.wait(6.5)
+            self.assertNoResult(done)
+            client.wait(0.5)
+            self.assertTrue(client.transport.isAborted)
+            self.assertEqual(handler.outcomes, ["lost"])
+            self.assertEqual(handler.calls[-1], "onClose")
+            self.assertGone(client, done)
+
+    def test_otherTimeout(self):
+        """The timeout may be given, too, and may be none at all."""
+        client = talk(Phase.DATA)
+        done = self.begin(client, closeTimeout=0)
+        self.assertTrue(client.transport.isAborted)
+        self.assertGone(client, done)
+
+    def test_handshake(self):
+        """Where a handshake is due there is no place for a 421: closed, silently."""
+        client = connect(secure=True, selfSigned=True)
+        self.assertGone(client, self.begin(client))
+        client = talk(Phase.READY, selfSigned=True)
+        client.say("STARTTLS")
+        self.assertGone(client, self.begin(client))
+        self.assertEqual(client.answers(), [])
+
+    def test_proxyHeader(self):
+        """So where the PROXY header is."""
+        client = connect(useProxy=True)
+        self.assertGone(client, self.begin(client))
+        self.assertEqual(client.answers(), [])
+
+    def test_overTLS(self):
+        """Under TLS it is said as everything else is."""
+        client = connect(secure=True, selfSigned=True)
+        client.startTLS()
+        self.assertEqual(client.answer().code, 220)
+        done = self.begin(client)
+        self.assertEqual(codes(client.answers()), [421])
+        self.assertGone(client, done)
+
+    def test_several(self):
+        """It is over when all are gone; whoever asks again waits for the same."""
+        factory = makeFactory()
+        clients = [connect(factory) for _ in range(3)]
+        for client in clients[1:]:
+            client.pipeline(HELLO, MAIL)
+        first, second = factory.shutdown(), factory.shutdown(1000)
+        for client in clients:
+            self.assertNoResult(first)
+            client.settle()
+            client.lose()
+        self.assertGone(clients[0], first)
+        self.assertGone(clients[0], second)
+
+    def test_newcomers(self):
+        """Who connects meanwhile, or later, is told 421, under TLS nothing."""
+        for options, code in (({}, 421), ({"secure": True, "selfSigned": True}, None)):
+            factory = makeFactory(**options)
+            factory.shutdown()
+            client = connect(factory)
+            self.assertEqual(client.greeting and client.greeting.code, code)
+            self.assertTrue(client.isClosed)
+
+    def test_again(self):
+        """A server that listens again serves again; the old timeout closes nobody."""
+        factory = makeFactory(closeTimeout=7)
+        old = connect(factory)
+        old.pipeline(HELLO, MAIL)
+        done = factory.shutdown()
+        factory.doStart()
+        self.successResultOf(done)
+        new = connect(factory)
+        self.assertEqual(new.greeting.code, 220)
+        new.wait(7)
+        self.assertFalse(new.isClosed)
+        # The old one gets its 421 when its transaction is over.
+        self.assertEqual(codes(old.pipeline("RSET")), [250, 421])
+        factory.doStop()
+        self.assertNoResult(factory.shutdown(1000))
+
+    def test_againLater(self):
+        """So one that has nothing left from before."""
+        factory = makeFactory()
+        for _ in range(2):
+            factory.doStart()
+            client = connect(factory)
+            self.assertEqual(client.say(HELLO).code, 250)
+            factory.doStop()
+            self.assertGone(client, self.begin(client))

@@ -1,0 +1,442 @@
+"""Tests for the bounds that take counting: of a session, and of a client's sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.talk import HELLO, MAIL, RCPT, Later, Log, brief, codes, talk
+from twisted_smtpserver import Rejection
+from twisted_smtpserver.limits import MAX_ERROR_DELAY, ClientCounts, Pace, addressBlock
+from twisted_smtpserver.session import Address, Session
+from twisted_smtpserver.states import Phase
+from twisted_smtpserver.testing import (
+    Client,
+    MemoryTransport,
+    RecordingHandler,
+    connect,
+    makeFactory,
+)
+
+TOO_SLOW = [(421, "4.4.2")]
+
+
+class PaceTests(SynchronousTestCase):
+    """The judge of a rate."""
+
+    def test_slow(self) -> None:
+        """Too few octets in a window are too slow; that is known with the next ones after it."""
+        pace = Pace(10, 100, 0)
+        self.assertFalse(pace.isTooSlow(1, 99))
+        self.assertTrue(pace.isTooSlow(1, 100))
+
+    def test_enough(self) -> None:
+        """Just enough are not."""
+        pace = Pace(10, 100, 0)
+        self.assertFalse(pace.isTooSlow(999, 1))
+        self.assertFalse(pace.isTooSlow(1, 100))
+
+    def test_beginning(self) -> None:
+        """A fast beginning counts for its own window only."""
+        pace = Pace(10, 100, 0)
+        self.assertFalse(pace.isTooSlow(10**6, 1))
+        self.assertFalse(pace.isTooSlow(1, 100))
+        self.assertTrue(pace.isTooSlow(1, 200))
+
+    def test_off(self) -> None:
+        """No rate, no limit."""
+        pace = Pace(0, 100, 0)
+        self.assertFalse(pace.isTooSlow(1, 10**6))
+
+    def test_pause(self) -> None:
+        """Time in which it is us who don't read doesn't count, nor is anybody judged in it."""
+        pace = Pace(10, 100, 0)
+        pace.pause(10)
+        self.assertFalse(pace.isTooSlow(1, 500))
+        pace.resume(1010)
+        pace.resume(1020)
+        self.assertFalse(pace.isTooSlow(1, 1099))
+        self.assertTrue(pace.isTooSlow(1, 1100))
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        st.lists(st.integers(1, 50), min_size=1, max_size=50),
+        st.integers(1, 64),
+        st.integers(50, 300),
+    )
+    def test_steady(self, pauses: list[int], rate: int, window: int) -> None:
+        """Whoever sends no slower than the rate is never cut off, however unevenly."""
+        pace = Pace(rate, window, 0)
+        now = 0
+        for seconds in pauses:
+            now += seconds
+            self.assertFalse(pace.isTooSlow(rate * seconds, now))
+
+
+class MessageRateTests(SynchronousTestCase):
+    """``minDataRate``: octets a second, over the message."""
+
+    def trickle(self, client: Client, octets: bytes, every: float, times: int) -> None:
+        for _ in range(times):
+            client.wait(every)
+            client.send(octets)
+
+    def test_trickle(self) -> None:
+        """A byte a second is cut off after the first five minutes; the handler learns of it."""
+        handler = RecordingHandler()
+        client = talk(Phase.DATA, handler)
+        self.trickle(client, b"x", 1, 299)
+        self.assertFalse(client.isClosed)
+        self.trickle(client, b"x", 1, 1)
+        self.assertEqual([brief(answer) for answer in client.answers()], TOO_SLOW)
+        self.assertTrue(client.isClosed)
+        self.assertEqual(handler.outcomes, ["lost"])
+        self.assertEqual(handler.messages, [])
+
+    def test_slowLink(self) -> None:
+        """An honest slow link may take hours: 600 bits a second, in bursts, with outages."""
+        handler = RecordingHandler()
+        client = talk(Phase.DATA, handler)
+        for _ in range(20):
+            self.trickle(client, b"x" * 1123 + b"\r\n", 15, 60)
+            client.wait(100)
+        client.send(b".\r\n")
+        self.assertEqual(codes(client.answers()), [250])
+        self.assertEqual(len(handler.messages[0].content), 20 * 60 * 1125)
+
+    def test_chunks(self) -> None:
+        """Chunks are judged together, however small each is."""
+        handler = RecordingHandler()
+        client = talk(Phase.RCPT, handler)
+        self.trickle(client, b"BDAT 1\r\nx", 10, 29)
+        self.assertEqual(codes(client.answers()), [250] * 29)
+        # The first began ten seconds after the clock.
+        self.trickle(client, b"BDAT 1\r\nx", 10, 2)
+        self.assertEqual(codes(client.answers()), [250, 421])
+        self.assertEqual(handler.outcomes, ["lost"])
+
+    def test_refusedChunk(self) -> None:
+        """So are the octets of a refused one; each of them by itself."""
+        client = talk(Phase.READY)
+        for _ in range(3):
+            client.send(b"BDAT 2\r\nxx")
+            client.wait(290)
+        self.assertEqual(codes(client.answers()), [503] * 3)
+        client.send(b"BDAT 1000\r\n")
+        self.trickle(client, b"x", 100, 3)
+        self.assertEqual([brief(answer) for answer in client.answers()], TOO_SLOW)
+        self.assertTrue(client.isClosed)
+
+    def test_slowHandler(self) -> None:
+        """That the handler is slow isn't the client's fault."""
+        later = Later()
+
+        async def onData(stream: Any, session: Session) -> None:
+            async for _ in stream:
+                await later()
+
+        client = talk(Phase.DATA, onData=onData, minDataRate=1000)
+        client.send(b"x" * 998 + b"\r\n")  # the handler has these
+        client.wait(299)
+        client.send(b"x" * 300_000)
+        self.assertTrue(client.transport.isPaused)
+        client.wait(299)
+        later.answer()
+        self.assertFalse(client.transport.isPaused)
+        client.wait(2)
+        client.send(b"\r\n.\r\n")
+        later.answer()
+        self.assertEqual(client.answers(), [])
+        later.answer()
+        self.assertEqual(codes(client.answers()), [250])
+
+    def test_shortTimeout(self) -> None:
+        """A server that is impatient with silence is no less patient with slow links."""
+        client = talk(Phase.DATA, socketTimeout=1)
+        self.trickle(client, b"x", 0.9, 300)
+        self.assertFalse(client.isClosed)
+
+    def test_off(self) -> None:
+        """The rate is an option; 0 is none."""
+        client = talk(Phase.DATA, minDataRate=0)
+        self.trickle(client, b"x", 299, 20)
+        self.assertFalse(client.isClosed)
+
+
+class SessionTimeTests(SynchronousTestCase):
+    """``maxSessionTime``."""
+
+    def test_busy(self) -> None:
+        """Whatever the client does, in the end it is 421."""
+        client = talk(Phase.READY)
+        for _ in range(21600 // 200 - 1):
+            client.wait(200)
+            self.assertEqual(client.say("NOOP").code, 250)
+        client.wait(201)
+        self.assertEqual([brief(answer) for answer in client.answers()], [(421, "4.4.2")])
+        self.assertTrue(client.isClosed)
+        self.assertEqual(client.protocol.closeReason, "session lasted too long")
+
+    def test_message(self) -> None:
+        """Even in the middle of a message."""
+        handler = RecordingHandler()
+        client = talk(Phase.DATA, handler, maxSessionTime=10)
+        client.wait(10)
+        self.assertEqual(codes(client.answers()), [421])
+        self.assertEqual(handler.outcomes, ["lost"])
+
+    def test_pending(self) -> None:
+        """What is pending at that time is answered, and that is the last reply."""
+        later = Later()
+        client = talk(Phase.RCPT, onData=later, maxSessionTime=10)
+        client.send(b"BDAT 1 LAST\r\nxNOOP\r\n")
+        client.wait(11)
+        self.assertFalse(client.isClosed)
+        later.answer()
+        self.assertEqual(codes(client.answers()), [250])
+        self.assertTrue(client.isClosed)
+
+    def test_beforeTheGreeting(self) -> None:
+        """Where there is no dialogue to say it in, it isn't said."""
+        for options in ({"greetingDelay": 20}, {"secure": True, "selfSigned": True}):
+            client = connect(maxSessionTime=10, **options)
+            client.wait(10)
+            self.assertTrue(client.transport.isAborted)
+            self.assertEqual(client.answers(), [])
+
+    def test_closing(self) -> None:
+        """A connection that is closing already is left to that."""
+        client = talk(Phase.READY, maxSessionTime=10)
+        # The client doesn't take its last octets.
+        client.transport.loseConnection = lambda: None  # type: ignore[method-assign]
+        client.wait(9)
+        self.assertEqual(client.say("QUIT").code, 221)
+        client.wait(5)
+        self.assertEqual(client.answers(), [])
+        client.wait(5)
+        self.assertTrue(client.transport.isAborted)
+
+
+class MessageCountTests(SynchronousTestCase):
+    """``maxMessages``."""
+
+    def test_tooMany(self) -> None:
+        """So many MAIL commands, whatever came of them; then 421 (RFC 9422 section 4.1)."""
+        client = talk(Phase.READY, maxMessages=3)
+        self.assertEqual(client.deliver(b"x\r\n", hello=None).code, 250)
+        self.assertEqual(codes(client.pipeline(MAIL, "RSET", f"{MAIL} X=y")), [250, 250, 555])
+        self.assertEqual(brief(client.say(MAIL)), (421, "4.7.0"))
+        self.assertTrue(client.isClosed)
+
+    def test_advertised(self) -> None:
+        """Clients are told (RFC 9422), unless the limit is as good as none."""
+        self.assertIn("LIMITS RCPTMAX=1000 MAILMAX=3", connect(maxMessages=3).say(HELLO).lines)
+        self.assertIn("LIMITS RCPTMAX=1000", connect().say(HELLO).lines)
+
+
+class ErrorTests(SynchronousTestCase):
+    """``maxErrors`` and ``errorDelay``."""
+
+    def test_tooMany(self) -> None:
+        """So many refused commands, then 421; positive replies in between don't help."""
+        client = talk(Phase.READY, maxErrors=5, errorDelay=0)
+        for _ in range(4):
+            self.assertEqual(codes(client.pipeline("RCPT TO:<>", "NOOP")), [503, 250])
+        self.assertEqual(brief(client.say("RCPT TO:<>")), (421, "4.7.0"))
+        self.assertTrue(client.isClosed)
+
+    def test_delay(self) -> None:
+        """From half of them on, each comes later than the one before; order is kept."""
+        client = talk(Phase.READY, maxErrors=10, errorDelay=2)
+        self.assertEqual(codes(client.pipeline(*["RCPT TO:<>"] * 5)), [503] * 5)
+        for number in range(1, 5):
+            client.send(b"RCPT TO:<>\r\nNOOP\r\n")
+            client.wait(2 * number - 0.1)
+            self.assertEqual(client.answers(), [])
+            client.wait(0.2)
+            self.assertEqual(codes(client.answers()), [503, 250])
+        self.assertEqual(client.say("RCPT TO:<>").code, 421)
+
+    def test_longestDelay(self) -> None:
+        """There is a longest delay, which no handler's timeout comes before."""
+        for options, longest in (({}, MAX_ERROR_DELAY), ({"handlerTimeout": 4}, 2)):
+            client = talk(Phase.READY, maxErrors=10, errorDelay=100, **options)
+            client.pipeline(*["RCPT TO:<>"] * 5)
+            client.send(b"RCPT TO:<>\r\n")
+            client.wait(longest - 0.1)
+            self.assertEqual(client.answers(), [])
+            client.wait(0.2)
+            self.assertEqual(codes(client.answers()), [503])
+
+    def test_lostMeanwhile(self) -> None:
+        """A client that leaves meanwhile leaves nothing behind."""
+        client = talk(Phase.READY, maxErrors=2, errorDelay=1)
+        client.pipeline("RCPT TO:<>")
+        client.lose()
+        client.wait(20)
+        self.assertEqual(client.clock.getDelayedCalls(), [])
+        self.assertEqual(client.answers(), [])
+
+    def test_notCounted(self) -> None:
+        """Not counted: what isn't the client's fault, and messages that are refused."""
+
+        def onData(stream: Any, session: Session) -> None:
+            raise Rejection("spam", 550)
+
+        client = talk(Phase.MAIL, onData=onData, maxErrors=3, maxRecipients=1)
+        self.assertEqual(codes(client.pipeline(*[RCPT] * 20)), [250] + [452] * 19)
+        client.say("RSET")
+        for _ in range(10):
+            client.pipeline(MAIL, RCPT)
+            client.send(b"BDAT 1 LAST\r\nx")
+            self.assertEqual(codes(client.answers()), [550])
+
+    def test_unwelcome(self) -> None:
+        """A client that isn't welcome isn't held any longer for that."""
+
+        def onConnect(session: Session) -> None:
+            raise Rejection("no")
+
+        client = connect(onConnect=onConnect, maxErrors=6, errorDelay=100)
+        self.assertEqual(codes(client.pipeline(*["NOOP"] * 4)), [503] * 4)
+
+
+class RefusedRecipientTests(SynchronousTestCase):
+    """``maxRefusedRecipients``."""
+
+    def refusing(self, **options: Any) -> Client:
+        def onRcptTo(address: Address, session: Session) -> None:
+            self.asked += 1
+            if address.local != "jane":
+                raise Rejection("nobody", 450 if address.local == "later" else 550)
+
+        self.asked = 0
+        return talk(Phase.MAIL, onRcptTo=onRcptTo, maxRefusedRecipients=3, **options)
+
+    BAD = "RCPT TO:<nobody@example.com>"
+
+    def test_harvest(self) -> None:
+        """Who only guesses is cut off, and the handler isn't asked any more."""
+        client = self.refusing()
+        answers = client.pipeline(*[self.BAD] * 5)
+        self.assertEqual([brief(a) for a in answers], [(550, "5.1.1")] * 3 + [(421, "4.7.0")])
+        self.assertEqual(self.asked, 3)
+        self.assertTrue(client.isClosed)
+
+    def test_acrossMessages(self) -> None:
+        """It is the session that counts."""
+        client = self.refusing()
+        got = [codes(client.pipeline(self.BAD, "RSET", MAIL)) for _ in range(3)]
+        self.assertEqual(got, [[550, 250, 250]] * 3)
+        self.assertEqual(client.say(RCPT).code, 421)
+
+    def test_list(self) -> None:
+        """A list with dead addresses gets to those that live; the rest is told to come again."""
+        client = self.refusing()
+        answers = client.pipeline(RCPT, *[self.BAD] * 5, RCPT)
+        self.assertEqual(codes(answers), [250] + [550] * 3 + [452] * 3)
+        client.say("DATA")
+        client.send(b"x\r\n.\r\n")
+        self.assertEqual(codes(client.answers()), [250])
+
+    def test_notCounted(self) -> None:
+        """Temporary refusals aren't counted; nor do refused recipients count as errors."""
+        client = self.refusing(maxErrors=2)
+        answers = client.pipeline(*["RCPT TO:<later@example.com>"] * 9, *[self.BAD] * 3, RCPT)
+        self.assertEqual(codes(answers), [450] * 9 + [550] * 3 + [421])
+
+
+class AddressBlockTests(SynchronousTestCase):
+    """What stands for a client."""
+
+    def test_blocks(self) -> None:
+        """IPv4 by address, in either spelling; IPv6 by /64; what is neither by itself."""
+        self.assertEqual(addressBlock("192.0.2.1"), "192.0.2.1")
+        self.assertEqual(addressBlock("::ffff:192.0.2.1"), "192.0.2.1")
+        self.assertEqual(addressBlock("2001:db8::1"), addressBlock("2001:0db8:0:0:ffff::"))
+        self.assertNotEqual(addressBlock("2001:db8::1"), addressBlock("2001:db8:0:1::1"))
+        self.assertEqual(addressBlock("fe80::1%eth0"), addressBlock("fe80::2"))
+        self.assertEqual(addressBlock("a wire"), "a wire")
+
+    def test_counts(self) -> None:
+        """Only what is there is kept."""
+        counts = ClientCounts(2)
+        blocks = [counts.enter(address) for address in ("a", "b", "a")]
+        self.assertRaises(OverflowError, counts.enter, "a")
+        for block in blocks:
+            counts.leave(block)
+        self.assertEqual(counts._counts, {})
+
+    def test_off(self) -> None:
+        """Without a limit nothing is counted."""
+        counts = ClientCounts(None)
+        self.assertIsNone(counts.enter("192.0.2.1"))
+        self.assertEqual(counts._counts, {})
+
+
+class ClientsPerAddressTests(SynchronousTestCase):
+    """``maxClientsPerAddress``."""
+
+    def setUp(self) -> None:
+        self.log = Log()
+        self.factory = makeFactory(maxClientsPerAddress=2, logger=self.log.logger)
+
+    def arrive(self, address: str, kind: Any = IPv4Address) -> Client:
+        return connect(self.factory, kind("TCP", address, 40000))
+
+    def greeting(self, client: Client) -> tuple[int, str | None]:
+        assert client.greeting is not None
+        return brief(client.greeting)
+
+    def test_address(self) -> None:
+        """The third one is told 421; others aren't harmed; one that leaves makes room."""
+        first, second, third = [self.arrive("192.0.2.1") for _ in range(3)]
+        self.assertEqual(self.greeting(second), (220, None))
+        self.assertEqual(self.greeting(third), (421, None))
+        self.assertTrue(third.isClosed)
+        self.assertEqual(self.greeting(self.arrive("192.0.2.2")), (220, None))
+        self.assertEqual(len(self.factory.connections), 3)
+        first.lose()
+        self.assertEqual(self.greeting(self.arrive("192.0.2.1")), (220, None))
+        (event,) = self.log.of("refused")
+        self.assertEqual(event["why"], "maxClientsPerAddress reached")
+
+    def test_network(self) -> None:
+        """IPv6 clients are counted by /64."""
+        clients = [self.arrive(f"2001:db8::{n}", IPv6Address) for n in range(3)]
+        self.assertEqual([self.greeting(client)[0] for client in clients], [220, 220, 421])
+        self.assertEqual(self.greeting(self.arrive("2001:db8:0:1::1", IPv6Address))[0], 220)
+
+    def test_unix(self) -> None:
+        """Who comes by a unix socket isn't counted."""
+        clients = [connect(self.factory, UNIXAddress(None)) for _ in range(3)]
+        self.assertEqual([self.greeting(client)[0] for client in clients], [220] * 3)
+
+    def viaProxy(self, source: str, **options: Any) -> Client:
+        client = Client(self.factory, MemoryTransport())
+        client.send(f"PROXY TCP4 {source} 192.0.2.25 5000 25\r\n".encode())
+        client.greeting = client.answer()
+        return client
+
+    def test_proxy(self) -> None:
+        """Behind a proxy it is the client that counts, not the proxy."""
+        self.factory = makeFactory(maxClientsPerAddress=2, useProxy=True)
+        for source in ("198.51.100.1", "198.51.100.2"):
+            clients = [self.viaProxy(source) for _ in range(3)]
+            self.assertEqual([self.greeting(client)[0] for client in clients], [220, 220, 421])
+        clients[0].lose()
+        self.assertEqual(self.greeting(self.viaProxy("198.51.100.2"))[0], 220)
+
+    def test_proxyAndTLS(self) -> None:
+        """With implicit TLS there is nothing to say it in."""
+        self.factory = makeFactory(
+            maxClientsPerAddress=1, useProxy=True, secure=True, selfSigned=True
+        )
+        first, second = [self.viaProxy("198.51.100.1") for _ in range(2)]
+        self.assertFalse(first.isClosed)
+        self.assertTrue(second.transport.isAborted)
+        self.assertEqual(second.greeting, None)
