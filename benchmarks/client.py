@@ -98,6 +98,9 @@ class OwnLoad(Load):
             self._client.__exit__()
             raise NotSupported(needs)
 
+    def __enter__(self) -> OwnLoad:
+        return self
+
     def work(self, seconds: float, **more: Any) -> dict[str, Any]:
         """See :class:`Load`; ``count=…`` is possible, too."""
         kind = "messages" if self._stays else "sessions"
@@ -147,7 +150,7 @@ class Source(Load):
         """
         if self._rate:
             return self._send(max(_BATCH, int(self._rate * seconds)))
-        total = {"messages": 0, "octets": 0, "seconds": 0.0, "errors": []}
+        total: dict[str, Any] = {"messages": 0, "octets": 0, "seconds": 0.0, "errors": []}
         while total["seconds"] < seconds and not total["errors"]:
             part = self._send(_BATCH)
             total = {name: total[name] + part[name] for name in total}

@@ -329,8 +329,8 @@ class Load:
 
     def _due(self, job: dict[str, Any]) -> Callable[[], bool]:
         """Whether one more message is to be begun."""
-        left = job.get("count", sys.maxsize)
-        deadline = time.monotonic() + job.get("seconds", 600.0)
+        left: int = job.get("count", sys.maxsize)
+        deadline: float = time.monotonic() + job.get("seconds", 600.0)
 
         def isDue() -> bool:
             nonlocal left

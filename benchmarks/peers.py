@@ -140,6 +140,8 @@ PEERS = {
         Peer("ours", "twisted_smtpserver", _python("ours")),
         Peer("ours-quiet", "… without log events", _python("ours", "--quiet")),
         Peer("ours-log", "… writing a log file", _python("ours", "--log", "{folder}/log")),
+        Peer("floor", "(Twisted, doing nothing)", _python("floor")),
+        Peer("floor-direct", "(the same, sending at once)", _python("floor", "--direct")),
         Peer("sink", "Postfix smtp-sink (C)", _sink, isReporting=False),
         Peer("go", "go-smtp, one core", _gosmtp, environment=(("GOMAXPROCS", "1"),)),
         # Its compiler needs seconds of load; measured before, it would look worse than it is.

@@ -144,7 +144,7 @@ def _own(isBulk: bool = False, **job: Any) -> Callable[[Peer, Files, Effort], Re
     """By our client."""
 
     def measure(peer: Peer, files: Files, effort: Effort) -> Result:
-        size = {"size": effort.bulk} if isBulk else {}
+        size: dict[str, Any] = {"size": effort.bulk} if isBulk else {}
         return _measure(
             peer, files, effort, lambda server: OwnLoad(server.port, **job, **size), isBulk
         )

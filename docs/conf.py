@@ -17,6 +17,7 @@ extensions = ["sphinx.ext.autodoc", "generated", "interfaces", "names"]
 exclude_patterns = ["_build"]
 language = "en"
 default_role = "any"
+highlight_language = "text"
 nitpicky = True
 
 # Other people's objects: there is no network to look them up with when the documentation is built.

@@ -60,7 +60,8 @@ class Log:
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
-        self.logger = Logger(namespace="test", observer=self.events.append)
+        observer: Any = self.events.append
+        self.logger = Logger(namespace="test", observer=observer)
 
     def of(self, name: str) -> list[dict[str, Any]]:
         """The events of a kind."""

@@ -337,7 +337,7 @@ class MechanismTests(SynchronousTestCase):
         handler.scramSecret = lambda username, mechanism, session: "sesame"
         client = greeted(handler, authMethods=["SCRAM-SHA-256"])
         answer = client.say("AUTH SCRAM-SHA-256 " + b64("n,,n=joe,r=clientnonce"))
-        self.assertEqual(answer.code, 451)
+        self.assertEqual((answer.code, answer.enhanced), (454, "4.7.0"))
         self.flushLoggedErrors(TypeError)
 
     def test_external(self):
@@ -449,6 +449,63 @@ class VerdictTests(SynchronousTestCase):
         client.wait(300)
         self.assertEqual([answer.code for answer in client.answers()], [451])
         self.assertEqual(canceled, [pending])
+
+
+class ChallengeTests(SynchronousTestCase):
+    """Challenges are one line each, however long, and can be canceled."""
+
+    def refused(self, data):
+        def onAuth(credentials, session):
+            raise AuthenticationFailed(data=data)
+
+        client = connect(
+            onAuth=onAuth,
+            allowInsecureAuth=True,
+            authMethods=["XOAUTH2"],
+            authFailureDelay=0,
+            maxAuthAttempts=2,
+            logger=False,
+        )
+        client.say("EHLO client.example")
+        return client, client.say("AUTH XOAUTH2 " + b64("user=joe\1auth=Bearer stale\1\1"))
+
+    def test_longChallenge(self):
+        """RFC 4954 §4 knows no challenge of several lines."""
+        _, challenge = self.refused({"scope": "s" * 600})
+        self.assertEqual((challenge.code, len(challenge.lines)), (334, 1))
+        self.assertIn(b"s" * 600, base64.b64decode(challenge.text))
+
+    def test_canceled(self):
+        """An asterisk is answered 501, and counts as the failure that it was."""
+        client, _ = self.refused({})
+        self.assertEqual(client.say("*").code, 501)
+        client.say("AUTH XOAUTH2 " + b64("user=joe\1auth=Bearer stale\1\1"))
+        client.send(b"*\r\n")
+        self.assertEqual([answer.code for answer in client.answers()], [501, 421])
+
+    def test_badData(self):
+        """Data that isn't text is a bug."""
+        _, answer = self.refused({"status": 401})
+        self.assertEqual((answer.code, answer.enhanced), (454, "4.7.0"))
+
+
+class FakeSecretTests(SynchronousTestCase):
+    """What SCRAM tells of a user who doesn't exist."""
+
+    def test_options(self):
+        """scramIterations and scramSaltKey are what such a user seems to have."""
+        told = []
+        for _ in range(2):
+            client = greeted(
+                ScramUsers(),
+                authMethods=["SCRAM-SHA-256"],
+                scramIterations=15000,
+                scramSaltKey=b"k" * 16,
+            )
+            first = client.say("AUTH SCRAM-SHA-256 " + b64("n,,n=nobody,r=clientnonce")).text
+            told.append(base64.b64decode(first).split(b",")[1:])
+        self.assertEqual(told[0][1], b"i=15000")
+        self.assertEqual(told[0], told[1])
 
 
 class FailureScheduleTests(SynchronousTestCase):

@@ -125,7 +125,7 @@ class PipeliningTests(SynchronousTestCase):
         client.send(b"BDAT 3\r\nx\r\nBDAT 0 LAST\r\n")
         client.lose()
         self.assertEqual(made, [])
-        Deferred()  # type: ignore[var-annotated]
+        Deferred()
         self.assertEqual(len(made), 1)
 
 
@@ -230,7 +230,11 @@ class Mixed(SMTPHandler):
 class OrderTests(SynchronousTestCase):
     """Whatever handlers do, replies keep their order."""
 
-    OPTIONS = {"maxUnrecognizedCommands": 1000, "handlerTimeout": 10, "socketTimeout": 10**6}
+    OPTIONS: dict[str, Any] = {
+        "maxUnrecognizedCommands": 1000,
+        "handlerTimeout": 10,
+        "socketTimeout": 10**6,
+    }
 
     def lineByLine(self, script: list[bytes], modes: list[str]) -> list[str]:
         """What the client hears if it says one line at a time, and all is answered at once."""
@@ -359,6 +363,12 @@ def deaf(gate: Deferred[None], result: object = None) -> Callable[..., Any]:
     return hook
 
 
+async def raising() -> None:
+    """A bug, after a while."""
+    await succeed(None)
+    raise ZeroDivisionError
+
+
 class HandlerTimeoutTests(SynchronousTestCase):
     """A hook that takes longer than handlerTimeout: 451."""
 
@@ -378,6 +388,39 @@ class HandlerTimeoutTests(SynchronousTestCase):
             after = Phase.READY if hook == "onData" else phase
             self.assertIs(client.protocol.phase, after)
             self.assertEqual(client.factory.handler.errors, [])  # type: ignore[attr-defined]
+
+    def test_severalInARow(self) -> None:
+        """Each hook has a time of its own, though they wait behind each other."""
+        for mode in ("canceled", "deaf"):
+            gates: list[Deferred[None]] = [Deferred() for _ in range(3)]
+            hooks = iter(gates if mode == "canceled" else [deaf(gate)() for gate in gates])
+            client = talk(
+                Phase.MAIL, handlerTimeout=60, onRcptTo=lambda *_, hooks=hooks: next(hooks)
+            )
+            client.pipeline(*[RCPT] * 3, "NOOP")
+            client.wait(60)
+            self.assertEqual(codes(client.answers()), [451])
+            client.wait(59)
+            if mode == "canceled":
+                gates[1].errback(ZeroDivisionError())
+                self.assertEqual(codes(client.answers()), [451])
+                self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            else:
+                client.wait(1)
+                self.assertEqual(codes(client.answers()), [451])
+            client.wait(60)
+            self.assertEqual(codes(client.answers()), [451, 250])
+
+    def test_bugBehindTimeout(self) -> None:
+        """A bug in the next hook isn't taken for the one before's taking too long."""
+        hooks = iter([Deferred(), Deferred.fromCoroutine(raising())])
+        client = talk(Phase.MAIL, handlerTimeout=60, onRcptTo=lambda *_: next(hooks))
+        client.pipeline(RCPT, RCPT)
+        client.wait(60)
+        first, second = client.answers()
+        self.assertEqual(first.text, "Processing took too long, try again later")
+        self.assertIn("incident", second.text)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_late(self) -> None:
         """What a hook says that didn't listen comes too late: it moves nothing, undoes nothing."""
@@ -583,11 +626,11 @@ class TransactionEndTests(SynchronousTestCase):
             "lost": ["QUIT"],
         }
         for outcome, lines in table.items():
-            handler = RecordingHandler()
+            handler: Any = RecordingHandler()
             client = talk(Phase.RCPT, handler)
             envelope = client.session.envelope
             seen: list[Any] = []
-            handler.onTransactionEnd = lambda *args, seen=seen: seen.append(args)  # type: ignore[method-assign,assignment]
+            handler.onTransactionEnd = lambda *args, seen=seen: seen.append(args)
             client.pipeline(*lines)
             client.lose()
             self.assertEqual(seen, [(envelope, outcome, client.session)])

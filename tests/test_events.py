@@ -154,7 +154,7 @@ class SummaryTests(EventsTestCase):
             " user=- messages=1 octets=24 errors=1 seconds=2.5: quit",
         )
 
-    def test_endings(self):
+    def test_endings(self) -> None:
         """Whoever ended it, and when: there is one line, which says so."""
 
         def refuse(session):
@@ -247,7 +247,7 @@ class TroubleTests(EventsTestCase):
             " client [192.0.2.1] [192.0.2.1]:40000",
         )
 
-    def test_replyLost(self):
+    def test_replyLost(self) -> None:
         """A message that was stored, and whose client will send it again."""
         result: Deferred[Any] = Deferred()
         client = walk(self.connect(onData=lambda *_: result), Phase.RCPT)
@@ -468,10 +468,10 @@ class IgnoredTests(EventsTestCase):
         client.say("QUIT")
         self.assertEqual(self.log.events, [])
 
-    def test_trouble(self):
+    def test_trouble(self) -> None:
         """Nor are its failed logins and lost replies."""
         result: Deferred[Any] = Deferred()
-        handler = Logins()
+        handler: Any = Logins()
         handler.onData = lambda stream, session: result
         client = self.connect(
             handler, ignoredHosts=["192.0.2.1"], allowInsecureAuth=True, authOptional=True

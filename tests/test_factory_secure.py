@@ -13,20 +13,13 @@ from tests.talk import HELLO
 from twisted_smtpserver import ConfigurationError, SMTPServerFactory
 from twisted_smtpserver.testing import Client, connect, makeFactory
 
+CA = makeCA()
+ONE = makeCertificate(CA, ["one.test"])
+TWO = makeCertificate(CA, ["two.test"])
+
 
 class SecureTests(SynchronousTestCase):
     """Certificates: where they come from, and new ones."""
-
-    authority: Certified
-    first: Certified
-    second: Certified
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """An authority, and two certificates."""
-        cls.authority = makeCA()
-        cls.first = makeCertificate(cls.authority, ["one.test"])
-        cls.second = makeCertificate(cls.authority, ["two.test"])
 
     def options(self, certified: Certified) -> dict[str, Any]:
         return {"key": certified.keyPEM, "cert": certified.certPEM}
@@ -47,18 +40,18 @@ class SecureTests(SynchronousTestCase):
     def test_contextFactories(self):
         """A context factory of one's own: pyOpenSSL's, Twisted's, or one that has getContext."""
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.use_certificate(self.first.certificate)
-        context.use_privatekey(self.first.key)
+        context.use_certificate(ONE.certificate)
+        context.use_privatekey(ONE.key)
 
         class Old:
             def getContext(self):
                 return context
 
-        for tls in (context, Old(), self.twisteds(self.first)):
+        for tls in (context, Old(), self.twisteds(ONE)):
             for secure in (False, True):
                 factory = makeFactory(tls=tls, secure=secure)
                 certificate = self.shown(connect(factory)) if secure else self.overSTARTTLS(factory)
-                self.assertEqual(certificate, self.first.certificate)
+                self.assertEqual(certificate, ONE.certificate)
 
     def twisteds(self, certified: Certified) -> CertificateOptions:
         """Twisted's own context factory."""
@@ -74,18 +67,18 @@ class SecureTests(SynchronousTestCase):
     def test_notBesides(self):
         """Beside a context factory nothing is accepted that would have no effect."""
         for name, value in (
-            *(("ca", self.authority.certPEM), ("ciphers", "HIGH"), ("minVersion", "TLSv1.3")),
+            *(("ca", CA.certPEM), ("ciphers", "HIGH"), ("minVersion", "TLSv1.3")),
             *(("requestCert", True), ("rejectUnauthorized", False)),
-            *(("sniOptions", {"one.test": self.options(self.first)}), ("passphrase", "x")),
+            *(("sniOptions", {"one.test": self.options(ONE)}), ("passphrase", "x")),
         ):
             with self.assertRaisesRegex(ConfigurationError, f"^tls: .* settles by itself .*{name}"):
                 makeFactory(tls=object(), **{name: value})
 
     def test_implicit(self):
         """With ``secure`` the handshake comes before the greeting."""
-        client = connect(secure=True, **self.options(self.first))
+        client = connect(secure=True, **self.options(ONE))
         self.assertIsNone(client.greeting)
-        self.assertEqual(self.shown(client), self.first.certificate)
+        self.assertEqual(self.shown(client), ONE.certificate)
         self.assertEqual(client.answer().code, 220)
         self.assertTrue(client.session.secure)
         self.assertNotIn("STARTTLS", client.say(HELLO).lines)
@@ -93,18 +86,18 @@ class SecureTests(SynchronousTestCase):
     def test_changed(self):
         """New handshakes see the new certificate; connections go on as they were."""
         for secure in (False, True):
-            factory = makeFactory(secure=secure, **self.options(self.first))
+            factory = makeFactory(secure=secure, **self.options(ONE))
             show = (lambda f: self.shown(connect(f))) if secure else self.overSTARTTLS
-            self.assertEqual(show(factory), self.first.certificate)
+            self.assertEqual(show(factory), ONE.certificate)
             (open_,) = factory.connections
             idle = connect(factory)
-            factory.updateSecureContext(**self.options(self.second))
-            self.assertEqual(show(factory), self.second.certificate)
+            factory.updateSecureContext(**self.options(TWO))
+            self.assertEqual(show(factory), TWO.certificate)
             self.assertIn(open_, factory.connections)
             if not secure:
                 # It was connected before, but its handshake comes now.
                 idle.pipeline(HELLO, "STARTTLS")
-                self.assertEqual(self.shown(idle), self.second.certificate)
+                self.assertEqual(self.shown(idle), TWO.certificate)
 
     def test_readAgain(self):
         """Without changes the files that the options name are read again."""
@@ -115,44 +108,44 @@ class SecureTests(SynchronousTestCase):
                 with open(path, "wb") as file:
                     file.write(octets)
 
-        write(self.first)
+        write(ONE)
         factory = makeFactory(key=key, cert=cert)
-        write(self.second)
-        self.assertEqual(self.overSTARTTLS(factory), self.first.certificate)
+        write(TWO)
+        self.assertEqual(self.overSTARTTLS(factory), ONE.certificate)
         factory.updateSecureContext()
-        self.assertEqual(self.overSTARTTLS(factory), self.second.certificate)
+        self.assertEqual(self.overSTARTTLS(factory), TWO.certificate)
 
     def test_firstCertificate(self):
         """A server that had none offers STARTTLS from then on, but not in open sessions."""
         factory = makeFactory()
         old = connect(factory)
         self.assertNotIn("STARTTLS", old.say(HELLO).lines)
-        factory.updateSecureContext(**self.options(self.first))
-        self.assertEqual(self.overSTARTTLS(factory), self.first.certificate)
+        factory.updateSecureContext(**self.options(ONE))
+        self.assertEqual(self.overSTARTTLS(factory), ONE.certificate)
         self.assertEqual(old.say("STARTTLS").code, 502)
 
     def test_otherSource(self):
         """A certificate from elsewhere takes the place of the one before."""
         factory = makeFactory(selfSigned=True)
         own = self.overSTARTTLS(factory)
-        factory.updateSecureContext(**self.options(self.first))
-        self.assertEqual(self.overSTARTTLS(factory), self.first.certificate)
-        factory.updateSecureContext(tls=self.twisteds(self.second))
-        self.assertEqual(self.overSTARTTLS(factory), self.second.certificate)
-        factory.updateSecureContext(**self.options(self.first))
-        self.assertEqual(self.overSTARTTLS(factory), self.first.certificate)
+        factory.updateSecureContext(**self.options(ONE))
+        self.assertEqual(self.overSTARTTLS(factory), ONE.certificate)
+        factory.updateSecureContext(tls=self.twisteds(TWO))
+        self.assertEqual(self.overSTARTTLS(factory), TWO.certificate)
+        factory.updateSecureContext(**self.options(ONE))
+        self.assertEqual(self.overSTARTTLS(factory), ONE.certificate)
         factory.updateSecureContext(selfSigned=True)
         self.assertEqual(self.overSTARTTLS(factory).issuer, own.issuer)
 
     def test_nothingChanges(self):
         """Changes that make no sense are refused, and change nothing."""
-        factory = makeFactory(**self.options(self.first))
+        factory = makeFactory(**self.options(ONE))
         before = factory.options, factory.contextFactory, factory.verbs
         for changes, pattern in (
             ({"certs": "x"}, "no TLS option 'certs'; did you mean 'cert'"),
             ({"size": 5}, "no TLS option 'size'"),
             ({"cert": b"nonsense"}, "cert: no PEM certificate"),
-            ({"key": self.second.keyPEM}, "key is not that of the certificate"),
+            ({"key": TWO.keyPEM}, "key is not that of the certificate"),
             ({"key": None, "cert": None}, "a certificate is needed"),
             ({"requestCert": True}, "ca: missing"),
             ({"minVersion": "SSLv3"}, "minVersion"),
@@ -161,18 +154,18 @@ class SecureTests(SynchronousTestCase):
             with self.assertRaisesRegex(ConfigurationError, pattern):
                 factory.updateSecureContext(**changes)
         self.assertEqual((factory.options, factory.contextFactory, factory.verbs), before)
-        self.assertEqual(self.overSTARTTLS(factory), self.first.certificate)
+        self.assertEqual(self.overSTARTTLS(factory), ONE.certificate)
 
     def test_allOptions(self):
         """All of TLS's options reach the context: here a client without a certificate fails."""
         factory = makeFactory(
             secure=True,
             requestCert=True,
-            ca=self.authority.certPEM,
+            ca=CA.certPEM,
             minVersion="TLSv1.2",
             ciphers="ECDHE+AESGCM",
-            sniOptions={"two.test": self.options(self.second)},
-            **self.options(self.first),
+            sniOptions={"two.test": self.options(TWO)},
+            **self.options(ONE),
         )
         client = connect(factory)
         self.assertRaises(SSL.Error, client.startTLS)

@@ -91,7 +91,7 @@ class ShutdownTests(SynchronousTestCase):
         self.assertEqual(codes(client.answers()), [421])
         self.assertGone(client, done)
 
-    def test_message(self):
+    def test_message(self) -> None:
         """A transaction may be finished, from wherever it stands; then 421."""
         rest: dict[Phase, list[str]] = {
             Phase.MAIL: [RCPT, "DATA", "x", "."],

@@ -181,14 +181,14 @@ class RawTests(FramingTestCase):
             [b"raw", b"<\r\nx>", b"a", b"raw", b"<abc>", b"d"],
         )
 
-    def test_hasInput(self) -> None:
-        """A line can be asked whether anything waits behind it."""
-        found: list[bool] = []
+    def test_waitingInput(self) -> None:
+        """A line can see what waits behind it."""
+        found: list[bytes] = []
         self.receiver.lineReceived = (  # type: ignore[method-assign]
-            lambda line: found.append(self.receiver.hasInput)
+            lambda line: found.append(self.receiver.waitingInput)
         )
         self.feed(b"a\r\nb\r\n")
-        self.assertEqual(found, [True, False])
+        self.assertEqual(found, [b"b\r\n", b""])
 
 
 class HoldTests(FramingTestCase):
@@ -244,6 +244,12 @@ class OutputTests(FramingTestCase):
         self.feed(b"a\r\nb\r\nc\r\n")
         self.assertEqual(self.transport.output, b"a\nb\nc\n")
         self.assertEqual(self.transport.writes, 1)
+
+    def test_queued(self) -> None:
+        """They can all be left to the transport's queue."""
+        self.receiver.writesImmediately = False
+        self.feed(b"a\r\nb\r\n")
+        self.assertEqual((self.transport.output, self.transport.writes), (b"a\nb\n", 1))
 
     def test_notTooMany(self) -> None:
         """So many answers at most are joined."""

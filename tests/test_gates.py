@@ -101,7 +101,7 @@ class EnabledTests(SynchronousTestCase):
 
         client = connect(disabledCommands=["VRFY"], onConnect=onConnect)
         self.assertEqual(codes(client.pipeline("VRFY joe", "NOOP")), [252, 502])
-        client.session.disabledCommands = []  # type: ignore[assignment]
+        client.session.disabledCommands = []
         self.assertEqual(client.say("NOOP").code, 250)
 
     def test_login(self) -> None:
@@ -164,15 +164,15 @@ class UnauthenticatedTests(SynchronousTestCase):
 
     def test_limit(self) -> None:
         """The limit is an option; False is none."""
-        name = "maxAllowedUnauthenticatedCommands"
-        client = connect(onAuth=refuse, **{name: 3})
+        client = connect(onAuth=refuse, maxAllowedUnauthenticatedCommands=3)
         self.assertEqual(codes(client.pipeline(*["NOOP"] * 5)), [250, 250, 421])
-        client = connect(onAuth=refuse, **{name: False})
+        client = connect(onAuth=refuse, maxAllowedUnauthenticatedCommands=False)
         self.assertEqual(codes(client.pipeline(*["NOOP"] * 50)), [250] * 50)
 
     def test_notCounted(self) -> None:
         """AUTH doesn't count, nor do commands where no login is required, or after it."""
-        options = {"allowInsecureAuth": True, "maxAuthAttempts": 100, "authFailureDelay": 0}
+        options: dict[str, Any] = {"maxAuthAttempts": 100, "authFailureDelay": 0}
+        options["allowInsecureAuth"] = True
         client = connect(onAuth=lambda *arguments: None, **options)
         client.say(HELLO)
         for _ in range(20):

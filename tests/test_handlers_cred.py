@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
+import smtplib
+from pathlib import Path
 
 from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.portal import IRealm, Portal
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from twisted_smtpserver import Chain, ConfigurationError
+from tests.liveserver import PATIENCE, LiveServer
+from twisted_smtpserver import Authenticated, Chain, ConfigurationError, Session
 from twisted_smtpserver.credentials import Credentials
 from twisted_smtpserver.handlers import CredHandler, cred
 from twisted_smtpserver.handlers.cred import ISMTPUser
 from twisted_smtpserver.interfaces import IAuthHandler
-from twisted_smtpserver.testing import RecordingHandler, connect, runInline
+from twisted_smtpserver.testing import RecordingHandler, connect
 
 
 def attempt(password: str, name: str = "joe") -> str:
@@ -148,23 +152,73 @@ class CredHandlerTests(SynchronousTestCase):
             self.assertRaises(ConfigurationError, CredHandler, *authorities)
 
 
-class FilePasswordTests(SynchronousTestCase):
-    """A password file, which is read in a thread."""
+class FilePasswordTests(TestCase):
+    """A password file, which is read in a real thread."""
 
+    @inlineCallbacks
     def test_file(self):
-        """The file isn't read in the reactor's thread."""
-        hops = []
-
-        def runLater(function, *arguments):
-            hops.append(function)
-            return runInline(function, *arguments)
-
-        self.patch(cred, "deferToThread", runLater)
+        """The right password logs in, any other doesn't, nor does anybody unknown."""
         path = self.mktemp()
         with open(path, "w") as file:
             file.write("joe:sesame\n")
-        checker = FilePasswordDB(path)
-        client = greeted(checker)
-        self.assertEqual(client.say(attempt("wrong")).code, 535)
-        self.assertEqual(client.say(attempt("sesame")).code, 235)
-        self.assertEqual(hops, [checker.requestAvatarId] * 2)
+        for handler in (
+            CredHandler(FilePasswordDB(path)),
+            CredHandler(Portal(Realm(), [FilePasswordDB(path)])),
+            CredHandler(database(joe="sesame"), inThread=True),
+        ):
+            users = []
+            for name, password in [("joe", "wrong"), ("nobody", "sesame"), ("joe", "sesame")]:
+                credentials = Credentials("PLAIN", name, password=password)
+                users.append((yield Deferred.fromCoroutine(handler.onAuth(credentials, Session()))))
+            self.assertEqual(users[:2], [None, None])
+            self.assertIsInstance(users[2], Authenticated)
+
+    def test_thread(self):
+        """It isn't the reactor's thread that reads it."""
+        hops = []
+        self.patch(cred, "deferToThread", lambda *call: hops.append(call) or succeed(b"joe"))
+        handler = CredHandler(FilePasswordDB("passwd"))
+        credentials = Credentials("PLAIN", "joe", password="x")
+        self.successResultOf(Deferred.fromCoroutine(handler.onAuth(credentials, Session())))
+        self.assertEqual(len(hops), 1)
+
+    def test_twistd(self):
+        """twistd --auth file: lets in who knows the password, and nobody else."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        (folder / "passwd").write_text("joe:sesame\n")
+        flags = ("--auth", f"file:{folder}/passwd", "--allow-insecure-auth")
+        flags += ("--auth-failure-delay", "0", "--auth-methods", "PLAIN,LOGIN,CRAM-MD5")
+        with LiveServer(folder / "server", *flags) as server:
+            for method in ("PLAIN", "LOGIN", "CRAM-MD5"):
+                codes = []
+                for name, password in [("joe", "wrong"), ("nobody", "x"), ("joe", "sesame")]:
+                    with smtplib.SMTP("127.0.0.1", server.port, timeout=PATIENCE) as client:
+                        client.ehlo()
+                        client.esmtp_features["auth"] = method
+                        try:
+                            codes.append(client.login(name, password)[0])
+                        except smtplib.SMTPAuthenticationError as error:
+                            codes.append(error.smtp_code)
+                self.assertEqual(codes, [535, 535, 235], method)
+
+
+class LogoutTests(SynchronousTestCase):
+    """A Portal's avatar lives as long as the connection."""
+
+    def test_logout(self):
+        """It is logged out when the client leaves; one that never was there isn't."""
+        left = []
+
+        @implementer(IRealm)
+        class Leaving:
+            def requestAvatar(self, avatarId, mind, *interfaces):
+                return ISMTPUser, avatarId, lambda: left.append(avatarId)
+
+        client = greeted(Portal(Leaving(), [database(joe="sesame")]))
+        client.say(attempt("sesame"))
+        self.assertEqual(left, [])
+        client.lose()
+        self.assertEqual(left, [b"joe"])
+        greeted(Portal(Leaving(), [database(joe="sesame")])).lose()
+        self.assertEqual(left, [b"joe"])

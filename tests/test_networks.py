@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver.errors import ConfigurationError
@@ -18,6 +20,7 @@ class NetworksTests(SynchronousTestCase):
 
     def test_nobody(self) -> None:
         """False and an empty list stand for nobody."""
+        nobody: Any
         for nobody in (False, [], ()):
             networks = Networks(nobody, "useProxy")
             self.assertFalse(networks)
@@ -48,6 +51,7 @@ class NetworksTests(SynchronousTestCase):
 
     def test_bad(self) -> None:
         """The text of the error names the option and what is wrong."""
+        bad: Any
         for bad in (["example.com"], "example.com", ["192.0.2.0/33"], [""], [None], [5], 5, None):
             with self.assertRaisesRegex(ConfigurationError, "^useProxy: .* is neither"):
-                Networks(bad, "useProxy")  # type: ignore[arg-type]
+                Networks(bad, "useProxy")

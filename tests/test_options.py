@@ -14,7 +14,7 @@ from twisted_smtpserver import options
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
 
-CERTIFIED = {"key": "key.pem", "cert": "cert.pem"}
+CERTIFIED: dict[str, Any] = {"key": "key.pem", "cert": "cert.pem"}
 NUMBERS = {
     "handshakeTimeout": (0.001, 0),
     "size": (0, -1),
@@ -108,7 +108,8 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(set(NUMBERS), set(options._LEAST))
         for name, (good, bad) in NUMBERS.items():
             self.assertEqual(getattr(makeOptions({name: good}), name), good)
-            for wrong in (bad, "5", [], True, float("nan")):
+            wrong: Any
+            for wrong in (bad, "5", [], True, float("nan"), float("inf")):
                 self.assertRefused(
                     f"^{name}: .* is no (whole )?number of at least", **{name: wrong}
                 )

@@ -103,7 +103,10 @@ class GreetingTests(SynchronousTestCase):
             finally:
                 await gate
 
-        for hook in (Later(), deaf):
+        def canceller(_: object) -> None:
+            raise ZeroDivisionError
+
+        for hook in (Later(), deaf, lambda session: Deferred(canceller)):
             client = connect(onConnect=hook, handlerTimeout=60)
             client.wait(60)
             self.assertEqual([brief(answer) for answer in client.answers()], [(451, None)])
@@ -111,12 +114,12 @@ class GreetingTests(SynchronousTestCase):
             client.wait(UNWELCOME_TIME)
             self.assertEqual(codes(client.answers()), [421])
             self.assertTrue(client.isClosed)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_leaves(self) -> None:
         """A client that leaves meanwhile cancels it; onClose is called all the same."""
-        handler = RecordingHandler()
-        later = Later()
-        handler.onConnect = later  # type: ignore[method-assign]
+        handler: Any = RecordingHandler()
+        handler.onConnect = later = Later()
         client = connect(handler)
         client.lose()
         self.assertEqual(later.canceled, 1)
@@ -649,7 +652,10 @@ class TLSInClearTests(SynchronousTestCase):
 
     def test_hello(self) -> None:
         """It is told so, and closed: 554; whatever octets are in it, however it is cut."""
-        for octets in (self.HELLO, self.HELLO[:7] + b"\r\n" + self.HELLO[7:], self.HELLO + b"\n"):
+        for octets in (
+            *(self.HELLO, self.HELLO[:7] + b"\r\n" + self.HELLO[7:], self.HELLO + b"\n"),
+            self.HELLO + b"x" * 20000,
+        ):
             for step in (len(octets), 1):
                 client = talk(Phase.READY)
                 for start in range(0, len(octets), step):
@@ -678,6 +684,11 @@ class EndTests(SynchronousTestCase):
 
     def test_reasons(self) -> None:
         """The summary says why it ended."""
+
+        def stop(client: Client) -> None:
+            client.factory.shutdown()
+            client.settle()
+
         table: dict[str, Callable[[Client], object]] = {
             "quit": lambda client: client.say("QUIT"),
             "client left": lambda client: client.lose(ConnectionDone()),
@@ -685,7 +696,7 @@ class EndTests(SynchronousTestCase):
             "Idle for too long, closing connection": lambda client: client.wait(300),
             "spoke HTTP": lambda client: client.say("GET / HTTP/1.1"),
             "bare newline in a command": lambda client: client.send(b"\n"),
-            "server shut down": lambda client: (client.factory.shutdown(), client.settle()),
+            "server shut down": stop,
         }
         for reason, end in table.items():
             log = Log()
@@ -698,7 +709,7 @@ class EndTests(SynchronousTestCase):
         log = Log()
         client = connect(logger=log.logger)
         failure = Failure(ZeroDivisionError())
-        failure.type = None  # type: ignore[assignment]
+        failure.type = None
         client.protocol.connectionLost(failure)
         self.assertEqual(log.of("session")[0]["why"], "connection lost: unknown")
 
@@ -816,7 +827,7 @@ class SocketTests(TestCase):
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         client = SocketClient()
-        clientFactory = ClientFactory.forProtocol(lambda: client)  # type: ignore[arg-type]
+        clientFactory = ClientFactory.forProtocol(lambda: client)
         clientFactory.noisy = False
         reactor.connectTCP("127.0.0.1", port.getHost().port, clientFactory)
         await client.made
@@ -832,9 +843,8 @@ class SocketTests(TestCase):
 
     async def test_halfClose(self) -> None:
         """A client that closes its side (FIN) gets all its answers, the slow ones, too."""
-        later = Later()
-        handler = RecordingHandler()
-        handler.onMailFrom = later  # type: ignore[method-assign]
+        handler: Any = RecordingHandler()
+        handler.onMailFrom = later = Later()
         _, client = await self.connected(handler)
         client.transport.write(f"{HELLO}\r\n{MAIL}\r\nNOOP\r\n".encode())
         client.transport.loseWriteConnection()
@@ -846,9 +856,8 @@ class SocketTests(TestCase):
 
     async def test_leaving(self) -> None:
         """A client that is gone is noticed while a hook is pending, and the hook canceled."""
-        later = Later()
-        handler = RecordingHandler()
-        handler.onMailFrom = later  # type: ignore[method-assign]
+        handler: Any = RecordingHandler()
+        handler.onMailFrom = later = Later()
         _, client = await self.connected(handler)
         client.transport.write(f"{HELLO}\r\n{MAIL}\r\n".encode())
         await self.until(lambda: later.calls)

@@ -106,7 +106,7 @@ class SessionTests(SynchronousTestCase):
         """Any collection will do, in any case."""
         session = Session()
         self.assertEqual(session.disabledCommands, frozenset())
-        session.disabledCommands = ["auth", "VRFY"]  # type: ignore[assignment]
+        session.disabledCommands = ["auth", "VRFY"]
         self.assertEqual(session.disabledCommands, {"AUTH", "VRFY"})
 
     def test_transmissionType(self) -> None:

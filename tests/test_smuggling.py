@@ -186,7 +186,7 @@ class HandlerTests(SynchronousTestCase):
         client = talk(Phase.DATA, onData=lambda stream, session: "Thank you")
         self.refused(client, [FIRST, b"\n.\n", SECOND, END, NOOP])
 
-    def test_readBefore(self):
+    def test_readBefore(self) -> None:
         """The octets before the bare newline may have been read; the end isn't reached."""
         chunks: list[bytes] = []
 

@@ -42,6 +42,10 @@ from twisted_smtpserver.testing import (
 CONTENT = b"Subject: test\r\n\r\n.dot\r\n..\r\n.\r\nend\r\n"
 
 
+AUTHORITY = makeCA()
+SERVED = makeCertificate(AUTHORITY, ["mx.test"])
+
+
 class NamesTests(SynchronousTestCase):
     def test_public(self):
         """Every public name is there, and says what it is; nothing else is public."""
@@ -54,7 +58,7 @@ class NamesTests(SynchronousTestCase):
         """The clock is Twisted's."""
         self.assertIs(Clock, task.Clock)
 
-    def test_example(self):
+    def test_example(self) -> None:
         """The example in the module's docstring runs."""
         example = re.search(r"::\n\n((?:    .*\n|\n)+)", testing.__doc__)
         assert example is not None
@@ -200,7 +204,7 @@ class TalkingTests(SynchronousTestCase):
         self.assertEqual(connect(onRcptTo=refuse).deliver(CONTENT).code, 553)
         self.assertEqual(connect().deliver(CONTENT, hello="EHLO !").code, 501)
 
-    def test_deliverPending(self):
+    def test_deliverPending(self) -> None:
         """If the final answer doesn't come, or not alone, the test has it wrong."""
         verdict: Deferred[None] = Deferred()
 
@@ -303,21 +307,7 @@ class EndingTests(SynchronousTestCase):
 class TLSTests(SynchronousTestCase):
     """The handshake is a real one."""
 
-    options: dict[str, Any]
-    trusting: SSL.Context
-    strange: SSL.Context
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """A certificate, and a client's context that trusts its issuer."""
-        authority = makeCA()
-        served = makeCertificate(authority, ["mx.test"])
-        cls.options = {"key": served.keyPEM, "cert": served.certPEM}
-        cls.trusting, cls.strange = SSL.Context(SSL.TLS_METHOD), SSL.Context(SSL.TLS_METHOD)
-        store: Any = cls.trusting.get_cert_store()
-        store.add_cert(crypto.X509.from_cryptography(authority.certificate))
-        for context in (cls.trusting, cls.strange):
-            context.set_verify(SSL.VERIFY_PEER)
+    options: dict[str, Any] = {"key": SERVED.keyPEM, "cert": SERVED.certPEM}
 
     def begun(self, handler: object = None, **keywords: Any) -> Client:
         """A client that may begin its handshake."""
@@ -351,12 +341,19 @@ class TLSTests(SynchronousTestCase):
         self.assertEqual(len(handler.messages[0].content), len(content))
         self.assertEqual(len(client.pipeline(*["HELP"] * 2000)), 2000)
 
-    def test_verified(self):
+    def test_verified(self) -> None:
         """With a context of one's own the server's certificate can be verified."""
-        client = self.begun()
-        client.startTLS("mx.test", self.trusting)
-        self.assertEqual(client.say(HELLO).code, 250)
-        self.assertRaises(SSL.Error, self.begun().startTLS, None, self.strange)
+        for trusted, raised in ((AUTHORITY, None), (makeCA(), SSL.Error)):
+            context = SSL.Context(SSL.TLS_METHOD)
+            context.set_verify(SSL.VERIFY_PEER)
+            store: Any = context.get_cert_store()
+            store.add_cert(crypto.X509.from_cryptography(trusted.certificate))
+            client = self.begun()
+            if raised is None:
+                client.startTLS("mx.test", context)
+                self.assertEqual(client.say(HELLO).code, 250)
+            else:
+                self.assertRaises(raised, client.startTLS, "mx.test", context)
 
     def test_notBegun(self):
         """A handshake that the server didn't ask for fails."""

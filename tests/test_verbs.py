@@ -67,6 +67,10 @@ class HelloTests(SynchronousTestCase):
         for argument in ("", " ", "a b", "a..b", "-", "[1.2.3]", "[192.0.2.256]", "<a>", "a" * 256):
             self.assertEqual(brief(client.say(f"EHLO {argument}")), (501, None), argument)
             self.assertEqual(client.say(MAIL).code, 503)
+        for phase in (Phase.READY, Phase.MAIL, Phase.RCPT, Phase.CHUNKS):
+            client = talk(phase)
+            self.assertEqual(brief(client.say("HELO ..")), (501, None), phase)
+            self.assertEqual(brief(client.say("NOOP")), (250, "2.0.0"), phase)
 
     def test_lmtp(self) -> None:
         """LHLO is for LMTP, and the others aren't (RFC 2033 section 4.1)."""
@@ -261,7 +265,7 @@ class OtherCommandsTests(SynchronousTestCase):
 
     def test_answers(self) -> None:
         """Each has its answer, with an enhanced code, before a hello as well as after."""
-        table = {
+        table: dict[str | bytes, tuple[int, str]] = {
             "NOOP": (250, "2.0.0"),
             "NOOP whatever": (250, "2.0.0"),
             b"NOOP \xff\xfe": (250, "2.0.0"),

@@ -26,7 +26,7 @@ class NewlineFilterTests(SynchronousTestCase):
         """Content without bare newlines stays as it is, its binary octets too."""
         octets = bytes(set(range(256)) - {10, 13}) + b"\r\n\r\n"
         for mode in ("reject", "normalize", "accept"):
-            self.assertEqual(run(mode, octets), (octets, False))  # type: ignore[arg-type]
+            self.assertEqual(run(mode, octets), (octets, False))
 
     def test_cutCrlf(self) -> None:
         """A CRLF that two segments share is one."""

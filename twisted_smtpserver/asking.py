@@ -37,6 +37,8 @@ REFUSALS = {
     "onData": Reply(450, "4.3.0", "Message refused, try again later"),
 }
 
+_LOGIN_HOOKS = ("onAuth", "scramSecret")
+
 #: How long a client that isn't welcome may stay, in seconds.
 UNWELCOME_TIME = 10.0
 
@@ -65,6 +67,7 @@ class Asker(OrderedReceiver):
     _waitToken: object = None
     _pending: Deferred[Any] | None = None
     _givingUp = False
+    _lastWords: Outcome = None
 
     def settle(self, outcome: Outcome) -> None:
         """
@@ -116,7 +119,7 @@ class Asker(OrderedReceiver):
         except Exception as mistake:  # a code that is none, a text that isn't text
             error = mistake
         incident = self.factory.reportError(Failure(error), self.session)
-        code, enhanced = (454, "4.7.0") if stage == "onAuth" else (451, "4.3.0")
+        code, enhanced = (454, "4.7.0") if stage in _LOGIN_HOOKS else (451, "4.3.0")
         return Reply(code, enhanced, f"Internal error, incident {incident}")
 
     def tell(self, name: str, *arguments: object) -> None:
@@ -154,15 +157,21 @@ class Asker(OrderedReceiver):
         return error if isinstance(error, Exception) else RuntimeError(repr(error))
 
     def _arrived(self, outcome: Outcome, token: object) -> None:
-        if self._waitToken is token:  # otherwise it is too late: the client was told already
-            self._waitToken = self._pending = None
-            self._proceed(outcome)
+        if self._waitToken is not token:
+            return  # it is too late: the client was told already
+        if self._givingUp:
+            self._lastWords = outcome
+            return
+        self._waitToken = self._pending = None
+        self._proceed(outcome)
 
     def _handlerTimedOut(self) -> None:
+        # Unless what is canceled has a better one. The next command must not run before that is
+        # over: it would be taken for the one that is given up.
+        self._lastWords = replies.HANDLER_TIMED_OUT
         self.giveUp()
-        if self._waitToken is not None:  # it will fire later, if ever
-            self._waitToken = None
-            self._proceed(replies.HANDLER_TIMED_OUT)
+        self._waitToken = None
+        self._proceed(self._lastWords)
 
     def giveUp(self) -> None:
         """Cancel what is waited for, if anything is."""

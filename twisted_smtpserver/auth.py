@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ from twisted_smtpserver.tls import channelBinding
 
 if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
+
+_PROCESS_KEY = secrets.token_bytes(32)
 
 _PLUS = "SCRAM-SHA-256-PLUS"
 
@@ -100,6 +103,8 @@ class Login:
             channelBinding=lambda: channelBinding(dialogue.transport),
             plusOffered=_PLUS in offered,
             peerIdentity=peerIdentity(dialogue.session),
+            fakeIterations=dialogue.options.scramIterations,
+            fakeSaltKey=dialogue.options.scramSaltKey or _PROCESS_KEY,
         )
         self._mechanism = MECHANISMS[name](context)
 
@@ -163,7 +168,14 @@ class Login:
             return self._fail(refusal)
         # RFC 7628 §3.2.3: the client gets the reason, and answers with something meaningless.
         reason = self._mechanism.errorChallenge(refusal.data or {})
-        return self._challenge(reason, lambda dummy: self._fail(refusal))
+        return self._challenge(reason, lambda dummy: self._explained(dummy, refusal))
+
+    def _explained(self, line: bytes, refusal: AuthenticationFailed) -> Any:
+        self._begun = self._dialogue.clock.seconds()
+        if line == b"*":  # canceled, which the failed login was not
+            canceled = replies.AUTH_CANCELED
+            refusal = AuthenticationFailed(canceled.text, canceled.code, None, canceled.enhanced)
+        return self._fail(refusal)
 
     def _fail(self, refusal: AuthenticationFailed) -> Any:
         dialogue = self._dialogue
@@ -205,8 +217,9 @@ def askForLogin(
         granted = _granted(result)
         if credentials.authzidDiffers and granted.authzid != credentials.authzid:
             return refused(AuthenticationFailed())
-        dialogue.session.user = granted.user
-        return accepted(granted.message)
+        reply = accepted(granted.message)
+        dialogue.session.user = granted.user  # not before all went well
+        return reply
 
     def failed(error: Exception) -> Any:
         if isinstance(error, AuthenticationFailed):

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.options import VERSIONS
 
 #: PEM text, or the path of a file with it. A ``str`` is PEM if it has a ``-----BEGIN`` in it.
 PEMSource = str | bytes | os.PathLike[str]
 
 #: The versions of TLS that may be asked for as the least, the default first.
-VERSIONS = ("TLSv1.2", "TLSv1.3")
 
 # Letters, digits, hyphens and underscores, with a last label that can't be taken for an address's.
 _HOST_NAME = re.compile(

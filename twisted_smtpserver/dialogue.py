@@ -9,7 +9,7 @@ came about: that is :mod:`~twisted_smtpserver.protocol`'s.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from types import CoroutineType, MappingProxyType
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -21,8 +21,8 @@ from twisted_smtpserver.asking import Asker, Outcome
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset
 from twisted_smtpserver.extensions.base import Verb
 from twisted_smtpserver.framing import BODY_UNREAD
-from twisted_smtpserver.gates import GATES
-from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.gates import GATES, HELLOS
+from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import IDialogue
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
@@ -33,10 +33,10 @@ from twisted_smtpserver.wire.commands import Command, parseCommand
 if TYPE_CHECKING:
     from twisted_smtpserver.factory import SMTPServerFactory
 
-# Replies to these have no enhanced status code (RFC 2034 §4).
-_HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
-
 _MAX_AUTH_LINE = 12288  # RFC 4954 §4
+
+#: How long the last word may take when the server can't wait any more, in seconds.
+LAST_WORD_TIME = 1.0
 
 _TLS_RECORD = b"\x16\x03"  # RFC 8446 §5.1: a handshake record
 
@@ -65,9 +65,11 @@ class Dialogue(Asker):
     clientErrors = 0
     refusedRecipients = 0
     closeReason: str | None = None
+    handshakeDue = False
 
     _stopping = False
-    _delayed: Reply | None = None
+    # A refusal that isn't counted: it was already, or it is counted elsewhere.
+    _exempt: Reply | None = None
     # Verbs that pass all gates in this phase; see admittedVerbs().
     _admitted: Mapping[str, Verb] = _NOBODY
     _lineTaker: Callable[[bytes], Outcome] | None = None
@@ -115,15 +117,19 @@ class Dialogue(Asker):
             self._plain = False
             return self.countUnrecognized(command)
         verb, argument = command
-        admitted = self._admitted.get(verb)
-        if admitted is not None and self.session.disabledCommands is self._disabledCommands:
-            return admitted(self, argument)
-        self._plain = verb in _HELLOS
-        for gate in GATES:
-            refusal = gate(self, verb)
-            if refusal is not None:
-                return self._refusedCommand(command, refusal)
-        return self.verbs[verb](self, argument)
+        self._plain = verb in HELLOS
+        function = self._admitted.get(verb)
+        if function is None or self.session.disabledCommands is not self._disabledCommands:
+            for gate in GATES:
+                refusal = gate(self, verb)
+                if refusal is not None:
+                    return self._refusedCommand(command, refusal)
+            function = self.verbs[verb]
+        outcome = function(self, argument)
+        if outcome is None and self.line_mode and not self.handshakeDue:
+            # Nothing more is to come, and the next command's reply would be taken for this one's.
+            raise TypeError(f"the verb {verb} returned no reply")
+        return outcome
 
     def _refusedCommand(self, command: Command, refusal: Reply) -> Outcome:
         onRefusal = getattr(self.verbs.get(command.verb), "refused", None)
@@ -199,6 +205,9 @@ class Dialogue(Asker):
                 if outcome is None:
                     return
             self._write(outcome)
+        elif isinstance(outcome, CoroutineType):
+            self._wait(invoke(lambda: outcome))
+            return
         elif outcome is not None:
             for reply in self._checked(outcome):
                 self._write(reply)
@@ -216,8 +225,8 @@ class Dialogue(Asker):
         :param refusal: its answer.
         :returns: what it is answered now; ``None`` if that comes later.
         """
-        if self._delayed is refusal:  # it has been counted, and has waited
-            self._delayed = None
+        if self._exempt is refusal:
+            self._exempt = None
             return refusal
         self.clientErrors += 1
         most = self.options.maxErrors
@@ -226,7 +235,7 @@ class Dialogue(Asker):
         delay = (self.clientErrors - most // 2) * self.options.errorDelay
         if delay <= 0 or self.phase is Phase.REFUSED:
             return refusal
-        self._delayed = refusal
+        self._exempt = refusal
         # It must not be mistaken for a handler that takes too long.
         delay = min(delay, limits.MAX_ERROR_DELAY, self.options.handlerTimeout / 2)
         self._wait(deferLater(self.clock, delay, lambda: refusal))
@@ -242,7 +251,7 @@ class Dialogue(Asker):
         reply = self.refuse(error, "onRcptTo")
         if reply.code >= 500:
             self.refusedRecipients += 1
-            self.clientErrors -= 1
+            self._exempt = reply
         return reply
 
     def _checked(self, outcome: Outcome) -> list[Reply]:
@@ -267,6 +276,13 @@ class Dialogue(Asker):
             self.closeAfterReply("server shut down")
             self._plain = self.phase is Phase.CONNECTED
             self.settle(replies.SHUTTING_DOWN)
+
+    def cutOff(self) -> None:
+        """The server stops, and has waited long enough."""
+        self.closeAfterReply("server shut down")
+        self.send(replies.SHUTTING_DOWN.encode())
+        self.close()
+        self.setTimer(LAST_WORD_TIME, self.transport.abortConnection)
 
     def closeAfterReply(self, reason: str) -> None:
         """
@@ -371,6 +387,7 @@ class Dialogue(Asker):
             return done()
         if self.transfer is None:  # they are those of a refused command
             self.beginPace()
+        self._pace.resume(self.clock.seconds())
 
         def take(octets: bytes) -> None:
             nonlocal count
@@ -382,6 +399,8 @@ class Dialogue(Asker):
                 return
             sink(octets if len(octets) == count else octets[:count])
             self.endRaw(octets[count:])
+            # Until the next chunk the client owes no octets.
+            self._pace.pause(self.clock.seconds())
             self.settle(self._guarded(lambda _: done(), b""))
 
         self.beginRaw(take)
@@ -419,7 +438,8 @@ class Dialogue(Asker):
     def resumeBody(self) -> None:
         """The handler reads again."""
         self.goOnReading(BODY_UNREAD)
-        self._pace.resume(self.clock.seconds())
+        if not self.line_mode:
+            self._pace.resume(self.clock.seconds())
         if self._waitToken is None:
             self.waitForClient()
 

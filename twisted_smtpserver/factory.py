@@ -18,7 +18,7 @@ from twisted_smtpserver import limits, replies
 from twisted_smtpserver.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.events import Events
-from twisted_smtpserver.extensions import buildExtensions
+from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
 from twisted_smtpserver.gates import admittedVerbs
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.hooks import findHook, invoke
@@ -86,6 +86,13 @@ class SMTPServerFactory(ServerFactory):
     def _build(self) -> None:
         self.extensions = buildExtensions(self.options, self.handler)
         self.verbs = VERBS | {verb: pair[1] for verb, pair in self.extensions.verbs.items()}
+        for verb in self.options.disabledCommands:
+            if verb not in self.verbs:
+                raise ConfigurationError(unknownName(verb, self.verbs, "command"))
+        keywords = BUILT_IN.keys() | self.extensions.names
+        for keyword in self.options.hide:
+            if keyword not in keywords:
+                raise ConfigurationError(unknownName(keyword, keywords, "extension"))
         self.admitted = admittedVerbs(self.verbs, self.options.disabledCommands)
 
     def startFactory(self) -> None:
@@ -167,7 +174,7 @@ class SMTPServerFactory(ServerFactory):
 
     def _closeAll(self) -> None:
         for connection in list(self.connections):
-            connection.abort()
+            connection.cutOff()
 
     def updateSecureContext(self, **changes: Any) -> None:
         """
@@ -212,6 +219,9 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
         return fromFunctions(**hooks)
     if hooks:
         raise ConfigurationError("give either a handler object or hooks by name, not both")
+    if isinstance(handler, type):
+        name = handler.__name__
+        raise ConfigurationError(f"{name} is a class: give an instance of it, {name}()")
     if not any(callable(getattr(handler, name, None)) for name in HOOKS):
         raise ConfigurationError(
             f"{type(handler).__name__} has none of the hooks: {', '.join(sorted(HOOKS))}"

@@ -183,6 +183,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("authMethods", "NAMES", "the SASL mechanisms to offer", str, _words),
         _flag("allowInsecureAuth", "", "offer the login in clear, too"),
         _flag("maxAuthAttempts", "N", "failed logins before the connection is closed", _whole),
+        _flag("scramIterations", "N", "those of your users' SCRAM secrets", _whole),
         _flag("authFailureDelay", "SECONDS", "when a failed login is answered", _seconds),
         _flag("maxAllowedUnauthenticatedCommands", "N", "commands before a login that is required; "
               "0 for no limit", _wholeOrOff),

@@ -120,9 +120,12 @@ class OrderedReceiver(LineReceiver):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Skip an overlong line; the octets behind it are still lines."""
+        beginning = line[:16]
+        self.checkLine(beginning)
+        if self._closing:
+            return
         self._again = True
         self._buffer = line
-        beginning = line[:16]
         carry = b""
 
         def skip(octets: bytes) -> None:
@@ -160,11 +163,6 @@ class OrderedReceiver(LineReceiver):
         self._sink = None
         self.line_mode = 1
         self._buffer = rest
-
-    @property
-    def hasInput(self) -> bool:
-        """Whether octets wait behind the current line."""
-        return bool(self._buffer)
 
     @property
     def waitingInput(self) -> bytes:

@@ -18,6 +18,9 @@ from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, Phase
 if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
 
+#: Replies to these have no enhanced status code (RFC 2034 §4).
+HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
+
 AdmittedVerbs = Mapping[Phase, Mapping[str, Verb]]
 
 #: Commands that a client that isn't welcome may send before it is cut off.

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from inspect import iscoroutinefunction
 from types import CoroutineType, coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
+
+from twisted_smtpserver.errors import ConfigurationError
 
 _T = TypeVar("_T")
 
@@ -113,7 +116,10 @@ def blocking(function: Callable[..., _T]) -> Callable[..., Deferred[_T]]:
         the session and the address is fine. It can't be interrupted: after ``handlerTimeout`` its
         result is thrown away.
     :returns: a callable with the same arguments, whose result is a Deferred.
+    :raises ConfigurationError: for an ``async def``, which is a hook as it is.
     """
+    if iscoroutinefunction(function):
+        raise ConfigurationError("blocking() is for plain functions: an async def never blocks")
 
     def runInThread(*arguments: object) -> Deferred[_T]:
         return deferToThread(function, *arguments)

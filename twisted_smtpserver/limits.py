@@ -69,11 +69,12 @@ class Pace:
         return isTooSlow
 
     def pause(self, now: float) -> None:
-        """It is us who don't read: that time doesn't count."""
-        self._pausedAt = now
+        """The client owes nothing, or it is us who don't read: that time doesn't count."""
+        if self._pausedAt is None:
+            self._pausedAt = now
 
     def resume(self, now: float) -> None:
-        """We read again."""
+        """It is the client's turn again."""
         if self._pausedAt is not None:
             self._since += now - self._pausedAt
             self._pausedAt = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -10,7 +11,11 @@ from typing import Any
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.networks import Networks
+from twisted_smtpserver.sasl.scramsecret import checkIterations
 from twisted_smtpserver.wire.dotdata import BareNewlines
+
+#: Versions of TLS that can be the least one.
+VERSIONS = ("TLSv1.2", "TLSv1.3")
 
 BARE_NEWLINES = ("reject", "normalize", "accept")
 
@@ -51,6 +56,10 @@ class Options:
     :ivar allowInsecureAuth: offer AUTH in clear, too.
     :ivar maxAuthAttempts: failed logins before 421.
     :ivar authFailureDelay: when a failed login is answered, counted from its command.
+    :ivar scramIterations: the iterations that a user who doesn't exist seems to have; give what
+        your users' SCRAM secrets have, or the difference tells who exists.
+    :ivar scramSaltKey: at least 16 octets that the salts of such users are made from; by default
+        random for each process. Give one that stays if restarts shall not tell, either.
     :ivar disabledCommands: verbs answered 502 and not offered.
     :ivar hide: EHLO keywords not shown, though they work.
     :ivar extensions: extensions, or their names, in addition to those on by default.
@@ -120,6 +129,8 @@ class Options:
     allowInsecureAuth: bool = False
     maxAuthAttempts: int = 3
     authFailureDelay: float = 1
+    scramIterations: int = 4096
+    scramSaltKey: Any = field(default=None, repr=False)
     disabledCommands: Collection[str] = ()
     hide: Collection[str] = ()
     extensions: Sequence[Any] = ()
@@ -162,12 +173,15 @@ class Options:
         for name in ("disabledCommands", "hide"):
             self._set(name, frozenset(word.upper() for word in _strings(name, self)))
         self._set("authMethods", tuple(word.upper() for word in _strings("authMethods", self)))
+        if self.resolver is not None and not hasattr(self.resolver, "lookupPointer"):
+            raise ConfigurationError("resolver: is no IResolver")
         if isinstance(self.extensions, str) or not isinstance(self.extensions, Collection):
             raise ConfigurationError(f"extensions: {self.extensions!r} is no list")
         self._set("proxyNetworks", Networks(self.useProxy, "useProxy"))
         self._set("xClientNetworks", Networks(self.useXClient, "useXClient"))
         self._set("xForwardNetworks", Networks(self.useXForward, "useXForward"))
         self._set("ignoredNetworks", Networks(self.ignoredHosts, "ignoredHosts"))
+        self._checkSwitches()
         self._checkNumbers()
         self._checkTexts()
         self._checkTLS()
@@ -175,13 +189,20 @@ class Options:
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # the way to fill a frozen instance
 
+    def _checkSwitches(self) -> None:
+        for name in _SWITCHES:
+            value = getattr(self, name)
+            if not isinstance(value, bool):  # "no" would count as yes
+                raise ConfigurationError(f"{name}: {value!r} is neither True nor False")
+
     def _checkNumbers(self) -> None:
         for name, (kinds, least) in _LEAST.items():
             value = getattr(self, name)
             if name in _NO_LIMIT and value is _NO_LIMIT[name]:
                 continue
-            # NaN is less than nothing, and not at least anything either.
-            if not isinstance(value, kinds) or isinstance(value, bool) or not value >= least:
+            # NaN isn't between anything; an infinite time is too much for the reactor's poll.
+            isNumber = isinstance(value, kinds) and not isinstance(value, bool)
+            if not isNumber or not least <= value < math.inf:
                 noun = "whole number" if kinds is int else "number"
                 raise ConfigurationError(f"{name}: {value!r} is no {noun} of at least {least}")
 
@@ -191,10 +212,18 @@ class Options:
                 f"bareNewlines: {self.bareNewlines!r} is none of {', '.join(BARE_NEWLINES)}"
             )
         for name in ("name", "banner", "heloResponse", "authRequiredMessage"):
-            if not isinstance(value := getattr(self, name), str) or not value.isascii():
-                raise ConfigurationError(f"{name}: {value!r} is no ASCII text")
-        if not self.name or any(c <= " " or c == "\x7f" for c in self.name):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
+                raise ConfigurationError(f"{name}: {value!r} is no printable ASCII text")
+        if not self.name or " " in self.name:
             raise ConfigurationError(f"name: {self.name!r} is no host name")
+        try:
+            checkIterations(self.scramIterations)
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"scramIterations: {error}") from None
+        key = self.scramSaltKey
+        if key is not None and (not isinstance(key, bytes) or len(key) < 16):
+            raise ConfigurationError("scramSaltKey: is no octets, at least 16")
         if not INDISPENSABLE.isdisjoint(self.disabledCommands):
             raise ConfigurationError(
                 f"disabledCommands: {', '.join(sorted(INDISPENSABLE))} can't be disabled"
@@ -205,6 +234,16 @@ class Options:
         if sum([*sources, self.selfSigned]) > 1:
             raise ConfigurationError("tls, key with cert, and selfSigned: choose one of them")
         settled = [o for o in _SETTLED_BY_TLS if getattr(self, o) != getattr(Options, o)]
+        if self.minVersion not in VERSIONS:
+            raise ConfigurationError(
+                f"minVersion: {self.minVersion!r} is not one of {', '.join(VERSIONS)}"
+            )
+        if not (self.sniOptions is None or isinstance(self.sniOptions, Mapping)):
+            raise ConfigurationError("sniOptions: is no mapping from host names to certificates")
+        if settled and not self.hasCertificate:
+            raise ConfigurationError(
+                f"{', '.join(settled)}: without tls, key and cert, or selfSigned there is no TLS"
+            )
         if self.tls is not None and settled:
             raise ConfigurationError(
                 f"tls: a context factory settles by itself what {', '.join(settled)} would"
@@ -272,6 +311,9 @@ def _strings(name: str, options: Options) -> list[str]:
     return list(value)
 
 
+#: The options that are on or off.
+_SWITCHES = [f.name for f in fields(Options) if f.type == "bool"]
+
 #: The options' names.
 OPTION_NAMES = frozenset(f.name for f in fields(Options) if f.init)
 
@@ -297,6 +339,8 @@ def unknownName(name: str, known: Collection[str], kind: str) -> str:
     :param known: what could have been meant.
     :param kind: what it is a name of, ``"option"``.
     """
+    if kind != "command" and name[:4] == "hide" and name[4:].isupper():  # the reference's way
+        return f"there is no {kind} {name!r}; did you mean hide=[{name[4:]!r}]?"
     close = difflib.get_close_matches(name, known, 1, 0.5)
     if not close:  # another case, or a part of the word
         close = [word for word in sorted(known) if word.lower() == name.lower()]

@@ -53,7 +53,6 @@ class SMTPProtocol(Dialogue):
     """
 
     _reachedHandler = False
-    _handshakeDue = False
     _lookup: Deferred[Any] | None = None
     _lifetime: IDelayedCall
     _block: int | str | None = None  # see limits.ClientCounts
@@ -133,7 +132,7 @@ class SMTPProtocol(Dialogue):
     def _lastedTooLong(self) -> None:
         if self._closing:
             return
-        if self._handshakeDue or self.phase is Phase.CONNECTED:
+        if self.handshakeDue or self.phase is Phase.CONNECTED:
             self._drop("session lasted too long")
             return
         self.closeAfterReply("session lasted too long")
@@ -161,7 +160,7 @@ class SMTPProtocol(Dialogue):
             self._lookUpClient()
 
     def _awaitHandshake(self) -> None:
-        self._handshakeDue = True
+        self.handshakeDue = True
         self.setTimer(self.options.handshakeTimeout, lambda: self._drop("no TLS handshake in time"))
 
     def _drop(self, why: str) -> None:
@@ -255,7 +254,7 @@ class SMTPProtocol(Dialogue):
 
         :returns: a refusal, or ``None``: then the 220 was written, and the handshake is due.
         """
-        if self.hasInput:
+        if self.waitingInput:
             # Octets behind it came in clear, from anybody; they must not be taken for the client's.
             self.closeAfterReply("octets behind STARTTLS")
             return _PIPELINED_STARTTLS
@@ -267,9 +266,9 @@ class SMTPProtocol(Dialogue):
 
     def handshakeCompleted(self) -> None:
         """(Twisted's call.) TLS is up."""
-        if not self._handshakeDue or self._closing:
+        if not self.handshakeDue or self._closing:
             return
-        self._handshakeDue = False
+        self.handshakeDue = False
         self.stopTimer()
         session = self.session
         session.secure = True
@@ -293,10 +292,22 @@ class SMTPProtocol(Dialogue):
 
     def shutDown(self) -> None:
         """See :meth:`~twisted_smtpserver.dialogue.Dialogue.shutDown`."""
-        if self._handshakeDue or (self._sink is not None and self.phase is Phase.CONNECTED):
-            self._drop("server shut down")  # no place for a 421: it would be no part of TLS
+        if self._isWordless:
+            self._drop("server shut down")
         else:
             super().shutDown()
+
+    def cutOff(self) -> None:
+        """See :meth:`~twisted_smtpserver.dialogue.Dialogue.cutOff`."""
+        if self._isWordless:
+            self._drop("server shut down")
+        else:
+            super().cutOff()
+
+    @property
+    def _isWordless(self) -> bool:
+        """Whether there is no place for a 421: in a PROXY header, or in a TLS handshake."""
+        return self.handshakeDue or (self._sink is not None and self.phase is Phase.CONNECTED)
 
     # -- The end ----------------------------------------------------------------------------------
 

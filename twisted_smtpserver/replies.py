@@ -14,6 +14,12 @@ from dataclasses import dataclass
 #: Octets in a reply line, its CRLF included (RFC 5321 §4.5.3.1.5).
 MAX_REPLY_LINE = 512
 
+#: Octets in a line of an AUTH exchange, its CRLF included (RFC 4954 §4).
+MAX_CHALLENGE_LINE = 12288
+
+#: The reply code of a challenge.
+CHALLENGE = 334
+
 # C0 and C1 controls, DEL, and the two Unicode line separators; RFC 5321 §4.2 allows HT and
 # printable characters only, and a tab helps nobody.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -108,7 +114,9 @@ class Reply:
 
     def _format(self, utf8: bool) -> bytes:
         prefix = f"{self.enhanced} ".encode("ascii") if self.enhanced else b""
-        room = MAX_REPLY_LINE - len(b"250 \r\n") - len(prefix)
+        # A challenge is one line, however long (RFC 4954 §4).
+        most = MAX_CHALLENGE_LINE if self.code == CHALLENGE else MAX_REPLY_LINE
+        room = most - len(b"250 \r\n") - len(prefix)
         charset = "utf-8" if utf8 else "ascii"
         texts = [
             piece

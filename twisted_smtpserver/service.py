@@ -31,8 +31,7 @@ class SMTPService(Service):
 
     The ports are bound in ``privilegedStartService``, so that ``twistd --uid`` can take port 25
     before it drops root's privileges; keys were read even before, when the factories were made.
-    While the service runs, SIGHUP makes it read the factories' certificates again. A factory
-    serves until its service was stopped, and not again after that.
+    While the service runs, SIGHUP makes it read the factories' certificates again.
 
     :param listeners: pairs of an endpoint and the :class:`SMTPServerFactory` that serves it. The
         endpoint is a description as :func:`twisted.internet.endpoints.serverFromString` takes it,

@@ -255,7 +255,7 @@ def makeService(config: Options) -> IService:
 def _build(config: Options) -> MultiService:
     handler, preparation = _makeHandler(config)
     if "credCheckers" in config:
-        handler = Chain(CredHandler(*config["credCheckers"]), handler)
+        handler = Chain(CredHandler(*config["credCheckers"], inThread=True), handler)
     if findHook(handler, "onAuth") is None:
         for name in _NEED_LOGIN:
             if name in config:

@@ -8,6 +8,9 @@ something that only the handler can keep, so they are off until asked for.
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.extensions.auth import Auth
 from twisted_smtpserver.extensions.base import Extension, ExtensionSet, flag
@@ -30,6 +33,7 @@ from twisted_smtpserver.extensions.rrvs import RRVS
 from twisted_smtpserver.extensions.starttls import StartTLS
 from twisted_smtpserver.extensions.xclient import XClient
 from twisted_smtpserver.extensions.xforward import XForward
+from twisted_smtpserver.interfaces import IExtension
 from twisted_smtpserver.options import Options, unknownName
 
 __all__ = ["BUILT_IN", "DEFAULT", "Extension", "ExtensionSet", "buildExtensions", "flag"]
@@ -98,5 +102,24 @@ def buildExtensions(options: Options, handler: object) -> ExtensionSet:
                 raise ConfigurationError(unknownName(name, BUILT_IN, "extension"))
             wanted[name] = BUILT_IN[name].fromOptions(options, handler)
         else:
+            _check(extension)
+            if wanted.get(extension.keyword) in options.extensions:
+                raise ConfigurationError(f"extensions: {extension.keyword} is there twice")
             wanted[extension.keyword] = extension
     return ExtensionSet(wanted.values())
+
+
+def _check(extension: Any) -> None:
+    """Refuse what can't work, or never would: keywords and verbs are looked up in upper case."""
+    if isinstance(extension, type) or not IExtension.providedBy(extension):
+        raise ConfigurationError(
+            f"extensions: {extension!r} is neither a name nor an object that provides IExtension"
+        )
+    keywords = (extension.keyword, *extension.mailParameters, *extension.rcptParameters)
+    for word in (*keywords, *extension.verbs):
+        # RFC 5321 §4.1.1.1: ehlo-keyword, and esmtp-keyword likewise
+        if not isinstance(word, str) or not re.fullmatch("[A-Z0-9][A-Z0-9-]*", word):
+            raise ConfigurationError(
+                f"extensions: {word!r} of {type(extension).__name__} is no keyword: upper-case"
+                " letters, digits and hyphens"
+            )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zope.interface import implementer
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.errors import ConfigurationError, Rejection
+from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.interfaces import IExtension
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import Accepted
@@ -81,19 +81,16 @@ class ExtensionSet:
 
     :param extensions: in the order in which EHLO lists them; of two that parse the same parameter
         the later one counts, where it is offered.
-    :raises ConfigurationError: if two of them have the same keyword.
     """
 
     def __init__(self, extensions: Iterable[Extension]) -> None:
         self._extensions = tuple(extensions)
+        #: All keywords, offered or not.
+        self.names = frozenset(extension.keyword for extension in self._extensions)
         self._mail: _Parsers = {}
         self._rcpt: _Parsers = {}
         self.verbs: dict[str, tuple[Extension, Verb]] = {}
-        keywords = set()
         for extension in self._extensions:
-            if extension.keyword in keywords:
-                raise ConfigurationError(f"extensions: {extension.keyword} is there twice")
-            keywords.add(extension.keyword)
             for keyword, parser in extension.mailParameters.items():
                 self._mail.setdefault(keyword, []).insert(0, (extension, parser))
             for keyword, parser in extension.rcptParameters.items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
 from twisted.cred.error import LoginFailed
@@ -32,17 +33,23 @@ class CredHandler:
 
         Chain(CredHandler(FilePasswordDB("passwd")), Maildir("Maildir"))
 
-    :param authorities: one :class:`~twisted.cred.portal.Portal`, or checkers, which are asked in
-        turn until one knows the user. A Portal's realm is asked for :class:`ISMTPUser`, with the
-        session as the mind.
+    :param authorities: one :class:`~twisted.cred.portal.Portal`, or checkers. Those that take such
+        credentials are asked in turn until one knows the user. A Portal's realm is asked for
+        :class:`ISMTPUser`, with the session as the mind; the avatar is logged out when the
+        connection is gone.
+    :param inThread: whether the checkers block, as those of ``twistd --auth`` do, and must be asked
+        in the reactor's thread pool. A :class:`~twisted.cred.checkers.FilePasswordDB` always is.
     :raises ConfigurationError: if there is neither.
     """
 
-    def __init__(self, *authorities: Any) -> None:
-        self._portal: Portal | None = None
-        self._checkers: Sequence[Any] = ()
+    def __init__(self, *authorities: Any, inThread: bool = False) -> None:
+        self._realm: Any = None
+        self._inThread = inThread
+        self._logouts: WeakKeyDictionary[Session, Callable[[], object]] = WeakKeyDictionary()
         if len(authorities) == 1 and isinstance(authorities[0], Portal):
-            self._portal = authorities[0]
+            self._realm = authorities[0].realm
+            # One checker may be there for several interfaces.
+            self._checkers = tuple(dict.fromkeys(authorities[0].checkers.values()))
         elif authorities and all(ICredentialsChecker.providedBy(a) for a in authorities):
             self._checkers = authorities
         else:
@@ -52,34 +59,42 @@ class CredHandler:
         """See :meth:`~twisted_smtpserver.interfaces.IAuthHandler.onAuth`."""
         if credentials.accessToken is not None:
             return None  # twisted.cred has no interface for tokens
-        presented = credentials.forCred()
-        try:
-            if self._portal is not None:
-                _, avatar, _ = await self._portal.login(presented, session, ISMTPUser)
-                return Authenticated(avatar)
-            return await self._askCheckers(presented)
-        except LoginFailed:
+        avatarId = await self._identify(credentials.forCred())
+        if avatarId is None:
             return None
+        if self._realm is None:
+            return Authenticated(avatarId.decode("utf-8"))
+        _, avatar, logout = await maybeDeferred(
+            self._realm.requestAvatar, avatarId, session, ISMTPUser
+        )
+        self._logouts[session] = logout
+        return Authenticated(avatar)
 
-    async def _askCheckers(self, presented: Any) -> Authenticated | None:
+    def onClose(self, session: Session) -> None:
+        """Log the avatar out."""
+        logout = self._logouts.pop(session, None)
+        if logout is not None:
+            logout()
+
+    async def _identify(self, presented: Any) -> bytes | None:
         for checker in self._checkers:
             if not any(i.providedBy(presented) for i in checker.credentialInterfaces):
                 continue
             try:
-                avatarId = await _ask(checker, presented)
+                avatarId = await self._ask(checker, presented)
             except LoginFailed:
                 continue
-            if avatarId:
-                return Authenticated(_text(avatarId))
+            if isinstance(avatarId, str):
+                avatarId = avatarId.encode("utf-8")
+            # cred's word for anonymous is an empty tuple, and anything else is nobody, either.
+            if isinstance(avatarId, bytes) and avatarId:
+                return avatarId
         return None
 
-
-def _ask(checker: Any, presented: Any) -> Deferred[Any]:
-    if isinstance(checker, FilePasswordDB):
-        # It reads its file, and hashes if told so, before it returns: not in the reactor's thread.
-        return deferToThread(checker.requestAvatarId, presented)
-    return maybeDeferred(checker.requestAvatarId, presented)
-
-
-def _text(avatarId: Any) -> Any:
-    return avatarId.decode("utf-8") if isinstance(avatarId, bytes) else avatarId
+    def _ask(self, checker: Any, presented: Any) -> Deferred[Any]:
+        if not self._inThread and not isinstance(checker, FilePasswordDB):
+            return maybeDeferred(checker.requestAvatarId, presented)
+        answer: Deferred[Any] = deferToThread(checker.requestAvatarId, presented)
+        # What comes out of the thread is a Deferred that has fired. It has to be waited for: by
+        # itself it is an object like any other, and no LoginFailed.
+        return answer.addCallback(lambda result: result)

@@ -82,7 +82,8 @@ class Authenticated:
     """
     What ``onAuth`` returns to log somebody in as an arbitrary object.
 
-    :ivar user: the user: any object but ``None``, a bool, or empty text.
+    :ivar user: the user: any object but ``None``, a bool, empty text, or something that would have
+        to be awaited first.
     :ivar message: what the client is told with the 235; by default the usual text.
     :ivar authzid: the authorization identity that is granted. A client that asks to act as somebody
         else (:attr:`Credentials.authzidDiffers`) is refused unless this is whom it asked for.
@@ -98,6 +99,10 @@ class Authenticated:
         empty = isinstance(self.user, str | bytes) and not self.user
         if self.user is None or isinstance(self.user, bool) or empty:
             raise ValueError("Authenticated() needs a user")
+        if hasattr(self.user, "__await__"):
+            raise ValueError("Authenticated() was given a promise: await it, and see who it is")
+        if not isinstance(self.message, str | None):
+            raise ValueError("the message of Authenticated() is text")
 
     def __repr__(self) -> str:
         # A user object's own repr may well show its password hash.

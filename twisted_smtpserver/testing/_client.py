@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.replies import MAX_CHALLENGE_LINE, MAX_REPLY_LINE
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.testing._transport import MemoryTransport
 
@@ -202,7 +203,8 @@ class Client:
                 assert b"\r\n" not in self._received[position:], self._received
                 return None
             position = found.end()
-            assert len(found.group()) <= 512, "a reply line longer than RFC 5321 allows"
+            most = MAX_CHALLENGE_LINE if found.group(1) == b"334" else MAX_REPLY_LINE
+            assert len(found.group()) <= most, "a reply line longer than RFC 5321 allows"
             assert found.group(1, 3) == (first or found).group(1, 3), "a reply with several codes"
             first = found
             lines.append(found.group(4).decode("utf-8"))

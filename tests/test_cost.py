@@ -1,0 +1,131 @@
+"""
+What a message costs, counted and not timed: writes, Deferreds, timers.
+
+Counts are the same on every machine, however busy. Each is a bound: who makes one smaller may lower
+it here, and who makes one larger has to say why.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+from unittest.mock import patch
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_smtpserver.handlers import Discard
+from twisted_smtpserver.testing import Client, connect
+
+MESSAGES = 10
+
+MAIL = b"MAIL FROM:<joe@example.org>\r\n"
+RCPT = b"RCPT TO:<jane@example.com>\r\n"
+DATA = b"DATA\r\n"
+CONTENT = b"Subject: x\r\n\r\nHello\r\n.\r\n"
+
+ONE_BY_ONE = (MAIL, RCPT, DATA, CONTENT)
+PIPELINED = (MAIL + RCPT * 100 + DATA, CONTENT)
+
+
+class CountingClock(Clock):
+    """A clock that counts the timers that are set, and those that are set anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def callLater(self, *arguments: Any, **keywords: Any) -> Any:
+        self.counts["callLater"] += 1
+        call = super().callLater(*arguments, **keywords)
+        reset = call.reset
+
+        def counted(seconds: float) -> None:
+            self.counts["reset"] += 1
+            reset(seconds)
+
+        call.reset = counted  # type: ignore[assignment,method-assign]
+        return call
+
+
+def cost(handler: object, reads: tuple[bytes, ...]) -> dict[str, float]:
+    """What each of some messages on a connection costs, and the hello before them doesn't count."""
+    clock = CountingClock()
+    client = connect(handler, reactor=clock)
+    client.say("EHLO client.example")
+    send(client, reads)  # what only the first one costs doesn't count either
+    before = client.session.messages
+    counts = clock.counts
+    counts.clear()
+    writes = client.transport.writes
+    made = Deferred.__init__
+
+    def counted(deferred: Deferred[Any], *arguments: Any, **keywords: Any) -> None:
+        counts["Deferred"] += 1
+        made(deferred, *arguments, **keywords)
+
+    with patch.object(Deferred, "__init__", counted):
+        for _ in range(MESSAGES):
+            send(client, reads)
+    assert client.session.messages == before + MESSAGES
+    counts["write"] = client.transport.writes - writes
+    names = ("write", "Deferred", "callLater", "reset")
+    return {name: counts[name] / MESSAGES for name in names}
+
+
+def send(client: Client, reads: tuple[bytes, ...]) -> None:
+    """Let each of them come in one read, as from a socket."""
+    for octets in reads:
+        client.protocol.dataReceived(octets)
+
+
+class Plain:
+    """A handler that answers at once, everywhere."""
+
+    def onMailFrom(self, address: object, session: object) -> None:
+        """Accept."""
+
+    def onRcptTo(self, address: object, session: object) -> None:
+        """Accept."""
+
+    def onData(self, stream: object, session: object) -> None:
+        """Accept, and read nothing."""
+
+
+class CostTests(SynchronousTestCase):
+    """What each message costs."""
+
+    def assertCost(self, found: dict[str, float], **most: float) -> None:
+        """Nothing is above its bound."""
+        over = {name: (found[name], bound) for name, bound in most.items() if found[name] > bound}
+        self.assertEqual(over, {}, "name: (found, at most)")
+
+    def test_oneByOne(self) -> None:
+        """A write for each command, and nothing else, if the handler answers at once."""
+        self.assertCost(cost(Plain(), ONE_BY_ONE), write=4, Deferred=0, callLater=0, reset=4)
+
+    def test_pipelined(self) -> None:
+        """A hundred replies to one read are one write, and no recipient costs a Deferred."""
+        self.assertCost(cost(Plain(), PIPELINED), write=2, Deferred=0, callLater=0, reset=103)
+
+    def test_reading(self) -> None:
+        """A handler that reads the message to its end costs a few Deferreds, and no timer."""
+        found = cost(Discard(), ONE_BY_ONE)
+        self.assertCost(found, write=4, Deferred=3, callLater=0, reset=4)
+
+    def test_counted(self) -> None:
+        """The counts count: a handler that waits for each command costs Deferreds and timers."""
+        later: Deferred[None] = Deferred()
+
+        def onRcptTo(address: object, session: object) -> Deferred[None]:
+            nonlocal later
+            later = Deferred()
+            later.callback(None)
+            return later
+
+        handler = Plain()
+        handler.onRcptTo = onRcptTo  # type: ignore[assignment,method-assign]
+        found = cost(handler, ONE_BY_ONE)
+        self.assertGreaterEqual(found["Deferred"], 2)
+        self.assertGreaterEqual(found["callLater"], 2)
