@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,12 +22,8 @@ from benchmarks.certificates import KEYS, makeFiles
 from benchmarks.client import NotSupported
 from benchmarks.growth import measureGrowth
 from benchmarks.peers import HERE, PEERS, Files, Unavailable
-from benchmarks.report import bars, tables
-from benchmarks.workloads import QUICK, WORKLOADS, Effort, Result
-
-# What variants of our own server differ in is the same in all other workloads.
-_VARIANTS = {"ours-quiet", "ours-log"}
-_FOR_VARIANTS = {"sessions", "messages", "pipelined"}
+from benchmarks.report import bars, sound, tables
+from benchmarks.workloads import QUICK, WORKLOADS, Effort, Result, failure
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,35 +61,52 @@ def _compare(given: argparse.Namespace, files: Files) -> int:
         print(f"Left out: {why}", flush=True)
     effort = QUICK if given.quick else Effort(seconds=given.seconds)
     results: dict[tuple[str, str], list[Result]] = {}
-    failed = 0
     # In turn, so that whatever else the machine does meets all of them.
     for number in range(given.repeat):
         for workload in given.workloads.split(","):
             for peer in titles:
-                if peer in _VARIANTS and workload not in _FOR_VARIANTS:
-                    continue
-                try:
-                    result = WORKLOADS[workload].measure(PEERS[peer], files, effort)
-                except NotSupported:
-                    continue
-                results.setdefault((workload, peer), []).append(result)
-                failed += bool(result.errors)
-                unit = WORKLOADS[workload].unit
-                print(
-                    f"{number + 1} {workload:10} {peer:12} {result.value:10,.1f} {unit}", flush=True
-                )
-                for error in result.errors[:3]:
-                    print(f"  FAILED: {error}", flush=True)
-    given.output.mkdir(parents=True, exist_ok=True)
+                result = _once(workload, peer, files, effort)
+                if result is not None:
+                    results.setdefault((workload, peer), []).append(result)
+                    _show(f"{number + 1} {workload:10} {peer:12}", result, WORKLOADS[workload].unit)
+    return _write(given.output, results, titles, missing)
+
+
+def _once(workload: str, peer: str, files: Files, effort: Effort) -> Result | None:
+    if workload not in (PEERS[peer].only or WORKLOADS):
+        return None
+    try:
+        return WORKLOADS[workload].measure(PEERS[peer], files, effort)
+    except NotSupported:
+        return None
+    except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
+        return failure(error)  # the others' results would be lost with it
+
+
+def _show(what: str, result: Result, unit: str) -> None:
+    print(f"{what} {result.value:10,.1f} {unit}", flush=True)
+    for error in result.errors[:3]:
+        print(f"  FAILED: {error}", flush=True)
+
+
+def _write(
+    output: Path,
+    results: dict[tuple[str, str], list[Result]],
+    titles: dict[str, str],
+    missing: dict[str, str],
+) -> int:
+    output.mkdir(parents=True, exist_ok=True)
     raw = [
         {"workload": workload, "peer": peer, **dataclasses.asdict(result)}
         for (workload, peer), repetitions in results.items()
         for result in repetitions
     ]
-    (given.output / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
-    (given.output / "results.rst").write_text(tables(results, titles, missing))
-    (given.output / "results.svg").write_text(bars(results, titles))
-    print(f"{len(raw)} measurements, {failed} failed; see {given.output}")
+    (output / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
+    good = {key: sound(each) for key, each in results.items() if sound(each)}
+    (output / "results.rst").write_text(tables(good, titles, missing))
+    (output / "results.svg").write_text(bars(good, titles))
+    failed = sum(bool(each["errors"]) for each in raw)
+    print(f"{len(raw)} measurements, {failed} failed; see {output}")
     return 1 if failed else 0
 
 

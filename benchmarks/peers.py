@@ -62,6 +62,7 @@ class Peer:
     :ivar command: makes the command to run it.
     :ivar warmUp: seconds of load before it is measured, or less with ``--quick``.
     :ivar isReporting: whether it says at its end what it has received.
+    :ivar only: the workloads that it is measured with, if not all.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Peer:
     command: Callable[[Files], list[str]]
     warmUp: float = 1.0
     isReporting: bool = True
+    only: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
 
 
@@ -133,15 +135,26 @@ def _program(name: str) -> str:
     return found
 
 
+# What log events cost shows where messages are small.
+_SHORT = ("sessions", "messages", "pipelined")
+_FLOOR = (*_SHORT, "recipients", "bulk", "idle")
+
 #: All of them, in the order of the tables.
 PEERS = {
     peer.name: peer
     for peer in (
         Peer("ours", "twisted_smtpserver", _python("ours")),
-        Peer("ours-quiet", "… without log events", _python("ours", "--quiet")),
-        Peer("ours-log", "… writing a log file", _python("ours", "--log", "{folder}/log")),
-        Peer("floor", "(Twisted, doing nothing)", _python("floor")),
-        Peer("floor-direct", "(the same, sending at once)", _python("floor", "--direct")),
+        Peer("ours-quiet", "… without log events", _python("ours", "--quiet"), only=_SHORT),
+        Peer(
+            "ours-log",
+            "… writing a log file",
+            _python("ours", "--log", "{folder}/log"),
+            only=_SHORT,
+        ),
+        Peer("floor", "(Twisted, doing nothing)", _python("floor"), only=_FLOOR),
+        Peer(
+            "floor-direct", "(the same, sending at once)", _python("floor", "--direct"), only=_FLOOR
+        ),
         Peer("sink", "Postfix smtp-sink (C)", _sink, isReporting=False),
         Peer("go", "go-smtp, one core", _gosmtp, environment=(("GOMAXPROCS", "1"),)),
         # Its compiler needs seconds of load; measured before, it would look worse than it is.

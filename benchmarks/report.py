@@ -14,6 +14,11 @@ Results = Mapping[tuple[str, str], list[Result]]
 _COLORS = ("#1b6ca8", "#7fb2d9", "#a9cbe6", "#555555", "#00a29c", "#5b8c2a", "#d98324", "#b23a48")
 
 
+def sound(repetitions: Iterable[Result]) -> list[Result]:
+    """Those without errors: the others mean nothing."""
+    return [each for each in repetitions if not each.errors]
+
+
 def median(results: Sequence[Result]) -> Result:
     """The result in the middle, by value."""
     return sorted(results, key=lambda each: each.value)[len(results) // 2]

@@ -68,6 +68,11 @@ class Workload:
     measure: Callable[[Peer, Files, Effort], Result]
 
 
+def failure(error: Exception | str) -> Result:
+    """No measurement: something broke."""
+    return Result(0.0, 0.0, 0, 0, [str(error)])
+
+
 class _Tally:
     """Adds up what was sent to one server."""
 
@@ -90,7 +95,7 @@ class _Tally:
 
 def _result(server: Server, used: float, units: float, seconds: float) -> Result:
     if not units:
-        return Result(0.0, 0.0, 0, 0, ["nothing was received"])
+        return failure("nothing was received")
     peak = server.memory("VmHWM")
     return Result(used / units * 1e6, units / seconds, peak, 0, [], server.version)
 

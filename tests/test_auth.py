@@ -403,6 +403,18 @@ class VerdictTests(SynchronousTestCase):
             self.assertIn("incident", answer.text)
             self.assertIsNone(client.session.user)
 
+    def test_failsClosed(self):
+        """Who is told 454 isn't logged in; nor is a promise of somebody."""
+        for user, message in [("joe", 5), (Deferred(), None)]:
+
+            def onAuth(credentials, session, user=user, message=message):
+                return Authenticated(user, message)
+
+            client = connect(onAuth=onAuth, allowInsecureAuth=True, logger=False)
+            client.say("EHLO client.example")
+            self.assertEqual(client.say(PLAIN_JOE).code, 454)
+            self.assertIsNone(client.session.user)
+
     def test_rejections(self):
         """Rejections keep their codes and texts."""
         for error, code, enhanced, text in [

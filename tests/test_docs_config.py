@@ -99,6 +99,20 @@ class ConfigurationTests(SynchronousTestCase):
         about = [line for line in said.splitlines() if any(name in line for name in names)]
         self.assertEqual(about, [])
 
+    def test_fail2ban(self) -> None:
+        """fail2ban takes the jail, together with its filter."""
+        program = need("fail2ban-client")
+        config = self.folder / "fail2ban"
+        shutil.copytree("/etc/fail2ban", config)
+        for path in (config / "jail.d").iterdir():
+            path.unlink()
+        for name in ("fail2ban-jail.conf", "fail2ban-filter.conf"):
+            text = (CONFIG / name).read_text()
+            target = text.split()[1]
+            self.assertTrue(target.startswith("/etc/fail2ban/"), text)
+            (config / Path(target).relative_to("/etc/fail2ban")).write_text(text)
+        self.assertIn("successful", self.check(program, "-c", config, "-t"))
+
     def test_socketActivation(self) -> None:
         """A socket that systemd holds is served, as the how-to says."""
         program = need("systemd-socket-activate")
@@ -107,9 +121,11 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertIn("--listen systemd:domain=INET:name=smtp", page)
         port = unusedPort()
         process = subprocess.Popen(
-            [program, "-l", f"127.0.0.1:{port}", "--fdname=smtp", "-E", "PYTHONPATH"]
-            + [str(self.twistd()), "-n", "--pidfile=", "smtpserver"]
-            + ["--listen", "systemd:domain=INET:name=smtp"],
+            [
+                *(program, "-l", f"127.0.0.1:{port}", "--fdname=smtp", "-E", "PYTHONPATH"),
+                *(str(self.twistd()), "-n", "--pidfile=", "smtpserver"),
+                *("--listen", "systemd:domain=INET:name=smtp"),
+            ],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(DOCS.parent)},
             stdin=subprocess.DEVNULL,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_smtpserver import Accepted, ConfigurationError, Rejection
-from twisted_smtpserver.extensions import Extension, ExtensionSet
+from twisted_smtpserver.extensions import Extension
 from twisted_smtpserver.interfaces import IExtension
-from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.replies import OK, Reply
 from twisted_smtpserver.testing import Client, RecordingHandler, connect
 
 
@@ -263,7 +265,57 @@ class ExtensionSetTests(SynchronousTestCase):
 
     def test_twice(self):
         """Two objects with the same keyword are a mistake."""
-        self.assertRaises(ConfigurationError, ExtensionSet, [Louder(), Louder()])
+        self.assertRaises(ConfigurationError, connect, extensions=[Louder(), Louder()])
+
+    def test_mistakes(self):
+        """What could never work is refused when the server is built."""
+
+        class Nameless(Extension):
+            pass
+
+        class LowVerb(Extension):
+            keyword = "XLOW"
+            verbs: ClassVar = {"xlow": lambda dialogue, argument: OK}
+
+        class LowParameter(Extension):
+            keyword = "XLOW"
+            mailParameters: ClassVar = {"xlow": str}
+
+        for wrong in (Louder, 5, Nameless(), LowVerb(), LowParameter()):
+            self.assertRaises(ConfigurationError, connect, extensions=[wrong])
+
+    def test_silentVerb(self):
+        """A verb that returns no reply is a bug, and the dialogue stays in step."""
+
+        class Silent(Extension):
+            keyword = "XSILENT"
+            verbs: ClassVar = {"XSILENT": lambda dialogue, argument: None}
+
+        client = connect(extensions=[Silent()], logger=False)
+        for lines in ([], ["EHLO client.example"], ["MAIL FROM:<joe@example.org>"]):
+            client.pipeline(*lines)
+            answers = client.pipeline("XSILENT", "NOOP")
+            self.assertEqual([answer.code for answer in answers][-1], 250)
+            self.assertEqual(len(answers), 2)
+
+    def test_coroutineVerb(self):
+        """A verb may be an async def."""
+        later = Deferred()
+
+        async def wait(dialogue, argument):
+            return await later
+
+        class Patient(Extension):
+            keyword = "XWAIT"
+            verbs: ClassVar = {"XWAIT": wait}
+
+        client = connect(extensions=[Patient()])
+        client.say("EHLO client.example")
+        client.send(b"XWAIT\r\nQUIT\r\n")
+        self.assertEqual(client.answers(), [])
+        later.callback(OK)
+        client.settle()
+        self.assertEqual([answer.code for answer in client.answers()], [250, 221])
 
     def test_acceptance(self):
         """What onMail returns are the words of the 250, unless the handler has its own."""

@@ -169,9 +169,22 @@ class OptionsTests(SynchronousTestCase):
         answer = client.say(MAIL)
         self.assertEqual((*brief(answer), answer.text), (530, "5.7.0", "Who?"))
 
+    def test_misspeltCommandsAndKeywords(self):
+        """A misspelt command would stay enabled, a misspelt keyword in sight."""
+        error = self.assertRaises(ConfigurationError, makeFactory, disabledCommands=["STARTLS"])
+        self.assertIn("did you mean 'STARTTLS'", str(error))
+        error = self.assertRaises(ConfigurationError, makeFactory, hide=["PIPELINES"])
+        self.assertIn("did you mean 'PIPELINING'", str(error))
+
+    def test_classAsHandler(self):
+        """A class isn't a handler."""
+        error = self.assertRaises(ConfigurationError, makeFactory, RecordingHandler)
+        self.assertIn("RecordingHandler()", str(error))
+
     def test_disableReverseLookup(self):
         """Without the lookup a client is called by its address, as SMTP writes it."""
-        factory = makeFactory(disableReverseLookup=True, resolver=object())
+        resolver = mock.Mock()
+        factory = makeFactory(disableReverseLookup=True, resolver=resolver)
         for address, name in (
             ("192.0.2.1", "[192.0.2.1]"),
             ("8.8.8.8", "[8.8.8.8]"),
@@ -181,6 +194,7 @@ class OptionsTests(SynchronousTestCase):
             (None, "localhost"),
         ):
             self.assertEqual(factory.lookUp(address), name)
+        resolver.lookupPointer.assert_not_called()
 
 
 class ErrorsTests(SynchronousTestCase):

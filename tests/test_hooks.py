@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.hooks import _bridge, blocking, defaultHook, findHook, invoke
 
 
@@ -184,6 +185,14 @@ class AsyncioTests(SynchronousTestCase):
 
 
 class BlockingTests(TestCase):
+    def test_blockingCoroutine(self) -> None:
+        """An async def in a thread would never run, and so never refuse."""
+
+        async def check() -> None:
+            """Never called."""
+
+        self.assertRaises(ConfigurationError, blocking, check)
+
     def test_blocking(self) -> Deferred[Any]:
         """A blocking hook runs in a thread, with the hook's arguments."""
 

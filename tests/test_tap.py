@@ -27,6 +27,7 @@ from twisted_smtpserver.service import SMTPService
 FLAGLESS = {
     "tls": "an object; --cert and --key are for the command line",
     "logger": "twistd has flags for its log",
+    "scramSaltKey": "a secret, and everybody can see a command line",
 }
 
 
@@ -108,7 +109,9 @@ class FlagTests(SynchronousTestCase):
         self.assertValue(True, "noDelay", "--no-delay=YES")
         self.assertValue(7, "maxAllowedUnauthenticatedCommands", "--max-allowed=7")
         self.assertValue(False, "maxAllowedUnauthenticatedCommands", "--max-allowed=0")
-        self.assertValue("sesame", "passphrase", "--passphrase-file", str(passphrase))
+        self.assertValue(
+            "sesame", "passphrase", "--passphrase-file", str(passphrase), "--self-signed"
+        )
         self.assertValue(True, "disableReverseLookup", "--no-reverse-lookup")
         self.assertValue(True, "disableReverseLookup", "--disable-reverse-lookup")
         self.assertValue("mx.test", "name", "--name=mx.test")

@@ -50,7 +50,9 @@ class _Floor(LineReceiver):
         verb = line[:4]
         answer = _ANSWERS.get(verb)
         if answer is None:
-            answer = _EHLO if verb == b"EHLO" else b"221 Bye\r\n" if verb == b"QUIT" else b"250 OK\r\n"
+            answer = (
+                _EHLO if verb == b"EHLO" else b"221 Bye\r\n" if verb == b"QUIT" else b"250 OK\r\n"
+            )
         self._answers.append(answer)
         if verb == b"DATA":
             self.setRawMode()

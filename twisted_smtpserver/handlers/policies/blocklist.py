@@ -1,0 +1,82 @@
+"""Lists of addresses in DNS."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.names import client, dns
+from twisted.names.error import AuthoritativeDomainError, DomainError
+
+from twisted_smtpserver.errors import Rejection
+from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.session import Session
+
+_LISTED = ipaddress.ip_network("127.0.0.0/8")  # RFC 5782 §2.1
+# What lists answer to those whose questions they don't like, instead of to the question.
+_ERRORS = ipaddress.ip_network("127.255.255.0/24")
+
+
+class DNSBlockList(SMTPHandler):
+    """
+    Refuses clients whose address is in one of some lists (RFC 5782). A list that doesn't answer, or not
+    in time, has nothing to say.
+
+    :param zones: the lists' domains. All are asked at the same time.
+    :param resolver: an :class:`~twisted.internet.interfaces.IResolver`; by default twisted.names' own.
+    :param seconds: how long they may take together.
+    :param reactor: what bounds that; by default the reactor.
+    """
+
+    def __init__(
+        self, zones: Sequence[str], resolver: Any = None, seconds: float = 5, reactor: Any = None
+    ) -> None:
+        self._zones = tuple(zones)
+        self._resolver = resolver
+        self._seconds = seconds
+        self._reactor = reactor
+
+    async def onConnect(self, session: Session) -> None:
+        """554 5.7.1."""
+        try:
+            address = ipaddress.ip_address((session.remoteAddress or "").partition("%")[0])
+        except ValueError:
+            return
+        address = getattr(address, "ipv4_mapped", None) or address
+        if not address.is_global:
+            return
+        reverse = address.reverse_pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
+        answers = await defer.gatherResults([self._ask(f"{reverse}.{z}") for z in self._zones])
+        for zone, isListed in zip(self._zones, answers, strict=True):
+            if isListed:
+                raise Rejection(f"Your address is listed by {zone}", 554, "5.7.1")
+
+    def _ask(self, name: str) -> Deferred[bool]:
+        if self._resolver is None:
+            self._resolver = client.getResolver()
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        asked: Deferred[Any] = self._resolver.lookupAddress(name)
+        asked.addTimeout(self._seconds, self._reactor)
+        asked.addCallback(_isListed)
+        asked.addErrback(_nothing)
+        return asked
+
+
+def _isListed(found: Any) -> bool:
+    addresses = [
+        ipaddress.ip_address(header.payload.address)
+        for header in found[0]
+        if header.type == dns.A
+    ]
+    return any(address in _LISTED and address not in _ERRORS for address in addresses)
+
+
+def _nothing(failure: Any) -> bool:
+    failure.trap(DomainError, AuthoritativeDomainError, defer.TimeoutError, defer.CancelledError)
+    return False

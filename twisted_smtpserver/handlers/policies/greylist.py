@@ -1,0 +1,89 @@
+"""Come again."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+
+from twisted.internet.threads import deferToThread
+
+from twisted_smtpserver.errors import Rejection
+from twisted_smtpserver.files import RunInThread
+from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.limits import addressBlock
+from twisted_smtpserver.session import Address, Session
+
+
+class Greylist(SMTPHandler):
+    """
+    Refuses a client's first try to send from an address to another one for a while (RFC 6647); who
+    comes again is let in, and is remembered. Those who have logged in aren't asked to.
+
+    :param path: an SQLite database, which is created if need be.
+    :param delay: how long the first try is refused, in seconds.
+    :param window: who doesn't come again in this time is new again.
+    :param remember: for how long who came again is known, after the last message.
+    :param clock: the time, in seconds since 1970: the table survives restarts.
+    :param runInThread: where the disk is waited for; by default the reactor's thread pool.
+    :raises sqlite3.Error: if the database can't be used.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        delay: float = 300,
+        window: float = 2 * 86400,
+        remember: float = 35 * 86400,
+        clock: Callable[[], float] = time.time,
+        runInThread: RunInThread = deferToThread,
+    ) -> None:
+        self._delay = delay
+        self._window = window
+        self._remember = remember
+        self._clock = clock
+        self._runInThread = runInThread
+        self._lock = threading.Lock()
+        # Used by one thread at a time, and in no transaction that lasts.
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=OFF")  # what a crash loses, comes again
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS greylist (client TEXT, sender TEXT, recipient TEXT,"
+            " expires REAL, first REAL, PRIMARY KEY (client, sender, recipient)) WITHOUT ROWID"
+        )
+        self._database.execute("CREATE INDEX IF NOT EXISTS expiry ON greylist (expires)")
+
+    async def onRcptTo(self, address: Address, session: Session) -> None:
+        """450 4.7.1, the first time."""
+        sender = session.envelope.mailFrom
+        if session.user is not None or session.remoteAddress is None or sender is None:
+            return
+        key = (str(addressBlock(session.remoteAddress)), sender.address, address.address)
+        if not await self._runInThread(self._isKnown, key):
+            raise Rejection("Greylisted, try again later", 450, "4.7.1")
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    def _isKnown(self, key: tuple[str, str, str]) -> bool:
+        now = self._clock()
+        where = "WHERE client = ? AND sender = ? AND recipient = ?"
+        with self._lock:
+            # Bounded by this, and by how fast new ones can come.
+            self._database.execute("DELETE FROM greylist WHERE expires < ?", (now,))
+            found = self._database.execute(f"SELECT first FROM greylist {where}", key).fetchone()
+            if found is None:
+                expires = now + self._window
+                values = (*key, expires, now)
+                self._database.execute("INSERT INTO greylist VALUES (?, ?, ?, ?, ?)", values)
+                return False
+            if now - found[0] < self._delay:
+                return False
+            expires = now + self._remember
+            self._database.execute(f"UPDATE greylist SET expires = ? {where}", (expires, *key))
+            return True

@@ -1,0 +1,45 @@
+"""Patience for those who want much."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.session import Address, Session
+
+
+class Tarpit(SMTPHandler):
+    """
+    Answers each RCPT later than the one before, once there were some: who tries names, or sends to
+    many, has to wait. It accepts everything, and comes first in a chain.
+
+    :param after: so many recipients of a session aren't delayed.
+    :param seconds: how much later each is answered than the one before.
+    :param longest: the longest delay, in seconds; less than the server's ``handlerTimeout``.
+    :param reactor: what it waits by; by default the reactor.
+    """
+
+    def __init__(
+        self, after: int = 20, seconds: float = 0.5, longest: float = 20, reactor: Any = None
+    ) -> None:
+        self._after = after
+        self._seconds = seconds
+        self._longest = longest
+        self._reactor = reactor
+
+    def onRcptTo(self, address: Address, session: Session) -> Any:
+        """Later, if at all."""
+        count = session.data[self] = session.data.get(self, 0) + 1
+        if count <= self._after:
+            return None
+        delay = min((count - self._after) * self._seconds, self._longest)
+        return deferLater(self._clock(), delay, lambda: None)
+
+    def _clock(self) -> Any:
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
