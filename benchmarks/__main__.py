@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,8 @@ def main() -> int:
         unknown = set(getattr(given, name).split(",")) - set(known)
         if unknown:
             parser.error(f"--{name}: no {', '.join(sorted(unknown))} among {', '.join(known)}")
+    # So that what was started is stopped, if this is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # smtp-sink gives its privileges up
         files = makeFiles(Path(folder), given.key)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import collections
+import logging
 import os
 import random
 import resource
@@ -465,6 +466,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.kills:
         options.connections = 0
     random.seed(options.seed)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # writes to a server that was killed
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     needed = options.connections + options.clients + 200
     if hard != resource.RLIM_INFINITY and hard < needed:

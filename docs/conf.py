@@ -28,7 +28,6 @@ nitpick_ignore_regex = [
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the texts say it, and say it shorter
-autodoc_class_signature = "separated"
 
 html_theme = "alabaster"
 html_theme_options = {

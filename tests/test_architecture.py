@@ -47,6 +47,7 @@ HANDLERS_SEE = {
     "headers",
     "hooks",
     "interfaces",
+    "limits",
     "replies",
     "results",
     "sasl",

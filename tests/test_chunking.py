@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.messages import BODIES, Handler, handlerOf, outcomes, readAll, refusing, sender
 from tests.talk import HELLO, MAIL, RCPT, Later, brief, codes, talk
-from tests.test_transfer import BODIES, Handler, handlerOf, outcomes, readAll, refusing, sender
 from twisted_smtpserver import Rejection, TransactionReset
 from twisted_smtpserver.body import HIGH_WATER
 from twisted_smtpserver.states import Phase

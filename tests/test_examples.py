@@ -19,11 +19,13 @@ from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import fail, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.names.error import DNSNameError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
 from tests.certificates import makeCA, makeCertificate
 from tests.examples import EXAMPLES, load
@@ -268,13 +270,18 @@ class OwnContextTests(SynchronousTestCase):
         self.flushWarnings()  # CertificateOptions uses what pyOpenSSL deprecates
 
 
+@implementer(IHalfCloseableProtocol)
 class Collector(Protocol):
-    """Keeps all that it gets."""
+    """Keeps all that it gets until the other side is done, and says OK."""
 
     def dataReceived(self, data: bytes) -> None:
         self.factory.received.append(data)
 
-    def connectionLost(self, reason: object = None) -> None:
+    def readConnectionLost(self):
+        self.transport.write(b"OK\n")
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
         """Nothing to do."""
 
 

@@ -56,6 +56,7 @@ class PaceTests(SynchronousTestCase):
         """Time in which it is us who don't read doesn't count, nor is anybody judged in it."""
         pace = Pace(10, 100, 0)
         pace.pause(10)
+        pace.pause(20)
         self.assertFalse(pace.isTooSlow(1, 500))
         pace.resume(1010)
         pace.resume(1020)

@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.messages import Handler, outcomes, refusing
 from tests.talk import MAIL, RCPT, Later, Log, brief, codes, talk
-from tests.test_transfer import Handler, outcomes, refusing
 from twisted_smtpserver import Accepted, Rejection
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import Client, RecordingHandler, connect

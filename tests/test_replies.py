@@ -76,7 +76,7 @@ class EncodeTests(SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(
         st.sampled_from([None, "2.0.0", "5.123.456"]),
-        st.lists(st.text(max_size=1500), max_size=3),
+        st.lists(st.text(max_size=700), max_size=3),
         st.booleans(),
     )
     def test_wellFormed(self, enhanced: str | None, lines: list[str], utf8: bool) -> None:

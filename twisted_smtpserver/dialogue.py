@@ -200,7 +200,7 @@ class Dialogue(Asker):
             self._wait(outcome)
             return
         if type(outcome) is Reply:
-            if outcome.code >= 500 and self.closeReason is None:
+            if outcome.code >= 500 and self.closeReason is None and not self._closing:
                 outcome = self._countError(outcome)
                 if outcome is None:
                     return

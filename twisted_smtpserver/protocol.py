@@ -324,7 +324,9 @@ class SMTPProtocol(Dialogue):
         """The connection is gone."""
         self.isLost = self._closing = True
         finishing = self.transfer is not None and self.transfer.isFinishing
-        if not finishing:
+        if finishing:  # and the timer may be that of our last word
+            self.setTimer(self.options.handlerTimeout, self._handlerTimedOut)
+        else:
             self.stopTimer()
             self.transactionLost()
             self._waitToken = None

@@ -86,6 +86,8 @@ class MessageTransfer:
         if isinstance(result, Deferred):
             self._running = result
             result.addCallbacks(self._returned, lambda failure: self._raised(failure.value))
+            if self._done:  # by the handler itself, which ended the connection
+                self._cancel(result)
         else:
             self._returned(result)
 
@@ -121,11 +123,9 @@ class MessageTransfer:
     def _raised(self, error: BaseException) -> None:
         if self._done:  # it was canceled, and this is the echo
             return
-        if isinstance(error, MessageIncomplete) or (
-            error is self.stream.failure and not isinstance(error, Rejection)
-        ):
+        if isinstance(error, MessageIncomplete):
             self._refusal = replies.NO_RESULT
-        else:
+        elif error is not self.stream.failure:  # the stream's own is asked for at the end
             self._refusal = self._dialogue.refuse(error, "onData")
         self._settle()
 
@@ -149,8 +149,10 @@ class MessageTransfer:
         self._done = True
         running, self._running = self._running, None
         self.stream.discard()
-        if running is None:
-            return
+        if running is not None:
+            self._cancel(running)
+
+    def _cancel(self, running: Deferred[Any]) -> None:
         try:
             running.cancel()
         except Exception as error:  # from the canceller of the handler's Deferred
@@ -260,6 +262,9 @@ class MessageTransfer:
         """The reply for all recipients, if it is settled already that there is no acceptance."""
         if self._refusal is not None:
             return self._refusal
+        if self.stream.sizeExceeded:
+            # Whatever else was wrong: which was seen first depends on how the octets were cut.
+            return replies.TOO_LARGE
         failure = self.stream.failure
         if isinstance(failure, Rejection):
             return failure.toReply(replies.NO_RESULT)

@@ -22,6 +22,7 @@ _END = b"\r\n.\r\n"
 class _Floor(LineReceiver):
     counts: Counts
     isDirect = False
+    transport: Any
 
     def connectionMade(self) -> None:
         self._answers: list[bytes] = []

@@ -22,11 +22,12 @@ _ERRORS = ipaddress.ip_network("127.255.255.0/24")
 
 class DNSBlockList(SMTPHandler):
     """
-    Refuses clients whose address is in one of some lists (RFC 5782). A list that doesn't answer, or not
-    in time, has nothing to say.
+    Refuses clients whose address is in one of some lists (RFC 5782). A list that doesn't answer, or
+    not in time, has nothing to say.
 
     :param zones: the lists' domains. All are asked at the same time.
-    :param resolver: an :class:`~twisted.internet.interfaces.IResolver`; by default twisted.names' own.
+    :param resolver: an :class:`~twisted.internet.interfaces.IResolver`; by default that of
+        twisted.names.
     :param seconds: how long they may take together.
     :param reactor: what bounds that; by default the reactor.
     """
@@ -70,9 +71,7 @@ class DNSBlockList(SMTPHandler):
 
 def _isListed(found: Any) -> bool:
     addresses = [
-        ipaddress.ip_address(header.payload.address)
-        for header in found[0]
-        if header.type == dns.A
+        ipaddress.ip_address(header.payload.address) for header in found[0] if header.type == dns.A
     ]
     return any(address in _LISTED and address not in _ERRORS for address in addresses)
 

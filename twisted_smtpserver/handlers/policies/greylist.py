@@ -26,6 +26,7 @@ class Greylist(SMTPHandler):
     :param delay: how long the first try is refused, in seconds.
     :param window: who doesn't come again in this time is new again.
     :param remember: for how long who came again is known, after the last message.
+    :param maxEntries: how many are kept; of more, those that would expire first are forgotten.
     :param clock: the time, in seconds since 1970: the table survives restarts.
     :param runInThread: where the disk is waited for; by default the reactor's thread pool.
     :raises sqlite3.Error: if the database can't be used.
@@ -34,15 +35,18 @@ class Greylist(SMTPHandler):
     def __init__(
         self,
         path: str | os.PathLike[str],
+        *,
         delay: float = 300,
         window: float = 2 * 86400,
         remember: float = 35 * 86400,
+        maxEntries: int = 1_000_000,
         clock: Callable[[], float] = time.time,
         runInThread: RunInThread = deferToThread,
     ) -> None:
         self._delay = delay
         self._window = window
         self._remember = remember
+        self._maxEntries = maxEntries
         self._clock = clock
         self._runInThread = runInThread
         self._lock = threading.Lock()
@@ -55,6 +59,8 @@ class Greylist(SMTPHandler):
             " expires REAL, first REAL, PRIMARY KEY (client, sender, recipient)) WITHOUT ROWID"
         )
         self._database.execute("CREATE INDEX IF NOT EXISTS expiry ON greylist (expires)")
+        # Counting takes a walk through the table.
+        (self._entries,) = self._database.execute("SELECT count(*) FROM greylist").fetchone()
 
     async def onRcptTo(self, address: Address, session: Session) -> None:
         """450 4.7.1, the first time."""
@@ -74,16 +80,27 @@ class Greylist(SMTPHandler):
         now = self._clock()
         where = "WHERE client = ? AND sender = ? AND recipient = ?"
         with self._lock:
-            # Bounded by this, and by how fast new ones can come.
-            self._database.execute("DELETE FROM greylist WHERE expires < ?", (now,))
+            self._entries -= self._database.execute(
+                "DELETE FROM greylist WHERE expires < ?", (now,)
+            ).rowcount
             found = self._database.execute(f"SELECT first FROM greylist {where}", key).fetchone()
             if found is None:
-                expires = now + self._window
-                values = (*key, expires, now)
-                self._database.execute("INSERT INTO greylist VALUES (?, ?, ?, ?, ?)", values)
+                self._insert(key, now)
                 return False
             if now - found[0] < self._delay:
                 return False
             expires = now + self._remember
             self._database.execute(f"UPDATE greylist SET expires = ? {where}", (expires, *key))
             return True
+
+    def _insert(self, key: tuple[str, str, str], now: float) -> None:
+        values = (*key, now + self._window, now)
+        self._database.execute("INSERT INTO greylist VALUES (?, ?, ?, ?, ?)", values)
+        self._entries += 1
+        surplus = self._entries - self._maxEntries
+        if surplus > 0:
+            self._entries -= self._database.execute(
+                "DELETE FROM greylist WHERE (client, sender, recipient) IN (SELECT client, sender,"
+                " recipient FROM greylist ORDER BY expires LIMIT ?)",
+                (surplus,),
+            ).rowcount

@@ -14,8 +14,8 @@ from twisted_smtpserver.session import Address, Session
 
 class RateLimit(SMTPHandler):
     """
-    Bounds what one client does in a time: an address, or a /64 of IPv6. Clients on a unix socket are
-    left alone.
+    Bounds what one client does in a time: an address, or a /64 of IPv6. Clients on a unix socket
+    are left alone.
 
     Who is over the limit gets a temporary refusal, and may come again when the time is over.
 
@@ -29,6 +29,7 @@ class RateLimit(SMTPHandler):
 
     def __init__(
         self,
+        *,
         connections: int | None = None,
         messages: int | None = None,
         recipients: int | None = None,

@@ -20,8 +20,8 @@ def _isOwn(user: Any, address: Address) -> bool:
 
 class SenderMatchesLogin(SMTPHandler):
     """
-    Lets those who have logged in send as themselves only (RFC 6409 §6.1); as ``<>``, too, because their
-    programs send receipts so. Those who haven't are no business of this stage's.
+    Lets those who have logged in send as themselves only (RFC 6409 §6.1); as ``<>``, too, because
+    their programs send receipts so. Those who haven't are no business of this stage's.
 
     :param owns: whether a user, as ``onAuth`` returned it, may send as an address; it may return a
         Deferred, or be an ``async def``. By default the user's name has to be the address.
