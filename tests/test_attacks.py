@@ -638,37 +638,17 @@ class SynchronizationTests(SynchronousTestCase):
 
     def test_bodyBehindRefusedData(self) -> None:
         """
-        DATA and the message in one segment: when DATA is refused the message isn't run as commands,
-        and so its author can't forge one.
+        DATA and the message in one segment: when DATA is refused its lines are commands, in order,
+        and the answers are the same as if each had come by itself.
         """
-        clients = self.refusals()
-        clients[-1].pipeline(f"{MAIL} BODY=BINARYMIME", RCPT)
-        for client in clients:
-            client.send(b"DATA\r\n" + FORGED.encode())
-            answers = client.answers()
-            self.assertEqual(len(answers), 1)
+        lines = ["DATA", "Subject: hello", "", "MAIL FROM:<forged@example.org>", ".", "NOOP"]
+        together, apart = self.refusals(), self.refusals()
+        for clients in (together, apart):
+            clients[-1].pipeline(f"{MAIL} BODY=BINARYMIME", RCPT)
+        for one, other in zip(together, apart, strict=True):
+            answers = one.pipeline(*lines)
             self.assertGreaterEqual(answers[0].code, 400)
-            self.assertTrue(client.isClosed)
-            self.assertEqual(client.protocol.closeReason, "octets behind a refused DATA")
-
-    def test_bodyBehindPendingData(self) -> None:
-        """The same when the refusal comes later."""
-        later = Later()
-        client = talk(Phase.RCPT, onData=later)
-        client.send(b"DATA\r\n" + FORGED.encode())
-        later.fail(Rejection("no"))
-        self.assertEqual(codes(client.answers()), [450])
-        self.assertTrue(client.isClosed)
-
-    def test_harmlessBehindRefusedData(self) -> None:
-        """Commands that no message gains anything by are answered."""
-        for client in self.refusals()[:4]:
-            answers = client.pipeline("DATA", "NOOP x", "rset", "HELP", "QUIT")
-            self.assertEqual(codes(answers)[1:], [250, 250, 214, 221])
-        client = talk(Phase.READY)
-        client.send(b"DATA\r\nNOOP\r\nRSET\r\nMAIL FR")
-        self.assertEqual(codes(client.answers()), [503])
-        self.assertTrue(client.isClosed)
+            self.assertEqual(answers, [other.say(line) for line in lines])
 
     def test_waited(self) -> None:
         """Who waits for the answer may go on after a refusal."""

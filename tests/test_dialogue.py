@@ -79,7 +79,7 @@ class PipeliningTests(SynchronousTestCase):
     def test_oneWriteWhenReleased(self) -> None:
         """So do those that waited for a handler."""
         later = Later()
-        client = talkTo("onRcptTo", later)
+        client = talk(Phase.MAIL, onRcptTo=later)
         client.pipeline(RCPT, "NOOP", "NOOP")
         before = client.transport.writes
         later.answer()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -275,11 +277,11 @@ class ExtensionSetTests(SynchronousTestCase):
 
         class LowVerb(Extension):
             keyword = "XLOW"
-            verbs: ClassVar = {"xlow": lambda dialogue, argument: OK}
+            verbs: Mapping[str, Any] = MappingProxyType({"xlow": lambda dialogue, argument: OK})
 
         class LowParameter(Extension):
             keyword = "XLOW"
-            mailParameters: ClassVar = {"xlow": str}
+            mailParameters: Mapping[str, Any] = MappingProxyType({"xlow": str})
 
         for wrong in (Louder, 5, Nameless(), LowVerb(), LowParameter()):
             self.assertRaises(ConfigurationError, connect, extensions=[wrong])
@@ -289,7 +291,9 @@ class ExtensionSetTests(SynchronousTestCase):
 
         class Silent(Extension):
             keyword = "XSILENT"
-            verbs: ClassVar = {"XSILENT": lambda dialogue, argument: None}
+            verbs: Mapping[str, Any] = MappingProxyType(
+                {"XSILENT": lambda dialogue, argument: None}
+            )
 
         client = connect(extensions=[Silent()], logger=False)
         for lines in ([], ["EHLO client.example"], ["MAIL FROM:<joe@example.org>"]):
@@ -307,7 +311,7 @@ class ExtensionSetTests(SynchronousTestCase):
 
         class Patient(Extension):
             keyword = "XWAIT"
-            verbs: ClassVar = {"XWAIT": wait}
+            verbs: Mapping[str, Any] = MappingProxyType({"XWAIT": wait})
 
         client = connect(extensions=[Patient()])
         client.say("EHLO client.example")

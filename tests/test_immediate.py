@@ -73,13 +73,14 @@ class WriteTests(SynchronousTestCase):
 
     def test_inTheWay(self) -> None:
         """Behind queued octets, under TLS, and at the end, it is queued."""
-        for state in [
+        states: list[dict[str, Any]] = [
             {"dataBuffer": b"220 "},
             {"_tempDataLen": 4},
             {"TLS": True},
             {"disconnecting": 1},
             {"connected": 0},
-        ]:
+        ]
+        for state in states:
             transport = makeTransport(**state)
             immediate.write(transport, b"250 OK\r\n")
             self.assertEqual((transport.socket.sent, transport.queued), (b"", [b"250 OK\r\n"]))
@@ -107,10 +108,11 @@ class SlowReader(Protocol):
         """Say much, and listen to nothing."""
         self.received = b""
         self.done: Deferred[bytes] = Deferred()
-        assert self.transport is not None
-        self.transport.pauseProducing()
-        self.transport.write(b"HELP\r\n" * 200_000 + b"QUIT\r\n")
-        self.factory.connected.callback(self)  # type: ignore[union-attr]
+        transport: Any = self.transport
+        transport.pauseProducing()
+        transport.write(b"HELP\r\n" * 200_000 + b"QUIT\r\n")
+        factory: Any = self.factory
+        factory.connected.callback(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Keep it."""

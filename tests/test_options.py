@@ -160,6 +160,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_withoutTLS(self) -> None:
         """What is about TLS is refused where there is none: someone counts on it."""
+        keywords: dict[str, Any]
         for keywords in (
             {"requestCert": True},
             {"minVersion": "TLSv1.3"},

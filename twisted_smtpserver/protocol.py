@@ -31,7 +31,7 @@ from twisted_smtpserver.dialogue import Dialogue
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.states import Event, Phase
 from twisted_smtpserver.tls import describeTLS
-from twisted_smtpserver.wire.proxy import ProxyError, ProxyParser
+from twisted_smtpserver.wire.proxy import ProxyError, ProxyParser, normalizeAddress
 
 if TYPE_CHECKING:
     from twisted_smtpserver.factory import SMTPServerFactory
@@ -69,9 +69,9 @@ class SMTPProtocol(Dialogue):
         self._lifetime = self.clock.callLater(self.options.maxSessionTime, self._lastedTooLong)
         session = self.session
         peer, host = self.transport.getPeer(), self.transport.getHost()
-        session.peerAddress = session.remoteAddress = getattr(peer, "host", None)
+        session.peerAddress = session.remoteAddress = _address(peer)
         session.peerPort = session.remotePort = getattr(peer, "port", None)
-        session.localAddress = getattr(host, "host", None)
+        session.localAddress = _address(host)
         session.localPort = getattr(host, "port", None)
         session.secure = self.options.secured
         if self.options.noDelay and session.peerAddress is not None:
@@ -349,6 +349,12 @@ def _describe(reason: Failure) -> str:
     if reason.check(type(connectionDone.value)):
         return "client left"
     return f"connection lost: {reason.type.__name__ if reason.type else 'unknown'}"
+
+
+def _address(end: Any) -> str | None:
+    """An end's IP address in one spelling; a dual-stack listener shows IPv4 as IPv6."""
+    host: str | None = getattr(end, "host", None)
+    return host if host is None else normalizeAddress(host) or host
 
 
 def _setNoDelay(transport: Any) -> None:

@@ -169,8 +169,7 @@ class MessageTransfer:
 
         :param error: what the handler learns, if it still reads.
         """
-        if self._final is not None or self._done:
-            # The whole message is there: the handler may finish, and its reply be lost.
+        if self._done:
             return
         self.stream.fail(error)
         self.stop()

@@ -9,10 +9,7 @@ outcome is known, never before. STARTTLS, AUTH, BDAT and others are verbs of ext
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from twisted.internet.defer import Deferred
 
 from twisted_smtpserver import limits, replies
 from twisted_smtpserver.extensions.base import Verb
@@ -153,40 +150,13 @@ def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> Address | Reply:
     return Address(path, dict(args))
 
 
-# Behind a refused DATA: commands that do nothing, so that it doesn't matter who wrote them.
-_NO_MESSAGE = re.compile(rb"(?:(?:NOOP|RSET|QUIT|HELP)(?: [^\r\n]*)?\r\n)*", re.IGNORECASE)
-
-
-class _Data:
-    """
-    RFC 5321 §4.1.1.4.
-
-    Nothing may be sent behind DATA before its answer (RFC 2920 §3.1). What is sent nevertheless,
-    when DATA is refused, is most likely a message, and its author must not get to write commands.
-    """
-
-    def __call__(self, dialogue: Dialogue, argument: bytes) -> Outcome:
-        outcome = self._begin(dialogue, argument)
-        if isinstance(outcome, Deferred):
-            return outcome.addCallback(partial(_inStep, dialogue))
-        return _inStep(dialogue, outcome)
-
-    def _begin(self, dialogue: Dialogue, argument: bytes) -> Reply | Deferred[Reply]:
-        if argument:
-            return replies.NO_ARGUMENT_ALLOWED
-        if dialogue.session.envelope.bodyType == "BINARYMIME":
-            return _BINARY_NEEDS_BDAT
-        return MessageTransfer(dialogue).beginData()
-
-    def refused(self, dialogue: Dialogue, argument: bytes, refusal: Reply) -> Outcome:
-        """(The dialogue's call.) A gate refused it."""
-        return _inStep(dialogue, refusal)
-
-
-def _inStep(dialogue: Dialogue, reply: Reply) -> Reply:
-    if not reply.isPositive and not _NO_MESSAGE.fullmatch(dialogue.waitingInput):
-        dialogue.closeAfterReply("octets behind a refused DATA")
-    return reply
+def do_DATA(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.4."""
+    if argument:
+        return replies.NO_ARGUMENT_ALLOWED
+    if dialogue.session.envelope.bodyType == "BINARYMIME":
+        return _BINARY_NEEDS_BDAT
+    return MessageTransfer(dialogue).beginData()
 
 
 def do_RSET(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -239,7 +209,7 @@ VERBS: dict[str, Verb] = {
     "LHLO": do_LHLO,
     "MAIL": do_MAIL,
     "RCPT": do_RCPT,
-    "DATA": _Data(),
+    "DATA": do_DATA,
     "RSET": do_RSET,
     "NOOP": do_NOOP,
     "VRFY": do_VRFY,
