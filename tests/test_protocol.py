@@ -204,6 +204,8 @@ class LookUpTests(SynchronousTestCase):
         table: dict[Any, tuple[str | None, str]] = {
             IPv4Address("TCP", "192.0.2.9", 5): ("192.0.2.9", "[192.0.2.9]"),
             IPv6Address("TCP", "2001:db8::1", 5): ("2001:db8::1", "[IPv6:2001:db8::1]"),
+            # as a listener for both families shows an IPv4 client
+            IPv6Address("TCP", "::ffff:192.0.2.9", 5): ("192.0.2.9", "[192.0.2.9]"),
             UNIXAddress("/run/socket"): (None, "localhost"),
         }
         for peer, expected in table.items():
