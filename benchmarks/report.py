@@ -144,7 +144,7 @@ def curve(title: str, xLabel: str, yLabel: str, points: Sequence[tuple[float, fl
 
     width, height, left, bottom = 560.0, 300.0, 60.0, 250.0
     first, last = log10(points[0][0]), log10(points[-1][0])
-    top = max(y for _, y in points) * 1.15
+    top = max(y for _, y in points) * 1.15 or 1  # a hurried run may have measured nothing
     spots = [
         (left + (log10(x) - first) / (last - first) * 460, bottom - y / top * 200, x, y)
         for x, y in points

@@ -97,7 +97,6 @@ class FilterTests(SynchronousTestCase):
             ({}, ["GET / HTTP/1.1"]),
             ({}, [HELLO, "NOOP\nNOOP"]),
             ({"selfSigned": True}, [HELLO, "STARTTLS", "NOOP"]),
-            ({}, [HELLO, "DATA", "From: x"]),
         ]
         for options, lines in cases:
             self.lines.clear()

@@ -318,9 +318,6 @@ class Dialogues(RuleBasedStateMachine):
             octets = stuffed + behind
         else:
             octets = b""
-            if isEager:  # the message isn't run as commands
-                self.model.close()
-                octets, cuts = stuffed, []
         if isEager:
             octets = b"DATA\r\n" + octets
         if octets:
