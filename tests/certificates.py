@@ -91,7 +91,10 @@ def makeCA(name: str = "Test CA", issuer: Certified | None = None) -> Certified:
 
 
 def makeCertificate(
-    ca: Certified | None, names: Iterable[str], clientName: str | None = None
+    ca: Certified | None,
+    names: Iterable[str],
+    clientName: str | None = None,
+    emails: Iterable[str] = (),
 ) -> Certified:
     """
     Make a certificate for a server, or with ``clientName`` for a client.
@@ -99,8 +102,9 @@ def makeCertificate(
     :param ca: who signs it; ``None`` makes it self-signed.
     :param names: host names and IP addresses of a server.
     :param clientName: the common name of a client.
+    :param emails: its e-mail addresses.
     """
-    subjects: list[x509.GeneralName] = []
+    subjects: list[x509.GeneralName] = [x509.RFC822Name(email) for email in emails]
     for name in names:
         try:
             subjects.append(x509.IPAddress(ipaddress.ip_address(name)))

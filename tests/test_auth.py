@@ -12,8 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import makeCA, makeCertificate
 from twisted_smtpserver import Authenticated, AuthenticationFailed, ConfigurationError, Rejection
+from twisted_smtpserver.auth import peerIdentity
 from twisted_smtpserver.sasl import scramSecret
+from twisted_smtpserver.session import Session
 from twisted_smtpserver.testing import Client, connect, makeFactory
+from twisted_smtpserver.tls import TLSInfo
 
 
 def b64(text: str) -> str:
@@ -361,6 +364,37 @@ class MechanismTests(SynchronousTestCase):
         self.assertEqual(client.session.user, "joe")
 
 
+class PeerIdentityTests(SynchronousTestCase):
+    """Who a client certificate is about."""
+
+    def identity(self, names=(), emails=(), name="joe", authorized=True):
+        session = Session()
+        certified = makeCertificate(makeCA(), names, clientName=name, emails=emails)
+        session.tls = TLSInfo(
+            version="TLSv1.3",
+            cipher="TLS_AES_256_GCM_SHA384",
+            cipherBits=256,
+            serverName=None,
+            peerCertificate=certified.certificate,
+            authorized=authorized,
+            alpn=None,
+        )
+        return peerIdentity(session)
+
+    def test_names(self):
+        """The first e-mail address, else the common name."""
+        self.assertEqual(
+            self.identity(emails=["joe@example.org", "j@example.org"]), "joe@example.org"
+        )
+        self.assertEqual(self.identity(names=["joe.example"]), "joe")
+        self.assertEqual(self.identity(), "joe")
+
+    def test_unverified(self):
+        """A certificate that nobody verified is about nobody."""
+        self.assertIsNone(self.identity(authorized=False))
+        self.assertIsNone(peerIdentity(Session()))
+
+
 class VerdictTests(SynchronousTestCase):
     """What the handler says, and what becomes of it."""
 
@@ -422,6 +456,7 @@ class VerdictTests(SynchronousTestCase):
             (AuthenticationFailed(code=534, enhanced="5.7.9"), 534, "5.7.9", None),
             (Rejection("No"), 535, "5.7.8", "No"),
             (Rejection("Later", code=454), 454, "4.7.0", "Later"),
+            (AuthenticationFailed("Later", code=454), 454, "4.7.0", "Later"),
         ]:
             _, answer = self.verdict(error)
             self.assertEqual((answer.code, answer.enhanced), (code, enhanced))

@@ -86,6 +86,8 @@ class RejectionTests(SynchronousTestCase):
         data.clear()
         self.assertEqual(failed.data, {"status": "401"})
         self.assertIsNone(AuthenticationFailed().data)
+        for wrong in ({"status": 401}, {401: "status"}):
+            self.assertRaises(ValueError, AuthenticationFailed, data=wrong)
 
 
 class AsRejectionTests(SynchronousTestCase):

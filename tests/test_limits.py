@@ -78,6 +78,23 @@ class PaceTests(SynchronousTestCase):
             self.assertFalse(pace.isTooSlow(rate * seconds, now))
 
 
+class LateErrorTests(SynchronousTestCase):
+    """A refusal that comes late, and is put off even then."""
+
+    def test_both(self) -> None:
+        """The hold goes on from the handler's wait to ours, and nothing overtakes."""
+        later = Later()
+        client = talk(Phase.READY, onMailFrom=later, maxErrors=4, errorDelay=1)
+        client.say("RCPT")
+        client.say("RCPT")
+        client.send(f"{MAIL}\r\nNOOP\r\n".encode())
+        later.fail(Rejection("no"))
+        client.settle()
+        self.assertEqual(client.answers(), [])
+        client.wait(1)
+        self.assertEqual(codes(client.answers()), [550, 250])
+
+
 class MessageRateTests(SynchronousTestCase):
     """``minDataRate``: octets a second, over the message."""
 

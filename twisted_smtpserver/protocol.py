@@ -292,22 +292,11 @@ class SMTPProtocol(Dialogue):
 
     def shutDown(self) -> None:
         """See :meth:`~twisted_smtpserver.dialogue.Dialogue.shutDown`."""
-        if self._isWordless:
+        if self.handshakeDue or (self._sink is not None and self.phase is Phase.CONNECTED):
+            # In a handshake or a PROXY header there is no place for a 421.
             self._drop("server shut down")
         else:
             super().shutDown()
-
-    def cutOff(self) -> None:
-        """See :meth:`~twisted_smtpserver.dialogue.Dialogue.cutOff`."""
-        if self._isWordless:
-            self._drop("server shut down")
-        else:
-            super().cutOff()
-
-    @property
-    def _isWordless(self) -> bool:
-        """Whether there is no place for a 421: in a PROXY header, or in a TLS handshake."""
-        return self.handshakeDue or (self._sink is not None and self.phase is Phase.CONNECTED)
 
     # -- The end ----------------------------------------------------------------------------------
 
