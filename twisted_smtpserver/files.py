@@ -41,7 +41,7 @@ class DurableFile:
         self._descriptor: int | None = None
         self._place: str | None = None  # where the file is now
         self._identity: os.stat_result | None = None
-        self._cancelled = False
+        self._canceled = False
 
     def write(self, octets: bytes | bytearray) -> None:
         """
@@ -71,7 +71,7 @@ class DurableFile:
         assert self._descriptor is not None  # what write() leaves
         os.fsync(self._descriptor)
         self._close()
-        if self._cancelled:
+        if self._canceled:
             raise CancelledError
         os.rename(self.temporary, self.final)
         self._place = self.final
@@ -82,7 +82,7 @@ class DurableFile:
 
     def cancel(self) -> None:
         """Keep a commit under way in another thread from going on, if it isn't too late."""
-        self._cancelled = True
+        self._canceled = True
 
     def discard(self) -> None:
         """
@@ -128,7 +128,7 @@ async def saveStream(
     stream: AsyncIterable[bytes], durable: DurableFile, runInThread: RunInThread
 ) -> int:
     """
-    Write a stream to a file. If that fails, or is cancelled, no file is left.
+    Write a stream to a file. If that fails, or is canceled, no file is left.
 
     A failure is reported when the file is gone. A cancellation is reported at once; a thread can't
     be stopped, so the file goes when the thread is done with it, even if it was complete by then.
@@ -182,7 +182,7 @@ async def saveToFile(
     stream: AsyncIterable[bytes], fileObject: IO[bytes], runInThread: RunInThread
 ) -> int:
     """
-    Write a stream to an open file, and flush it. Nothing is undone if that fails or is cancelled; a
+    Write a stream to an open file, and flush it. Nothing is undone if that fails or is canceled; a
     thread may then still be writing for a moment.
 
     :param stream: as for :func:`saveStream`.

@@ -7,7 +7,7 @@ value, a :class:`~twisted.internet.defer.Deferred` or be an ``async def``; it re
 other exception is a bug: the client gets ``451 4.3.0`` and an incident id, the log the traceback.
 
 While a hook is pending the client's later commands wait. After ``handlerTimeout`` seconds its
-Deferred is cancelled and the client gets 451; when the client leaves it is cancelled, too.
+Deferred is canceled and the client gets 451; when the client leaves it is canceled, too.
 """
 
 from __future__ import annotations
