@@ -31,7 +31,7 @@ from tests.certificates import makeCA, makeCertificate
 from tests.examples import EXAMPLES, load
 from tests.liveserver import PATIENCE
 from tests.test_auth import presenting
-from twisted_smtpserver import Chain, CredHandler, SMTPServerFactory
+from twisted_smtpserver import Chain, CredHandler, Discard, SMTPServerFactory
 from twisted_smtpserver.sasl import scramSecret
 from twisted_smtpserver.testing import RecordingHandler, connect, runInline
 
@@ -96,7 +96,8 @@ class UsersTests(SynchronousTestCase):
         """Who has logged in sends as themselves."""
         users = self.users.Delegates({SENDER: "sesame"}, {})
         code, client = self.logIn(
-            Chain(users, self.users.OwnAddress()), "AUTH PLAIN " + b64(f"\0{SENDER}\0sesame")
+            Chain(users, self.users.OwnAddress(), Discard()),
+            "AUTH PLAIN " + b64(f"\0{SENDER}\0sesame"),
         )
         self.assertEqual(code, 235)
         self.assertEqual(client.say(f"MAIL FROM:<{ANN}>").code, 550)

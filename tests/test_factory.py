@@ -25,6 +25,7 @@ from twisted_smtpserver import (
     SMTPServerFactory,
 )
 from twisted_smtpserver.factory import SPARE_DESCRIPTORS
+from twisted_smtpserver.handlers import fromFunctions
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import (
@@ -175,6 +176,12 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("did you mean 'STARTTLS'", str(error))
         error = self.assertRaises(ConfigurationError, makeFactory, hide=["PIPELINES"])
         self.assertIn("did you mean 'PIPELINING'", str(error))
+
+    def test_chainWithoutData(self):
+        """Somebody has to take the messages."""
+        policy = fromFunctions(onRcptTo=lambda address, session: None)
+        self.assertRaises(ConfigurationError, makeFactory, Chain(policy))
+        makeFactory(Chain(policy, Discard()))
 
     def test_classAsHandler(self):
         """A class isn't a handler."""

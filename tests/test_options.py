@@ -142,10 +142,6 @@ class OptionsTests(SynchronousTestCase):
         for wrong in ("DSN", None):
             self.assertRefused("^extensions: .* is no list", extensions=wrong)
 
-    def test_indispensable(self) -> None:
-        """Some commands can't be disabled."""
-        self.assertRefused("^disabledCommands: NOOP, QUIT, RSET can't", disabledCommands=["quit"])
-
     def test_bareNewlines(self) -> None:
         """There are three ways to treat them."""
         for mode in ("reject", "normalize", "accept"):

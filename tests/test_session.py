@@ -108,6 +108,11 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(session.disabledCommands, frozenset())
         session.disabledCommands = ["auth", "VRFY"]
         self.assertEqual(session.disabledCommands, {"AUTH", "VRFY"})
+        session = Session(disabledCommands=frozenset({"HELP"}))
+        session.disabledCommands = []
+        self.assertEqual(session.disabledCommands, frozenset())
+        session.disabledCommands = None
+        self.assertEqual(session.disabledCommands, {"HELP"})
 
     def test_transmissionType(self) -> None:
         """Each way a message can come has its word (RFC 3848, RFC 6531 section 4.3)."""

@@ -22,6 +22,7 @@ from twisted_smtpserver import Chain, ConfigurationError, Discard, SMTPHandler, 
 from twisted_smtpserver.flags import FLAGS, Flag
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.service import SMTPService
+from twisted_smtpserver.testing import connect, runInline
 
 #: The options without a flag, and why.
 FLAGLESS = {
@@ -287,11 +288,14 @@ class ServiceTests(SynchronousTestCase):
         """The Maildir is made when the service starts, not before: that may be as another user."""
         path = Path(self.mktemp())
         service = self.make("--maildir", str(path), "--name=mx.test", "--port=0")
-        handler = service.services[-1]._listeners[0][1].handler
-        self.assertIsNone(findHook(handler, "onData"))
+        self.assertFalse(path.exists())
         service.services[0].startService()
         self.assertEqual(sorted(os.listdir(path)), ["cur", "new", "tmp"])
-        self.assertEqual(findHook(handler, "onData").__self__.hostName, "mx.test")  # type: ignore[union-attr]
+        client = connect(service.services[-1]._listeners[0][1].handler)
+        client.protocol.factory.handler.onData.__self__._maildir._runInThread = runInline
+        self.assertEqual(client.deliver(b"\r\n").code, 250)
+        (stored,) = (path / "new").iterdir()
+        self.assertIn("mx.test", stored.name)
 
     def test_discard(self) -> None:
         """Messages may be thrown away."""

@@ -84,8 +84,7 @@ class Dialogue(Asker):
         self.writesImmediately = factory.options.immediateWrites
         self.authNeeded = factory.authNeeded
         self.MAX_LENGTH = max(_MAX_AUTH_LINE, factory.options.maxCommandLength) - len(b"\r\n")
-        self.session = Session(factory.options.lmtp)
-        self.session.disabledCommands = factory.options.disabledCommands
+        self.session = Session(factory.options.lmtp, frozenset(factory.options.disabledCommands))
         self._disabledCommands = self.session.disabledCommands
 
     # -- Lines ------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.events import Events
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
 from twisted_smtpserver.gates import admittedVerbs
+from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
@@ -222,6 +223,8 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
     if isinstance(handler, type):
         name = handler.__name__
         raise ConfigurationError(f"{name} is a class: give an instance of it, {name}()")
+    if isinstance(handler, Chain) and findHook(handler, "onData") is None:
+        raise ConfigurationError("a Chain needs a stage with onData: Discard(), for one")
     if not any(callable(getattr(handler, name, None)) for name in HOOKS):
         raise ConfigurationError(
             f"{type(handler).__name__} has none of the hooks: {', '.join(sorted(HOOKS))}"

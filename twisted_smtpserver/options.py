@@ -19,9 +19,6 @@ VERSIONS = ("TLSv1.2", "TLSv1.3")
 
 BARE_NEWLINES = ("reject", "normalize", "accept")
 
-#: Commands that ``disabledCommands`` can't name: without them there is no dialogue.
-INDISPENSABLE = frozenset({"QUIT", "RSET", "NOOP"})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -224,10 +221,6 @@ class Options:
         key = self.scramSaltKey
         if key is not None and (not isinstance(key, bytes) or len(key) < 16):
             raise ConfigurationError("scramSaltKey: is no octets, at least 16")
-        if not INDISPENSABLE.isdisjoint(self.disabledCommands):
-            raise ConfigurationError(
-                f"disabledCommands: {', '.join(sorted(INDISPENSABLE))} can't be disabled"
-            )
 
     def _checkTLS(self) -> None:
         sources = [self.tls is not None, self.key is not None or self.cert is not None]

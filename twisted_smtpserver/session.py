@@ -163,6 +163,7 @@ class Session:
         "_disabledCommands",
         "_envelope",
         "_received",
+        "_serverDisabled",
         "_transactions",
         "_trustedAddress",
         "clientHostname",
@@ -188,7 +189,7 @@ class Session:
         "xForward",
     )
 
-    def __init__(self, lmtp: bool = False) -> None:
+    def __init__(self, lmtp: bool = False, disabledCommands: frozenset[str] = frozenset()) -> None:
         self.id: str = secrets.token_hex(8)
         self.lmtp: bool = lmtp
         self.localAddress: str | None = None
@@ -207,7 +208,7 @@ class Session:
         self.xClient: dict[str, Any] = {}
         self.xForward: dict[str, Any] = {}
         self.error: str | None = None
-        self._disabledCommands: frozenset[str] = frozenset()
+        self._disabledCommands = self._serverDisabled = disabledCommands
         self.messages: int = 0
         self.octets: int = 0
         self.errors: int = 0
@@ -227,12 +228,18 @@ class Session:
 
     @property
     def disabledCommands(self) -> frozenset[str]:
-        """Verbs refused with 502 in this session: what is set here replaces the server's option."""
+        """
+        Verbs refused with 502 in this session: what is set here replaces the server's option, and
+        ``None`` brings that back.
+        """
         return self._disabledCommands
 
     @disabledCommands.setter
-    def disabledCommands(self, verbs: Collection[str]) -> None:
-        self._disabledCommands = frozenset(map(str.upper, verbs))
+    def disabledCommands(self, verbs: Collection[str] | None) -> None:
+        if verbs is None:
+            self._disabledCommands = self._serverDisabled
+        else:
+            self._disabledCommands = frozenset(map(str.upper, verbs))
 
     @property
     def envelope(self) -> Envelope:

@@ -28,11 +28,12 @@ from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
-from twisted_smtpserver.handlers import Chain, Discard, Maildir, SMTPHandler
+from twisted_smtpserver.handlers import Chain, Discard, Maildir, fromFunctions
 from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
-from twisted_smtpserver.interfaces import HOOKS
+from twisted_smtpserver.interfaces import HOOKS, IMessageStream
 from twisted_smtpserver.service import SMTPService
+from twisted_smtpserver.session import Session
 
 _log = Logger()
 
@@ -323,14 +324,17 @@ class _LateMaildir(Service):
     """
 
     def __init__(self, path: str, hostName: str | None) -> None:
-        self.handler = SMTPHandler()
+        self.handler = fromFunctions(onData=self._onData)
         self._path = path
         self._hostName = hostName
+        self._maildir: Maildir
 
     def startService(self) -> None:
         super().startService()
-        maildir = Maildir(self._path, self._hostName)
-        self.handler.onData = maildir.onData  # type: ignore[method-assign]
+        self._maildir = Maildir(self._path, self._hostName)
+
+    def _onData(self, stream: IMessageStream, session: Session) -> Any:
+        return self._maildir.onData(stream, session)
 
 
 class _Server(MultiService):
