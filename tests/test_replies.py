@@ -14,6 +14,88 @@ from twisted_smtpserver.replies import MAX_REPLY_LINE, Reply, defaultEnhanced, p
 CATALOGUE = {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
 
 
+#: Each reply's code and enhanced code: RFC 5321 §4.2, RFC 3463, RFC 5248, and the extensions' RFCs.
+CODES = {
+    "OK": "250 2.0.0",
+    "RESET": "250 2.0.0",
+    "SENDER_OK": "250 2.1.0",
+    "RECIPIENT_OK": "250 2.1.5",
+    "MESSAGE_ACCEPTED": "250 2.6.0",
+    "GOODBYE": "221 2.0.0",
+    "HELP": "214 2.0.0",
+    "CANNOT_VERIFY": "252 2.1.5",
+    "START_INPUT": "354",
+    "READY_FOR_TLS": "220 2.0.0",
+    "AUTHENTICATED": "235 2.7.0",
+    "UNRECOGNIZED": "500 5.5.2",
+    "MALFORMED_LINE": "500 5.5.2",
+    "LINE_TOO_LONG": "500 5.5.2",
+    "AUTH_LINE_TOO_LONG": "500 5.5.6",
+    "BARE_NEWLINE_IN_COMMAND": "500 5.5.2",
+    "NOT_IMPLEMENTED": "502 5.5.1",
+    "LMTP_ONLY": "500 5.5.1",
+    "NOT_LMTP": "500 5.5.1",
+    "NO_ARGUMENT_ALLOWED": "501 5.5.4",
+    "ARGUMENT_NEEDED": "501 5.5.4",
+    "BAD_HELLO": "501 5.5.4",
+    "HELLO_FIRST": "503 5.5.1",
+    "MAIL_FIRST": "503 5.5.1",
+    "RCPT_FIRST": "503 5.5.1",
+    "NESTED_MAIL": "503 5.5.1",
+    "IN_TRANSACTION": "503 5.5.1",
+    "BDAT_UNDER_WAY": "503 5.5.1",
+    "NOT_WELCOME": "503 5.5.1",
+    "TLS_ALREADY": "503 5.5.1",
+    "AUTH_ALREADY": "503 5.5.1",
+    "TLS_NEEDED": "530 5.7.0",
+    "AUTH_NEEDED": "530 5.7.0",
+    "AUTH_NEEDS_TLS": "538 5.7.11",
+    "AUTH_FAILED": "535 5.7.8",
+    "AUTH_CANCELED": "501 5.7.0",
+    "AUTH_BAD_BASE64": "501 5.5.2",
+    "AUTH_MALFORMED": "501 5.5.2",
+    "AUTH_UNKNOWN_MECHANISM": "504 5.5.4",
+    "TOO_MANY_RECIPIENTS": "452 4.5.3",
+    "UNKNOWN_PARAMETER": "555 5.5.4",
+    "TOO_LARGE": "552 5.3.4",
+    "BARE_NEWLINE": "550 5.6.0",
+    "SHUTTING_DOWN": "421 4.3.2",
+    "TOO_MANY_CLIENTS": "421 4.3.2",
+    "IDLE_TOO_LONG": "421 4.4.2",
+    "TOO_MANY_ERRORS": "421 4.7.0",
+    "TOO_MANY_UNAUTHENTICATED": "421 4.7.0",
+    "TOO_MANY_AUTH_FAILURES": "421 4.7.0",
+    "EARLY_TALKER": "421 4.7.0",
+    "NOT_HTTP": "554 5.7.0",
+    "NOT_TLS": "554 5.7.0",
+    "HANDLER_TIMED_OUT": "451 4.3.0",
+    "NO_RESULT": "451 4.3.0",
+    "TOO_SLOW": "421 4.4.2",
+    "SESSION_TOO_LONG": "421 4.4.2",
+    "TOO_MANY_MESSAGES": "421 4.7.0",
+    "ENOUGH_REFUSED": "452 4.5.3",
+    "TOO_MANY_REFUSED": "421 4.7.0",
+    "TOO_MANY_FROM_ADDRESS": "421 4.7.0",
+    "MAIL_NEEDS_UTF8": "550 5.6.7",
+    "RCPT_NEEDS_UTF8": "553 5.6.7",
+    "VRFY_NOT_UTF8": "501 5.5.4",
+    "VRFY_VALUE": "501 5.5.4",
+    "BINARY_NEEDS_BDAT": "503 5.5.1",
+    "AUTH_SYNTAX": "501 5.5.4",
+    "BAD_PARAMETER": "501 5.5.4",
+    "NOT_TRUSTED": "550 5.7.0",
+    "AFTER_XCLIENT": "503 5.5.1",
+    "REPLIES_FOLLOW": "353",
+    "ACCEPTED_FOR_SOME": "250 2.6.0",
+    "MALFORMED_CHUNK": "501 5.5.4",
+    "MALFORMED_PARAMETER": "501 5.5.4",
+    "DUPLICATE_PARAMETER": "501 5.5.4",
+    "MALFORMED_ATTRIBUTE": "501 5.5.4",
+    "DUPLICATE_ATTRIBUTE": "501 5.5.4",
+    "UNKNOWN_ATTRIBUTE": "501 5.5.4",
+}
+
+
 class EncodeTests(SynchronousTestCase):
     """Whatever the text, what goes out is well-formed."""
 
@@ -118,6 +200,14 @@ class ReplyTests(SynchronousTestCase):
 
 
 class CatalogueTests(SynchronousTestCase):
+    def test_table(self) -> None:
+        """Each reply has the codes that it should have, and each is in the table."""
+        found = {
+            name: f"{reply.code} {reply.enhanced}" if reply.enhanced else str(reply.code)
+            for name, reply in CATALOGUE.items()
+        }
+        self.assertEqual(found, CODES)
+
     def test_classes(self) -> None:
         """The class of an enhanced code is the first digit of the code (RFC 2034 section 4)."""
         for name, reply in CATALOGUE.items():

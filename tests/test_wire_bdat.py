@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_smtpserver.wire.bdat import MALFORMED_CHUNK, Chunk, parseBdat
+from twisted_smtpserver.replies import MALFORMED_CHUNK
+from twisted_smtpserver.wire.bdat import Chunk, parseBdat
 
 
 class ParseBdatTests(SynchronousTestCase):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from twisted_smtpserver import replies
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire import params
 from twisted_smtpserver.wire.params import parseParameters
@@ -70,16 +71,16 @@ class ParseParametersTests(SynchronousTestCase):
         ]
         for case in cases:
             for octets in (case, b"OK=1 " + case):
-                self.assertEqual(parseParameters(octets), params.MALFORMED_PARAMETER, octets)
-        self.assertEqual(params.MALFORMED_PARAMETER.code, 501)
-        self.assertEqual(params.MALFORMED_PARAMETER.enhanced, "5.5.4")
+                self.assertEqual(parseParameters(octets), replies.MALFORMED_PARAMETER, octets)
+        self.assertEqual(replies.MALFORMED_PARAMETER.code, 501)
+        self.assertEqual(replies.MALFORMED_PARAMETER.enhanced, "5.5.4")
 
     def test_duplicate(self) -> None:
         """A keyword given twice is 501 5.5.4, in whatever case and with whatever value."""
         for octets in (b"SIZE=1 SIZE=1", b"SIZE=1 size=2", b"A A", b"A A=1", b"A=1 B A"):
-            self.assertEqual(parseParameters(octets), params.DUPLICATE_PARAMETER, octets)
-        self.assertEqual(params.DUPLICATE_PARAMETER.code, 501)
-        self.assertEqual(params.DUPLICATE_PARAMETER.enhanced, "5.5.4")
+            self.assertEqual(parseParameters(octets), replies.DUPLICATE_PARAMETER, octets)
+        self.assertEqual(replies.DUPLICATE_PARAMETER.code, 501)
+        self.assertEqual(replies.DUPLICATE_PARAMETER.enhanced, "5.5.4")
 
     def test_count(self) -> None:
         """Up to 32 parameters are taken, one more is 501 5.5.4."""

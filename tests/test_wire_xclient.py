@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.wire.xclient import (
+from twisted_smtpserver.replies import (
     DUPLICATE_ATTRIBUTE,
     MALFORMED_ATTRIBUTE,
+    UNKNOWN_ATTRIBUTE,
+    Reply,
+)
+from twisted_smtpserver.wire.xclient import (
     MAX_PROTOCOL,
     MAX_VALUE,
-    UNKNOWN_ATTRIBUTE,
     VALUE_TOO_LONG,
     XCLIENT_ATTRIBUTES,
     XFORWARD_ATTRIBUTES,

@@ -421,7 +421,7 @@ class Dialogue(Asker):
         if not self._pace.isTooSlow(count, self.clock.seconds()):
             return True
         self._plain = False
-        self.settle(limits.TOO_SLOW)
+        self.settle(replies.TOO_SLOW)
         return False
 
     def pauseBody(self, expired: Callable[[], object]) -> None:

@@ -113,7 +113,7 @@ class SMTPServerFactory(ServerFactory):
         connection = self.protocol(self)
         # Behind a proxy the client isn't known yet: see the protocol.
         if not (self.options.useProxy or connection.enter(getattr(addr, "host", None))):
-            return _Refusal(limits.TOO_MANY_FROM_ADDRESS, self.options.secure)
+            return _Refusal(replies.TOO_MANY_FROM_ADDRESS, self.options.secure)
         self.connections.add(connection)
         return connection
 

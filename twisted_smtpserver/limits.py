@@ -8,24 +8,12 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
 
-from twisted_smtpserver.replies import Reply
-
 #: How long the rate of a message is judged at a time, in seconds; longer, if a client may be silent
 #: for longer.
 RATE_WINDOW = 300.0
 
 #: The longest that the reply to an error is put off, in seconds.
 MAX_ERROR_DELAY = 10.0
-
-TOO_SLOW = Reply(421, "4.4.2", "Message comes too slowly, closing connection")
-SESSION_TOO_LONG = Reply(421, "4.4.2", "Session has lasted too long, closing connection")
-# RFC 9422 §4.1 has the client end the session at this point, so we do.
-TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Too many messages in one session, come again")
-# Not 5yz, and not always 421: the recipients that were accepted shall get their message, and the
-# others may be asked for once more (RFC 5321 §4.5.3.1.10).
-ENOUGH_REFUSED = Reply(452, "4.5.3", "Too many refused recipients, send to those accepted")
-TOO_MANY_REFUSED = Reply(421, "4.7.0", "Too many refused recipients, closing connection")
-TOO_MANY_FROM_ADDRESS = Reply(421, "4.7.0", "Too many connections from your address")
 
 
 class Pace:

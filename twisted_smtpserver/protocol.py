@@ -26,7 +26,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_smtpserver import limits, replies
+from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue import Dialogue
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.states import Event, Phase
@@ -113,7 +113,7 @@ class SMTPProtocol(Dialogue):
         elif self.options.secure:
             self._drop("too many connections from one address")
         else:
-            self.settle(limits.TOO_MANY_FROM_ADDRESS)
+            self.settle(replies.TOO_MANY_FROM_ADDRESS)
 
     def enter(self, address: str | None) -> bool:
         """
@@ -138,7 +138,7 @@ class SMTPProtocol(Dialogue):
         self.closeAfterReply("session lasted too long")
         if self._waitToken is None:  # otherwise the reply that is due is the last one
             self._plain = False
-            self.settle(limits.SESSION_TOO_LONG)
+            self.settle(replies.SESSION_TOO_LONG)
 
     def _secureFirst(self, early: bytes = b"") -> None:
         """

@@ -195,7 +195,6 @@ TOO_LARGE = Reply(552, "5.3.4", "Message exceeds the fixed maximum message size"
 BARE_NEWLINE = Reply(
     550, "5.6.0", "Message contains bare CR or LF: lines must end in CRLF (RFC 5321 section 2.3.8)"
 )
-ONLY_7BIT_DOMAIN = Reply(553, "5.6.7", "Non-ASCII addresses need SMTPUTF8")  # RFC 6531 §3.5
 
 # 421 may answer any command and always closes (RFC 5321 §3.8).
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down, closing connection")
@@ -209,3 +208,35 @@ NOT_HTTP = Reply(554, "5.7.0", "This is SMTP, not HTTP")
 NOT_TLS = Reply(554, "5.7.0", "This is SMTP: say STARTTLS before the TLS handshake")
 HANDLER_TIMED_OUT = Reply(451, "4.3.0", "Processing took too long, try again later")
 NO_RESULT = Reply(451, "4.3.0", "Local error in processing")
+
+# Of the extensions, and of the bounds (limits).
+TOO_SLOW = Reply(421, "4.4.2", "Message comes too slowly, closing connection")
+SESSION_TOO_LONG = Reply(421, "4.4.2", "Session has lasted too long, closing connection")
+# RFC 9422 §4.1 has the client end the session at this point, so we do.
+TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Too many messages in one session, come again")
+# Not 5yz, and not always 421: the recipients that were accepted shall get their message, and the
+# others may be asked for once more (RFC 5321 §4.5.3.1.10).
+ENOUGH_REFUSED = Reply(452, "4.5.3", "Too many refused recipients, send to those accepted")
+TOO_MANY_REFUSED = Reply(421, "4.7.0", "Too many refused recipients, closing connection")
+TOO_MANY_FROM_ADDRESS = Reply(421, "4.7.0", "Too many connections from your address")
+MAIL_NEEDS_UTF8 = Reply(550, "5.6.7", "Non-ASCII sender: say SMTPUTF8 in MAIL")  # RFC 6531 §3.5
+RCPT_NEEDS_UTF8 = Reply(553, "5.6.7", "Non-ASCII recipient: say SMTPUTF8 in MAIL")
+VRFY_NOT_UTF8 = Reply(501, "5.5.4", "The name is not UTF-8")
+VRFY_VALUE = Reply(501, "5.5.4", "SMTPUTF8 takes no value")  # RFC 6531 §3.7.4.2
+BINARY_NEEDS_BDAT = Reply(503, "5.5.1", "BODY=BINARYMIME needs BDAT")  # RFC 3030 §3
+AUTH_SYNTAX = Reply(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
+# What a parameter's parser refuses with unless it says otherwise (RFC 5321 §4.2.3, RFC 5248).
+BAD_PARAMETER = Reply(501, "5.5.4", "Parameter has a bad value")
+# What a peer is told that isn't trusted; the codes are Postfix's.
+NOT_TRUSTED = Reply(550, "5.7.0", "Insufficient authorization")
+AFTER_XCLIENT = Reply(503, "5.5.1", "XCLIENT has said who the client is")
+REPLIES_FOLLOW = Reply(353, None, "The replies for the recipients follow")
+ACCEPTED_FOR_SOME = Reply(250, "2.6.0", "Message accepted for some recipients")
+# The refusal. What follows a BDAT of unknown size can't be told from commands: a server that goes
+# on reading after this reply lets whoever wrote the message write commands, too.
+MALFORMED_CHUNK = Reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
+MALFORMED_PARAMETER = Reply(501, "5.5.4", "Parameter syntax: KEYWORD or KEYWORD=value")
+DUPLICATE_PARAMETER = Reply(501, "5.5.4", "A parameter was given more than once")
+MALFORMED_ATTRIBUTE = Reply(501, "5.5.4", "Attribute syntax: NAME=value, the value in xtext")
+DUPLICATE_ATTRIBUTE = Reply(501, "5.5.4", "An attribute was given more than once")
+UNKNOWN_ATTRIBUTE = Reply(501, "5.5.4", "Attribute not recognized")

@@ -15,9 +15,6 @@ from twisted_smtpserver.errors import checkCode
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Address, Envelope
 
-_PER_RECIPIENT = Reply(353, None, "The replies for the recipients follow")
-_ACCEPTED_FOR_SOME = Reply(250, "2.6.0", "Message accepted for some recipients")
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -103,10 +100,10 @@ def perRecipientBlock(answers: list[Reply]) -> list[Reply]:
     if all(answer.isPositive for answer in answers):
         overall = replies.MESSAGE_ACCEPTED
     elif any(answer.isPositive for answer in answers):
-        overall = _ACCEPTED_FOR_SOME
+        overall = replies.ACCEPTED_FOR_SOME
     else:
         overall = next((answer for answer in answers if answer.code < 500), answers[0])
-    return [_PER_RECIPIENT, *answers, overall]
+    return [replies.REPLIES_FOLLOW, *answers, overall]
 
 
 def _byAddress(result: Mapping[object, object], recipients: Sequence[Address]) -> list[object]:

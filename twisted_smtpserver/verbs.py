@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from twisted_smtpserver import limits, replies
+from twisted_smtpserver import replies
 from twisted_smtpserver.extensions.base import Verb
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
 
 Outcome = Any  # a Reply, or a Deferred of one
-
-_MAIL_NEEDS_UTF8 = Reply(550, "5.6.7", "Non-ASCII sender: say SMTPUTF8 in MAIL")  # RFC 6531 §3.5
-_RCPT_NEEDS_UTF8 = Reply(553, "5.6.7", "Non-ASCII recipient: say SMTPUTF8 in MAIL")
-_VRFY_NOT_UTF8 = Reply(501, "5.5.4", "The name is not UTF-8")
-_VRFY_VALUE = Reply(501, "5.5.4", "SMTPUTF8 takes no value")  # RFC 6531 §3.7.4.2
-_BINARY_NEEDS_BDAT = Reply(503, "5.5.1", "BODY=BINARYMIME needs BDAT")  # RFC 3030 §3
 
 
 def do_EHLO(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -88,10 +82,10 @@ def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:
         return address
     envelope = session.newEnvelope()
     if session.transactions > dialogue.options.maxMessages:
-        return limits.TOO_MANY_MESSAGES
+        return replies.TOO_MANY_MESSAGES
     answer = dialogue.extensions.applyMail(address, envelope, session) or replies.SENDER_OK
     if answer.isPositive and not address.raw.isascii() and not envelope.smtpUtf8:
-        answer = _MAIL_NEEDS_UTF8
+        answer = replies.MAIL_NEEDS_UTF8
     if not answer.isPositive:
         session.forgetEnvelope()
         return answer
@@ -118,12 +112,12 @@ def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
     if len(envelope.rcptTo) >= dialogue.options.maxRecipients:
         return replies.TOO_MANY_RECIPIENTS
     if dialogue.refusedRecipients >= dialogue.options.maxRefusedRecipients:
-        return limits.ENOUGH_REFUSED if envelope.rcptTo else limits.TOO_MANY_REFUSED
+        return replies.ENOUGH_REFUSED if envelope.rcptTo else replies.TOO_MANY_REFUSED
     address = _parseAddress(parseRcptArgument(argument, dialogue.options.lenientAddressParsing))
     if isinstance(address, Reply):
         return address
     if not address.raw.isascii() and not envelope.smtpUtf8:
-        return _RCPT_NEEDS_UTF8
+        return replies.RCPT_NEEDS_UTF8
     refusal = dialogue.extensions.applyRcpt(address, envelope, session)
     if refusal is not None:
         return refusal
@@ -155,7 +149,7 @@ def do_DATA(dialogue: Dialogue, argument: bytes) -> Outcome:
     if argument:
         return replies.NO_ARGUMENT_ALLOWED
     if dialogue.session.envelope.bodyType == "BINARYMIME":
-        return _BINARY_NEEDS_BDAT
+        return replies.BINARY_NEEDS_BDAT
     return MessageTransfer(dialogue).beginData()
 
 
@@ -182,10 +176,10 @@ def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
     if not argument:
         return replies.ARGUMENT_NEEDED
     if decodeText(argument) is None:
-        return _VRFY_NOT_UTF8
+        return replies.VRFY_NOT_UTF8
     _, _, parameter = argument.rpartition(b" ")
     if parameter.upper().startswith(b"SMTPUTF8="):
-        return _VRFY_VALUE
+        return replies.VRFY_VALUE
     return replies.CANNOT_VERIFY
 
 

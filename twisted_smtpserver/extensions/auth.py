@@ -12,7 +12,6 @@ from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.options import Options, unknownName
-from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.sasl import MECHANISMS
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.wire.path import parseReversePath
@@ -36,9 +35,6 @@ def parseSubmitter(value: str | bool) -> str:
     if not mailbox or not isinstance(path, tuple) or path[0].raw != mailbox or mailbox[0] == "@":
         raise Rejection("AUTH needs a mailbox in xtext, or <>")
     return mailbox
-
-
-_SYNTAX = Reply(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
 
 
 class Auth(Extension):
@@ -92,7 +88,7 @@ class Auth(Extension):
             return replies.AUTH_NEEDS_TLS
         words = argument.split(b" ")
         if len(words) > 2 or b"" in words:
-            return _SYNTAX
+            return replies.AUTH_SYNTAX
         name = words[0].decode("ascii", "replace").upper()
         mechanisms = availableMechanisms(self._handler, dialogue.session, self._methods)
         if name not in mechanisms:

@@ -21,9 +21,6 @@ ParameterParser = Callable[[Any], Any]
 Verb = Callable[[Any, bytes], Any]
 _Parsers = dict[str, list[tuple["Extension", ParameterParser]]]
 
-#: What a parameter's parser refuses with unless it says otherwise (RFC 5321 §4.2.3, RFC 5248).
-BAD_PARAMETER = Reply(501, "5.5.4", "Parameter has a bad value")
-
 
 @implementer(IExtension)
 class Extension:
@@ -129,7 +126,7 @@ class ExtensionSet:
             for extension in self._onMail:
                 acceptance = extension.onMail(address, envelope, session) or acceptance
         except Rejection as refusal:
-            return refusal.toReply(BAD_PARAMETER)
+            return refusal.toReply(replies.BAD_PARAMETER)
         return acceptance and acceptance.toReply(replies.SENDER_OK)
 
     def applyRcpt(self, address: Address, envelope: Envelope, session: Session) -> Reply | None:
@@ -144,7 +141,7 @@ class ExtensionSet:
             for extension in self._onRcpt:
                 extension.onRcpt(address, envelope, session)
         except Rejection as refusal:
-            return refusal.toReply(BAD_PARAMETER)
+            return refusal.toReply(replies.BAD_PARAMETER)
         return None
 
     @staticmethod

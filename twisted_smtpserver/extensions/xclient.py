@@ -30,8 +30,6 @@ from twisted_smtpserver.wire.xclient import (
 if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
 
-#: What a peer is told that isn't trusted; the codes are Postfix's.
-NOT_TRUSTED = Reply(550, "5.7.0", "Insufficient authorization")
 
 #: What a client is called whose address isn't known; the word is Postfix's.
 UNKNOWN = "unknown"
@@ -96,7 +94,7 @@ class XClient(Extension):
         if not self._networks:
             return replies.NOT_IMPLEMENTED
         if not isTrusted(session, self._networks):
-            return NOT_TRUSTED
+            return replies.NOT_TRUSTED
         request = parseXClient(argument)
         if isinstance(request, Reply):
             return request

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.extensions.base import Extension, Verb
-from twisted_smtpserver.extensions.xclient import NOT_TRUSTED, attributes, isTrusted
+from twisted_smtpserver.extensions.xclient import attributes, isTrusted
 from twisted_smtpserver.networks import Networks
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
@@ -17,8 +17,6 @@ from twisted_smtpserver.wire.xclient import XFORWARD_ATTRIBUTES, parseXForward
 
 if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
-
-_AFTER_XCLIENT = Reply(503, "5.5.1", "XCLIENT has said who the client is")
 
 
 class XForward(Extension):
@@ -53,9 +51,9 @@ class XForward(Extension):
         if not self._networks:
             return replies.NOT_IMPLEMENTED
         if not isTrusted(session, self._networks):
-            return NOT_TRUSTED
+            return replies.NOT_TRUSTED
         if "ADDR" in session.xClient:
-            return _AFTER_XCLIENT
+            return replies.AFTER_XCLIENT
         request = parseXForward(argument)
         if isinstance(request, Reply):
             return request

@@ -7,11 +7,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from twisted_smtpserver import replies
 from twisted_smtpserver.replies import Reply
-
-#: The refusal. What follows a BDAT of unknown size can't be told from commands: a server that goes
-#: on reading after this reply lets whoever wrote the message write commands, too.
-MALFORMED_CHUNK = Reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
 
 # As many digits as a SIZE has at most (RFC 1870 §5). Literals of the grammar know no case (RFC 5234
 # §2.3).
@@ -36,10 +33,10 @@ def parseBdat(argument: bytes) -> Chunk | Reply:
     Parse the argument of BDAT (RFC 3030 §2).
 
     :param argument: the octets behind ``BDAT`` and one space.
-    :returns: the chunk that follows; or :data:`MALFORMED_CHUNK`, upon which the connection has to
-        be closed: nobody knows where the chunk ends.
+    :returns: the chunk that follows; or :data:`~twisted_smtpserver.replies.MALFORMED_CHUNK`,
+        upon which the connection has to be closed: nobody knows where the chunk ends.
     """
     found = _CHUNK.fullmatch(argument)
     if found is None:
-        return MALFORMED_CHUNK
+        return replies.MALFORMED_CHUNK
     return Chunk(int(found[1]), found[2] is not None)

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import re
 
+from twisted_smtpserver import replies
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.text import decodeText
 
 #: The most parameters that one command may have. All the extensions there are define fewer.
 MAX_PARAMETERS = 32
 
-MALFORMED_PARAMETER = Reply(501, "5.5.4", "Parameter syntax: KEYWORD or KEYWORD=value")
-DUPLICATE_PARAMETER = Reply(501, "5.5.4", "A parameter was given more than once")
 TOO_MANY_PARAMETERS = Reply(501, "5.5.4", f"More than {MAX_PARAMETERS} parameters")
 
 # esmtp-param; RFC 6531 §3.3 adds UTF-8 to the value.
@@ -40,13 +39,13 @@ def parseParameters(octets: bytes) -> dict[str, str | bool] | Reply:
             continue
         found = _PARAMETER.fullmatch(octetsOfOne)
         if found is None:
-            return MALFORMED_PARAMETER
+            return replies.MALFORMED_PARAMETER
         keyword = found[1].decode("ascii").upper()
         value = True if found[2] is None else decodeText(found[2])
         if value is None:
-            return MALFORMED_PARAMETER
+            return replies.MALFORMED_PARAMETER
         if keyword in parameters:
-            return DUPLICATE_PARAMETER
+            return replies.DUPLICATE_PARAMETER
         if len(parameters) == MAX_PARAMETERS:
             return TOO_MANY_PARAMETERS
         parameters[keyword] = value

@@ -24,9 +24,6 @@ MAX_VALUE = 255
 #: Characters of XFORWARD's PROTO.
 MAX_PROTOCOL = 64
 
-MALFORMED_ATTRIBUTE = Reply(501, "5.5.4", "Attribute syntax: NAME=value, the value in xtext")
-DUPLICATE_ATTRIBUTE = Reply(501, "5.5.4", "An attribute was given more than once")
-UNKNOWN_ATTRIBUTE = Reply(501, "5.5.4", "Attribute not recognized")
 VALUE_TOO_LONG = Reply(501, "5.5.4", f"Attribute value longer than {MAX_VALUE} characters")
 
 _ATTRIBUTE = re.compile(r"([A-Za-z_]+)=([!-~]+)")
@@ -109,22 +106,22 @@ def parseAttributes(
     if not argument:
         return replies.ARGUMENT_NEEDED
     if not argument.isascii():
-        return MALFORMED_ATTRIBUTE
+        return replies.MALFORMED_ATTRIBUTE
     values: dict[str, str | Unavailable] = {}
     for attribute in argument.decode("ascii").split(" "):
         found = _ATTRIBUTE.fullmatch(attribute)
         if found is None:
-            return MALFORMED_ATTRIBUTE
+            return replies.MALFORMED_ATTRIBUTE
         name = found[1].upper()
         if name not in known:
-            return UNKNOWN_ATTRIBUTE
+            return replies.UNKNOWN_ATTRIBUTE
         if name in values:
-            return DUPLICATE_ATTRIBUTE
+            return replies.DUPLICATE_ATTRIBUTE
         if len(found[2]) > MAX_VALUE:
             return VALUE_TOO_LONG
         value = decodeXtext(found[2])
         if value is None:
-            return MALFORMED_ATTRIBUTE
+            return replies.MALFORMED_ATTRIBUTE
         values[name] = _UNAVAILABLE.get(value.upper(), value)
     return values
 
