@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +34,12 @@ from twisted_smtpserver.sasl import (
     Step,
 )
 from twisted_smtpserver.sasl import credentials as sasl
+from twisted_smtpserver.sasl.mechanism import PROCESS_KEY
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls import channelBinding
 
 if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
-
-_PROCESS_KEY = secrets.token_bytes(32)
 
 _PLUS = "SCRAM-SHA-256-PLUS"
 
@@ -104,7 +102,7 @@ class Login:
             plusOffered=_PLUS in offered,
             peerIdentity=peerIdentity(dialogue.session),
             fakeIterations=dialogue.options.scramIterations,
-            fakeSaltKey=dialogue.options.scramSaltKey or _PROCESS_KEY,
+            fakeSaltKey=dialogue.options.scramSaltKey or PROCESS_KEY,
         )
         self._mechanism = MECHANISMS[name](context)
 

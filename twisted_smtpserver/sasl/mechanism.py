@@ -17,7 +17,8 @@ from twisted_smtpserver.sasl.steps import MALFORMED, Ask, Challenge, ScramQuery,
 #: Octets in a decoded response; RFC 4954 §4 bounds the line it comes in likewise.
 MAX_RESPONSE = 12288
 
-_PROCESS_KEY = secrets.token_bytes(32)
+#: What the salts of unknown users are made from in this process, unless there is another key.
+PROCESS_KEY = secrets.token_bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class SaslContext:
     channelBinding: Callable[[], bytes | None] | bytes | None = field(default=None, repr=False)
     plusOffered: bool = False
     peerIdentity: str | None = None
-    fakeSaltKey: bytes = field(default=_PROCESS_KEY, repr=False)
+    fakeSaltKey: bytes = field(default=PROCESS_KEY, repr=False)
     fakeIterations: int = MIN_ITERATIONS
     random: Callable[[int], bytes] = field(default=secrets.token_bytes, repr=False)
     clock: Callable[[], float] = field(default=time.time, repr=False)
