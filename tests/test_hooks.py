@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.hooks import _bridge, blocking, defaultHook, findHook, invoke
+from twisted_smtpserver.hooks import blocking, defaultHook, findHook, invoke
 
 
 class FindHookTests(SynchronousTestCase):
@@ -61,16 +64,41 @@ class InvokeTests(SynchronousTestCase):
         self.assertEqual(steps, ["begun", "gone on"])
         self.assertEqual(self.successResultOf(result), "done")
 
+    def test_coroutineThatNeverWaits(self) -> None:
+        """An async def that has nothing to wait for is as good as a plain function."""
+
+        async def hook(divisor: int) -> float:
+            return await succeed(1) / divisor
+
+        self.assertEqual(invoke(hook, 2), 0.5)
+        self.assertRaises(ZeroDivisionError, invoke, hook, 0)
+
     def test_coroutineRaises(self) -> None:
-        """What it raises, before or after it waited, is the Deferred's failure."""
+        """What it raises after it waited is the Deferred's failure."""
+        gate: Deferred[int] = Deferred()
 
-        async def hook(wait: bool) -> None:
-            if wait:
-                await succeed(None)
-            raise ZeroDivisionError
+        async def hook() -> float:
+            return 1 / await gate
 
-        for wait in (False, True):
-            self.failureResultOf(invoke(hook, wait), ZeroDivisionError)
+        result = invoke(hook)
+        gate.callback(0)
+        self.failureResultOf(result, ZeroDivisionError)
+
+    def test_context(self) -> None:
+        """It has a copy of the context (PEP 567): what it sets there stays, and with it alone."""
+        variable: ContextVar[str] = ContextVar("variable", default="outside")
+        gate: Deferred[None] = Deferred()
+
+        async def hook() -> str:
+            variable.set("inside")
+            await gate
+            return variable.get()
+
+        result = invoke(hook)
+        self.assertEqual(variable.get(), "outside")
+        gate.callback(None)
+        self.assertEqual(self.successResultOf(result), "inside")
+        self.assertEqual(variable.get(), "outside")
 
     def test_coroutineCatches(self) -> None:
         """The failure of what it awaits is raised in it, and can be caught."""
@@ -99,6 +127,22 @@ class InvokeTests(SynchronousTestCase):
         self.failureResultOf(result)
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_canceledInVain(self) -> None:
+        """A coroutine may go on after it was canceled; its end is of no interest then."""
+        gate: Deferred[bool] = Deferred()
+
+        async def hook() -> float:
+            with contextlib.suppress(CancelledError):
+                await Deferred()
+            return 1 / await gate
+
+        for outcome in (True, False):
+            gate = Deferred()
+            result = invoke(hook)
+            result.cancel()
+            self.failureResultOf(result, CancelledError)
+            gate.callback(outcome)
+
     def test_closed(self) -> None:
         """A coroutine that is dropped while it waits is closed properly."""
         closed: list[bool] = []
@@ -109,10 +153,20 @@ class InvokeTests(SynchronousTestCase):
             finally:
                 closed.append(True)
 
-        bridge = _bridge(hook())
-        bridge.send(None)
-        bridge.close()
+        result = invoke(hook)
+        self.assertNoResult(result)
+        del result
+        gc.collect()
         self.assertEqual(closed, [True])
+
+    def test_otherAwaitable(self) -> None:
+        """What isn't a Deferred, as ``asyncio.sleep(0)`` yields, is no reason to wait."""
+
+        async def hook() -> str:
+            await asyncio.sleep(0)
+            return "done"
+
+        self.assertEqual(invoke(hook), "done")
 
 
 class AsyncioTests(SynchronousTestCase):
@@ -126,15 +180,16 @@ class AsyncioTests(SynchronousTestCase):
         async def hook() -> None:
             await loop.create_future()
 
-        failure = self.failureResultOf(invoke(hook), RuntimeError)
-        self.assertIn("--reactor=asyncio", str(failure.value))
+        error = self.assertRaises(RuntimeError, invoke, hook)
+        self.assertIn("--reactor=asyncio", str(error))
         self.assertRaises(RuntimeError, invoke, loop.create_future)
 
     def inLoop(self, hook: Any, *arguments: Any) -> Any:
         """Run a hook where asyncio's loop runs."""
 
         async def main() -> Any:
-            return await invoke(hook, *arguments).asFuture(asyncio.get_running_loop())
+            result = maybeDeferred(invoke, hook, *arguments)
+            return await result.asFuture(asyncio.get_running_loop())
 
         return asyncio.run(main())
 

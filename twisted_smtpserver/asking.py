@@ -95,7 +95,7 @@ class Asker(OrderedReceiver):
             return accepted(None)
         try:
             result = invoke(hook, *arguments)
-            if not isinstance(result, Deferred):
+            if result is None or not isinstance(result, Deferred):
                 return accepted(result)
         except Exception as error:
             return self.refuse(error, name) if failed is None else failed(error)
@@ -214,8 +214,8 @@ class Asker(OrderedReceiver):
 
     def clientSpoke(self) -> None:
         """It did its turn, or some of it. A client that isn't welcome gains nothing by that."""
-        if self.phase is not Phase.REFUSED:
-            self.resetTimer()
+        if self.phase is not Phase.REFUSED and self._timer is not None:
+            self._timer.reset(self._timerSeconds)
 
     def _idle(self) -> None:
         self._plain = False

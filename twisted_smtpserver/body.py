@@ -82,11 +82,13 @@ class MessageStream:
         """Whether the socket waits for the reader."""
         return self._paused
 
-    def feed(self, octets: bytes) -> None:
+    def feed(self, octets: bytes, isLast: bool = False) -> None:
         """
         Take the next octets of the content.
 
         :param octets: at least one.
+        :param isLast: whether :meth:`end` follows. A reader who learns that with the octets need
+            not wait once more.
         """
         self.byteLength += len(octets)
         if self._sizeLimit and self.byteLength > self._sizeLimit and not self.sizeExceeded:
@@ -94,6 +96,7 @@ class MessageStream:
             self.fail(MessageTooLarge())
         if self._discarding or self._failure is not None:
             return
+        self._ended = isLast
         if self._reader is not None:
             reader, self._reader = self._reader, None
             reader.callback(octets)
@@ -177,7 +180,7 @@ class MessageStream:
 
     async def __anext__(self) -> bytes:
         octets = self._next()
-        if isinstance(octets, Deferred):
+        if not isinstance(octets, bytes):
             octets = await octets
         if not octets:
             raise StopAsyncIteration

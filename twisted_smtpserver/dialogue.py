@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import CoroutineType, MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -40,7 +40,7 @@ LAST_WORD_TIME = 1.0
 
 _TLS_RECORD = b"\x16\x03"  # RFC 8446 §5.1: a handshake record
 
-_NOBODY: Mapping[str, Verb] = MappingProxyType({})
+_NOBODY: Mapping[Any, Verb] = MappingProxyType({})
 
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
@@ -70,10 +70,11 @@ class Dialogue(Asker):
     _stopping = False
     # A refusal that isn't counted: it was already, or it is counted elsewhere.
     _exempt: Reply | None = None
-    # Verbs that pass all gates in this phase; see admittedVerbs().
+    # Verbs that pass all gates in this phase, and short ways to some of them; see gates.
     _admitted: Mapping[str, Verb] = _NOBODY
+    _shortcuts: Mapping[bytes, Verb] = _NOBODY
     _lineTaker: Callable[[bytes], Outcome] | None = None
-    _pace: limits.Pace  # there is one from the first octet on that is no line
+    _pace: limits.Pace | None = None  # there is one while a message takes its time
 
     def __init__(self, factory: SMTPServerFactory) -> None:
         self.factory = factory
@@ -91,24 +92,36 @@ class Dialogue(Asker):
 
     def lineReceived(self, line: bytes) -> None:
         """A command, or the answer to a challenge."""
-        self.clientSpoke()
+        try:
+            shortcut = self._shortcuts.get(line[:5])
+            outcome = None
+            if (
+                shortcut is not None
+                and self._lineTaker is None
+                and self.session.disabledCommands is self._disabledCommands
+            ):
+                outcome = shortcut(self, line)
+            if outcome is None:
+                outcome = self._take(line)
+            else:
+                self._plain = False
+        except Exception as error:
+            # An extension's verb may be anybody's code; the server lives on.
+            outcome = self.refuse(error, "")
+        self.settle(outcome)
+
+    def _take(self, line: bytes) -> Outcome:
         taker = self._lineTaker
         if b"\n" in line or line[:2] == _TLS_RECORD:
             self.checkLine(line)
         elif taker is not None:
             self._lineTaker = None
-            self.settle(self._guarded(taker, line))
+            return taker(line)
         elif len(line) + 2 > self.options.maxCommandLength and not _isAuth(line):
             self.lineTooLong(line)
         else:
-            self.settle(self._guarded(self._command, line))
-
-    def _guarded(self, function: Callable[[bytes], Outcome], line: bytes) -> Outcome:
-        try:
-            return function(line)
-        except Exception as error:
-            # An extension's verb may be anybody's code; the server lives on.
-            return self.refuse(error, "")
+            return self._command(line)
+        return None
 
     def _command(self, line: bytes) -> Outcome:
         command = parseCommand(line)
@@ -195,17 +208,20 @@ class Dialogue(Asker):
         :param outcome: a Reply, a list of several, or a Deferred of those; ``None`` if another call
             follows.
         """
-        if isinstance(outcome, Deferred):
+        if type(outcome) is Reply:  # first: to ask whether it is a Deferred takes longer
+            if outcome.code < 400 and not self._plain:
+                self.send(outcome.encode(True) if self.utf8Replies else outcome.wire)
+            else:
+                if outcome.code >= 500 and self.closeReason is None and not self._closing:
+                    outcome = self._countError(outcome)
+                    if outcome is None:
+                        return
+                self._write(outcome)
+        elif isinstance(outcome, Deferred):
             self._wait(outcome)
             return
-        if type(outcome) is Reply:
-            if outcome.code >= 500 and self.closeReason is None and not self._closing:
-                outcome = self._countError(outcome)
-                if outcome is None:
-                    return
-            self._write(outcome)
         elif isinstance(outcome, CoroutineType):
-            self._wait(invoke(lambda: outcome))
+            self._run(outcome)
             return
         elif outcome is not None:
             for reply in self._checked(outcome):
@@ -216,6 +232,14 @@ class Dialogue(Asker):
             self.close()
         elif self._stopping:
             self.shutDown()
+
+    def _run(self, verb: CoroutineType[Any, Any, Outcome]) -> None:
+        """A verb of an extension's that is an ``async def``."""
+        try:
+            outcome = invoke(lambda: verb)
+        except Exception as error:
+            outcome = self.refuse(error, "")
+        self.settle(outcome)
 
     def _countError(self, refusal: Reply) -> Reply | None:
         """
@@ -324,6 +348,7 @@ class Dialogue(Asker):
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.move`."""
         phase = self.phase = TRANSITIONS[self.phase, event]
         self._admitted = self.factory.admitted.get(phase, _NOBODY)
+        self._shortcuts = self.factory.shortcuts.get(phase, _NOBODY)
 
     def reset(self) -> None:
         """RFC 5321 §4.1.1.5: forget the transaction, if there is one."""
@@ -345,7 +370,7 @@ class Dialogue(Asker):
         """
         session = self.session
         envelope = session.envelope
-        isAccepted = any(reply.isPositive for reply in answers)
+        isAccepted = any([reply.code < 400 for reply in answers])
         session.messages += isAccepted
         session.octets += octets
         self.factory.events.messageEnded(session, envelope, octets, answers)
@@ -361,7 +386,8 @@ class Dialogue(Asker):
         self.session.forgetEnvelope()
         if envelope.mailFrom is not None:
             self.tell("onTransactionEnd", envelope, outcome, self.session)
-        self.session.xForward = {}  # it was about this message (Postfix's XFORWARD_README)
+        if self.session.xForward:  # it was about this message (Postfix's XFORWARD_README)
+            self.session.xForward = {}
 
     def transactionLost(self) -> None:
         """The client left in the middle of it."""
@@ -386,29 +412,34 @@ class Dialogue(Asker):
             return done()
         if self.transfer is None:  # they are those of a refused command
             self.beginPace()
-        self._pace.resume(self.clock.seconds())
+        elif self._pace is not None:
+            self._pace.resume(self.clock.seconds())
 
         def take(octets: bytes) -> None:
             nonlocal count
-            if not self.octetsCame(len(octets)):
-                return
             if len(octets) < count:
-                count -= len(octets)
-                sink(octets)
+                if self.octetsCame(len(octets)):
+                    count -= len(octets)
+                    sink(octets)
                 return
+            self.clientSpoke()
             sink(octets if len(octets) == count else octets[:count])
             self.endRaw(octets[count:])
-            # Until the next chunk the client owes no octets.
-            self._pace.pause(self.clock.seconds())
-            self.settle(self._guarded(lambda _: done(), b""))
+            if self._pace is not None:  # until the next chunk the client owes no octets
+                self._pace.pause(self.clock.seconds())
+            try:
+                outcome = done()
+            except Exception as error:
+                outcome = self.refuse(error, "")
+            self.settle(outcome)
 
         self.beginRaw(take)
         return None
 
     def beginPace(self) -> None:
         """Octets of a message are to come; not too slowly."""
-        window = max(limits.RATE_WINDOW, self.options.socketTimeout)
-        self._pace = limits.Pace(self.options.minDataRate, window, self.clock.seconds())
+        # Most messages come in one piece: the pace of the others is taken from the second on.
+        self._pace = None
 
     def octetsCame(self, count: int) -> bool:
         """
@@ -418,7 +449,11 @@ class Dialogue(Asker):
         :returns: whether to go on; otherwise the client was too slow, and was told so.
         """
         self.clientSpoke()
-        if not self._pace.isTooSlow(count, self.clock.seconds()):
+        now = self.clock.seconds()
+        if self._pace is None:
+            window = max(limits.RATE_WINDOW, self.options.socketTimeout)
+            self._pace = limits.Pace(self.options.minDataRate, window, now)
+        if not self._pace.isTooSlow(count, now):
             return True
         self._plain = False
         self.settle(replies.TOO_SLOW)
@@ -431,13 +466,14 @@ class Dialogue(Asker):
         :param expired: called when the handler hasn't gone on within ``handlerTimeout``.
         """
         self.stopReading(BODY_UNREAD)
-        self._pace.pause(self.clock.seconds())
+        if self._pace is not None:
+            self._pace.pause(self.clock.seconds())
         self.setTimer(self.options.handlerTimeout, expired)
 
     def resumeBody(self) -> None:
         """The handler reads again."""
         self.goOnReading(BODY_UNREAD)
-        if not self.line_mode:
+        if self._pace is not None and not self.line_mode:
             self._pace.resume(self.clock.seconds())
         if self._waitToken is None:
             self.waitForClient()

@@ -8,9 +8,10 @@ fooled by it. Secrets never come here.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
@@ -55,6 +56,24 @@ class Events:
             and (session.remoteAddress in self._ignored or session.peerAddress in self._ignored)
         )
 
+    def _info(self, format: str, **event: Any) -> None:
+        """
+        Emit an event, for those of each message and session: in half the time that Logger.info()
+        takes, most of which it spends on making sure that "info" is a level.
+        """
+        logger = self._logger
+        if type(logger) is not Logger:
+            assert logger is not None
+            logger.info(format, **event)
+            return
+        event["log_logger"] = logger
+        event["log_level"] = LogLevel.info
+        event["log_namespace"] = logger.namespace
+        event["log_source"] = logger.source
+        event["log_format"] = format
+        event["log_time"] = time.time()
+        logger.observer(event)
+
     def messageEnded(
         self, session: Session, envelope: Envelope, octets: int, replies: list[Reply]
     ) -> None:
@@ -64,9 +83,9 @@ class Events:
         :param octets: the length of its content.
         :param replies: the answer, or one for each recipient.
         """
-        if self._quiet(session) or self._logger is None:
+        if self._quiet(session):
             return
-        self._logger.info(
+        self._info(
             "{session}: message {envelope} from <{sender}> to {recipients} of {client}"
             " ({transmissionType}), {octets} octets: {reply}",
             event="message",
@@ -77,7 +96,7 @@ class Events:
             client=client(session),
             transmissionType=session.transmissionType,
             octets=octets,
-            reply=" / ".join(dict.fromkeys(f"{r.code} {escape(r.text)}" for r in replies)),
+            reply=_replies(replies),
         )
 
     def sessionEnded(self, session: Session, why: str, seconds: float) -> None:
@@ -87,9 +106,9 @@ class Events:
         :param why: who closed it, and what for.
         :param seconds: how long it lasted.
         """
-        if self._quiet(session) or self._logger is None:
+        if self._quiet(session):
             return
-        self._logger.info(
+        self._info(
             "{session}: {client} hello={hello} tls={tls} user={user} messages={messages}"
             " octets={octets} errors={errors} seconds={seconds:.1f}: {why}",
             event="session",
@@ -180,6 +199,10 @@ def _recipients(envelope: Envelope) -> str:
     first = f"<{escape(str(envelope.rcptTo[0]))}>" if envelope.rcptTo else "nobody"
     more = len(envelope.rcptTo) - 1
     return f"{first} and {more} more" if more > 0 else first
+
+
+def _replies(replies: list[Reply]) -> str:
+    return " / ".join(dict.fromkeys([f"{r.code} {escape(r.text)}" for r in replies]))
 
 
 def _user(user: object) -> str:

@@ -50,8 +50,8 @@ class OrderedReceiver(LineReceiver):
     _held = False
     _closing = False
     _corked = False
-    _again = False
     _inputEnded = False
+    _lineStart = 0  # where in the buffer the next line begins
     _stopped = 0
     _sink: Sink | None = None
     _timer: IDelayedCall | None = None
@@ -68,6 +68,10 @@ class OrderedReceiver(LineReceiver):
         """A LF came that is no part of a CRLF."""
         raise NotImplementedError
 
+    def clientSpoke(self) -> None:
+        """A whole line came: the wait starts anew."""
+        self.resetTimer()
+
     # -- Input -----------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -78,18 +82,57 @@ class OrderedReceiver(LineReceiver):
 
     def dataReceived(self, data: bytes) -> None:
         """Take octets; answers to all of them leave in one write."""
+        # Instead of LineReceiver's own, which cuts the buffer anew for each line. Here lines are
+        # found by their place in it, and what is left is cut off once.
         if self._closing:
             return
+        self._buffer = self._buffer + data if self._buffer else data
+        if self.paused or self._busyReceiving:
+            self.inputHeld()
+            return
+        self._busyReceiving = True
         corked, self._corked = self._corked, True
         try:
-            super().dataReceived(data)
-            while self._again:  # LineReceiver leaves its loop after an overlong line
-                self._again = False
-                super().dataReceived(b"")
+            self._consume()
         finally:
+            self._busyReceiving = False
             self._corked = corked
-            if not corked:
+            if self._output and not corked:
                 self._flush()
+        if self._buffer or self._stopped or self._inputEnded:
+            self._checkWaiting()
+
+    def _consume(self) -> None:
+        """Cut the buffer into lines, or hand it to the sink, until somebody holds us."""
+        hasLine = False
+        while not self.paused:
+            buffer, start = self._buffer, self._lineStart
+            if not self.line_mode:
+                if start == len(buffer):
+                    break
+                self._replaceBuffer(b"")
+                self.rawDataReceived(buffer[start:])
+                continue
+            end = buffer.find(b"\r\n", start)
+            if (len(buffer) - 1 if end < 0 else end) - start > self.MAX_LENGTH:
+                self.lineLengthExceeded(buffer[start:])
+            elif end < 0:
+                break
+            else:
+                self._lineStart = end + 2
+                hasLine = True
+                self.lineReceived(buffer[start:end])
+        if self._lineStart:
+            self._replaceBuffer(self._buffer[self._lineStart :])
+        if hasLine:  # half a line doesn't count, or it might take forever
+            self.clientSpoke()
+
+    def _replaceBuffer(self, octets: bytes) -> None:
+        self._buffer = octets
+        self._lineStart = 0
+
+    def inputHeld(self) -> None:
+        """Octets came that must wait."""
         self._checkWaiting()
 
     def _checkWaiting(self) -> None:
@@ -124,8 +167,7 @@ class OrderedReceiver(LineReceiver):
         self.checkLine(beginning)
         if self._closing:
             return
-        self._again = True
-        self._buffer = line
+        self._replaceBuffer(line)
         carry = b""
 
         def skip(octets: bytes) -> None:
@@ -162,12 +204,12 @@ class OrderedReceiver(LineReceiver):
         """
         self._sink = None
         self.line_mode = 1
-        self._buffer = rest
+        self._replaceBuffer(rest)
 
     @property
     def waitingInput(self) -> bytes:
         """The octets that wait behind the current line."""
-        octets: bytes = self._buffer
+        octets: bytes = self._buffer[self._lineStart :]
         return octets
 
     # -- Output ----------------------------------------------------------------------------------
@@ -181,20 +223,21 @@ class OrderedReceiver(LineReceiver):
             self._flush()
 
     def _flush(self) -> None:
-        if self._output:
-            octets = b"".join(self._output)
-            self._output.clear()
-            if self.writesImmediately:
-                immediate.write(self.transport, octets)
-            else:
-                self.transport.write(octets)
+        if not self._output:
+            return
+        octets = b"".join(self._output) if len(self._output) > 1 else self._output[0]
+        self._output.clear()
+        if self.writesImmediately:
+            immediate.write(self.transport, octets)
+        else:
+            self.transport.write(octets)
 
     def close(self) -> None:
         """Deliver what was said, then close; what the peer says from here on is ignored."""
         if self._closing:
             return
         self._closing = self.paused = True
-        self._buffer = b""
+        self._replaceBuffer(b"")
         self._flush()
         self.transport.unregisterProducer()
         self.transport.loseConnection()

@@ -1,20 +1,23 @@
 """
 Calling the user's code.
 
-A hook that answers at once costs a plain function call: no Deferred is made for it. Coroutines and
-Deferreds take the asynchronous path, which is the caller's to choose by looking at the result.
+A hook that answers at once costs a plain function call: no Deferred is made for it, nor for an
+``async def`` that never waits. The others take the asynchronous path, which is the caller's to
+choose by looking at the result.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from inspect import iscoroutinefunction
-from types import CoroutineType, coroutine
+from types import CoroutineType
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
 
@@ -38,6 +41,8 @@ def findHook(handler: object, name: str) -> Hook | None:
         :class:`~twisted_smtpserver.handlers.SMTPHandler` gave it.
     """
     hook: Hook | None = getattr(handler, name, None)
+    if hook is None:
+        return None
     # "is True": a mock has every attribute that it is asked for.
     return None if getattr(hook, "isDefaultHook", None) is True else hook
 
@@ -53,45 +58,115 @@ def invoke(function: Hook, *arguments: object) -> Any:
     Call a hook.
 
     :param function: the hook.
-    :returns: its plain result; a Deferred if it returned one or is an ``async def``.
+    :returns: its plain result, also that of an ``async def`` which never had to wait; a Deferred if
+        it returned one or waits.
     :raises Exception: whatever the hook raises before it first waits.
     """
+    result = call(function, *arguments)
+    return _whenDone(result) if isinstance(result, CoroutineType) else result
+
+
+def call(function: Hook, *arguments: object) -> Any:
+    """
+    Call a hook, but leave it to the caller to :class:`Run` it if it is an ``async def``.
+
+    :returns: its plain result; a Deferred if it returned one; a coroutine that hasn't begun.
+    """
     result = function(*arguments)
-    if isinstance(result, CoroutineType):
-        return Deferred.fromCoroutine(_bridge(result))
-    if isinstance(result, asyncio.Future):
-        return _fromFuture(result)
-    return result
+    return _fromFuture(result) if isinstance(result, asyncio.Future) else result
 
 
-@coroutine
-def _bridge(inner: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
-    """Let a coroutine await both Deferreds and, on the asyncio reactor, asyncio's futures."""
-    step: Callable[[Any], Any] = inner.send
-    value: Any = None
-    while True:
+def _whenDone(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine, or a Deferred with it."""
+    early: list[tuple[Any, BaseException | None]] = []
+    answer: Deferred[Any] | None = None
+
+    def returned(result: Any) -> None:
+        if answer is None:
+            early.append((result, None))
+        elif not answer.called:  # it may have gone on after it was canceled
+            answer.callback(result)
+
+    def raised(error: BaseException) -> None:
+        if answer is None:
+            early.append((None, error))
+        elif not answer.called:
+            answer.errback(Failure(error))
+
+    run = Run(coroutine, returned, raised)
+    if early:
+        result, error = early[0]
+        if error is not None:
+            raise error
+        return result
+    answer = Deferred(lambda _: run.cancel())
+    return answer
+
+
+_WAITED_FOR = (Deferred, asyncio.Future)
+
+
+class Run:
+    """
+    Runs a coroutine that awaits Deferreds and, on the asyncio reactor, asyncio's futures.
+
+    :meth:`Deferred.fromCoroutine` takes three times as long, and doesn't know futures. Like that,
+    it runs the coroutine in a copy of the current context (PEP 567).
+
+    :param coroutine: begun at once, and run until it waits.
+    :param returned: called with its result.
+    :param raised: called with its exception; one of the two is called once.
+    """
+
+    __slots__ = ("_awaited", "_context", "_coroutine", "_raised", "_returned")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        returned: Callable[[Any], object],
+        raised: Callable[[BaseException], object],
+    ) -> None:
+        self._coroutine = coroutine
+        self._returned = returned
+        self._raised = raised
+        self._awaited: Deferred[Any] | None = None
+        self._context = copy_context()
+        self._resume(None)
+
+    def cancel(self) -> None:
+        """Cancel what the coroutine awaits."""
+        if self._awaited is not None:
+            self._awaited.cancel()
+
+    def _resume(self, result: Any) -> None:
+        """(Also the callback and errback of what is awaited.)"""
+        self._awaited = None
         try:
-            awaited = step(value)
+            if isinstance(result, Failure):
+                throw = result.throwExceptionIntoGenerator
+                awaited = self._context.run(throw, self._coroutine)  # type: ignore[arg-type]
+            else:
+                awaited = self._context.run(self._coroutine.send, result)
+            while type(awaited) is not Deferred and not isinstance(awaited, _WAITED_FOR):
+                awaited = self._context.run(self._coroutine.send, awaited)
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        try:
-            value = yield from _wait(awaited)
-        except GeneratorExit:
-            inner.close()
-            raise
+            self._returned(stop.value)
         except BaseException as error:
-            step, value = inner.throw, error
+            self._raised(error)
         else:
-            step = inner.send
+            if isinstance(awaited, asyncio.Future):
+                awaited = _await(awaited)
+            self._awaited = awaited
+            awaited.addBoth(self._resume)
 
 
-def _wait(awaited: Any) -> Generator[Any, Any, Any]:
-    if isinstance(awaited, asyncio.Future):
-        # Whoever drives a coroutine must clear this mark, as asyncio's own tasks do.
-        awaited._asyncio_future_blocking = False
-        yield from _fromFuture(awaited)
-        return None  # the future gives its result to whoever awaits it by itself
-    return (yield awaited)
+def _await(future: asyncio.Future[Any]) -> Deferred[Any]:
+    # Whoever drives a coroutine must clear this mark, as asyncio's own tasks do.
+    future._asyncio_future_blocking = False
+    try:
+        return _fromFuture(future)
+    except RuntimeError:
+        return fail()
 
 
 def _fromFuture(future: asyncio.Future[_T]) -> Deferred[_T]:

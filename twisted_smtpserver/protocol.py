@@ -208,9 +208,7 @@ class SMTPProtocol(Dialogue):
     def greeting(self) -> Reply:
         """See :meth:`~twisted_smtpserver.dialogue.Dialogue.greeting`."""
         self._plain = True
-        kind = "LMTP" if self.options.lmtp else "ESMTP"
-        banner = f" {self.options.banner}" if self.options.banner else ""
-        return Reply(220, None, f"{self.options.name} {kind}{banner}")
+        return self.factory.greeting
 
     def _turnAway(self, error: Exception) -> Reply:
         self.move(Event.REFUSED)
@@ -239,12 +237,12 @@ class SMTPProtocol(Dialogue):
         enhanced = refusal.enhanced or replies.defaultEnhanced(refusal.code)
         return Reply(refusal.code, enhanced, *refusal.lines)
 
-    def dataReceived(self, data: bytes) -> None:
-        """Take octets, but not before the greeting (RFC 5321 §4.3.1)."""
-        if self.phase is Phase.CONNECTED and self._held and data and not self._closing:
+    def inputHeld(self) -> None:
+        """Nothing may be said before the greeting (RFC 5321 §4.3.1)."""
+        if self.phase is Phase.CONNECTED and self._held:
             self.settle(replies.EARLY_TALKER)
-            return
-        super().dataReceived(data)
+        else:
+            super().inputHeld()
 
     # -- TLS --------------------------------------------------------------------------------------
 

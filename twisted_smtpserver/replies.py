@@ -78,12 +78,13 @@ class Reply:
     :ivar enhanced: the enhanced status code (RFC 3463), or ``None`` for the replies that have none:
         the greeting, the answer to a hello, and 3yz.
     :ivar lines: the texts, one for each line.
+    :ivar wire: the octets for a client that didn't ask for UTF-8; see :meth:`encode`.
     """
 
     code: int
     enhanced: str | None
     lines: tuple[str, ...]
-    _wire: bytes
+    wire: bytes
 
     def __init__(self, code: int, enhanced: str | None, *lines: str) -> None:
         set_ = object.__setattr__  # the way to fill a frozen instance
@@ -91,7 +92,7 @@ class Reply:
         set_(self, "enhanced", enhanced)
         set_(self, "lines", lines or ("",))
         # Most replies are constants of the catalogue: encoding them once saves it for each command.
-        set_(self, "_wire", self._format(utf8=False))
+        set_(self, "wire", self._format(utf8=False))
 
     @property
     def isPositive(self) -> bool:
@@ -110,7 +111,7 @@ class Reply:
         :param utf8: whether this client asked for UTF-8 replies (RFC 6531 §3.7.4.1).
         :returns: complete lines, CRLF included, none longer than :data:`MAX_REPLY_LINE`.
         """
-        return self._format(utf8=True) if utf8 else self._wire
+        return self._format(utf8=True) if utf8 else self.wire
 
     def _format(self, utf8: bool) -> bytes:
         prefix = f"{self.enhanced} ".encode("ascii") if self.enhanced else b""

@@ -9,6 +9,7 @@ number, and is checked to be a host name before anybody sees it.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet import defer
@@ -48,6 +49,8 @@ def _parse(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address
     return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
+# The same clients come again and again, and ipaddress takes its time.
+@lru_cache(maxsize=1024)
 def addressLiteral(address: str | None) -> str:
     """
     Write an address the way SMTP does (RFC 5321 §4.1.3).
@@ -59,6 +62,16 @@ def addressLiteral(address: str | None) -> str:
     if parsed is None:
         return "localhost"
     return f"[{parsed}]" if parsed.version == 4 else f"[IPv6:{parsed}]"
+
+
+@lru_cache(maxsize=1024)
+def _worthLookingUp(
+    address: str | None,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    parsed = _parse(address)
+    if parsed is None or not parsed.is_global or parsed.is_multicast or parsed.is_reserved:
+        return None
+    return parsed
 
 
 class ReverseLookup:
@@ -89,9 +102,9 @@ class ReverseLookup:
             literal. It is there at once if no lookup is due, and otherwise within
             :data:`TIME_LIMIT` seconds. The Deferred may be canceled; it fails in no other way.
         """
-        parsed = _parse(address)
         literal = addressLiteral(address)
-        if parsed is None or not parsed.is_global or parsed.is_multicast or parsed.is_reserved:
+        parsed = _worthLookingUp(address)
+        if parsed is None:
             return literal
 
         # The result is a Deferred of its own: the time limit has to hold for resolvers that don't

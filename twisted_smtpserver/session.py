@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from twisted_smtpserver.wire.text import escape
 
 if TYPE_CHECKING:
-    from twisted_smtpserver.wire.path import Path
+    from twisted_smtpserver.wire.path import Path, PathParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,12 @@ class Address:
 
     __slots__ = ("address", "args", "domain", "dsn", "local", "raw", "values")
 
-    def __init__(self, path: Path, args: dict[str, str | bool] | None = None) -> None:
-        self.address: str = path.address
-        self.local: str = path.local
-        self.domain: str | None = path.domain
-        self.raw: str = path.raw
+    def __init__(self, path: Path | PathParts, args: dict[str, str | bool] | None = None) -> None:
+        self.local: str
+        self.domain: str | None
+        self.address: str
+        self.raw: str
+        self.local, self.domain, self.address, self.raw, _ = path
         self.args: dict[str, str | bool] = {} if args is None else args
         self.values: dict[str, Any] = {}
         self.dsn: RecipientDSN | None = None

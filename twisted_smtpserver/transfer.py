@@ -8,6 +8,7 @@ the stream had to give up (too large, bare newlines) is never accepted, whatever
 
 from __future__ import annotations
 
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver import replies
 from twisted_smtpserver.body import MessageStream
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
-from twisted_smtpserver.hooks import invoke
+from twisted_smtpserver.hooks import Run, call
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance, messageReplies, perRecipientBlock
 from twisted_smtpserver.states import Event
@@ -42,14 +43,14 @@ class MessageTransfer:
         self.stream = MessageStream(self, dialogue.options.size, dialogue.factory.runInThread)
         self._decoder: DotDecoder | None = None
         self._filter: NewlineFilter | None = None
-        self._running: Deferred[Any] | None = None  # the handler, while it is at work
+        self._running: Deferred[Any] | Run | None = None  # the handler, while it is at work
         self._done = False
         self._result: Any = None
         self._refusal: Reply | None = None
         self._isWanted = False
         # What waits for the handler: the reply to DATA, or the final one.
         self._first: Deferred[Reply] | None = None
-        self._final: Deferred[list[Reply]] | None = None
+        self._final: Deferred[Reply | list[Reply]] | None = None
 
     # -- The beginning -----------------------------------------------------------------------------
 
@@ -79,17 +80,20 @@ class MessageTransfer:
             self._returned(None)
             return
         try:
-            result = invoke(hook, self.stream, dialogue.session)
+            result = call(hook, self.stream, dialogue.session)
         except Exception as error:
             self._raised(error)
             return
-        if isinstance(result, Deferred):
+        if isinstance(result, CoroutineType):
+            self._running = Run(result, self._returned, self._raised)
+        elif isinstance(result, Deferred):
             self._running = result
             result.addCallbacks(self._returned, lambda failure: self._raised(failure.value))
-            if self._done:  # by the handler itself, which ended the connection
-                self._cancel(result)
         else:
             self._returned(result)
+        if self._done and self._running is not None:
+            # By the handler itself, which ended the connection.
+            self._cancel(self._running)
 
     def _answerData(self) -> Reply:
         # A refusal before anything was read answers DATA itself: nothing needs to be sent.
@@ -152,7 +156,7 @@ class MessageTransfer:
         if running is not None:
             self._cancel(running)
 
-    def _cancel(self, running: Deferred[Any]) -> None:
+    def _cancel(self, running: Deferred[Any] | Run) -> None:
         try:
             running.cancel()
         except Exception as error:  # from the canceller of the handler's Deferred
@@ -194,15 +198,16 @@ class MessageTransfer:
     # -- The client's side: octets -----------------------------------------------------------------
 
     def _dotted(self, octets: bytes) -> None:
-        decoder = self._decoder
+        dialogue, decoder = self._dialogue, self._decoder
         assert decoder is not None
-        if not self._dialogue.octetsCame(len(octets)):
-            return
         content, rest = decoder.feed(octets)
-        self._feed(content, decoder.bareNewline)
         if rest is not None:
-            self._dialogue.endRaw(rest)
-            self._dialogue.settle(self.finish())
+            dialogue.clientSpoke()
+            self._feed(content, decoder.bareNewline, isLast=True)
+            dialogue.endRaw(rest)
+            dialogue.settle(self.finish())
+        elif dialogue.octetsCame(len(octets)):
+            self._feed(content, decoder.bareNewline)
 
     def chunk(self, octets: bytes) -> None:
         """
@@ -214,11 +219,11 @@ class MessageTransfer:
         content = self._filter.feed(octets)
         self._feed(content, self._filter.bareNewline)
 
-    def _feed(self, content: bytes, hasBareNewline: bool) -> None:
+    def _feed(self, content: bytes, hasBareNewline: bool, isLast: bool = False) -> None:
         if hasBareNewline:  # first of all, so that nobody gets to read it
             self.stream.fail(BareNewline())
         if content:
-            self.stream.feed(content)
+            self.stream.feed(content, isLast)
 
     def chunkReply(self, size: int) -> Reply:
         """
@@ -230,7 +235,7 @@ class MessageTransfer:
 
     # -- The end -----------------------------------------------------------------------------------
 
-    def finish(self) -> list[Reply] | Deferred[list[Reply]]:
+    def finish(self) -> Reply | list[Reply] | Deferred[Reply | list[Reply]]:
         """
         The true end of the message was seen.
 
@@ -244,18 +249,20 @@ class MessageTransfer:
         self._final = Deferred(self._finalCanceled)
         return self._final
 
-    def _finalCanceled(self, final: Deferred[list[Reply]]) -> None:
+    def _finalCanceled(self, final: Deferred[Reply | list[Reply]]) -> None:
         self._final = None
         self._refusal = replies.HANDLER_TIMED_OUT
         self.stop()
         final.callback(self._finalReplies())
 
-    def _finalReplies(self) -> list[Reply]:
+    def _finalReplies(self) -> Reply | list[Reply]:
         answers = self._answers()
         self._dialogue.messageDone(self.stream.byteLength, answers)
+        if not self._perRecipient:
+            # A single reply is quicker, but a refusal would count as one of a command's.
+            return answers[0] if answers[0].isPositive else answers
         # LMTP's clients expect one reply for each recipient; those of PRDR have to be told.
-        isPrdr = self._perRecipient and not self._dialogue.session.lmtp
-        return perRecipientBlock(answers) if isPrdr else answers
+        return answers if self._dialogue.session.lmtp else perRecipientBlock(answers)
 
     def _failureReply(self) -> Reply | None:
         """The reply for all recipients, if it is settled already that there is no acceptance."""

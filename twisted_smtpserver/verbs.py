@@ -9,6 +9,8 @@ outcome is known, never before. STARTTLS, AUTH, BDAT and others are verbs of ext
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver import replies
@@ -16,17 +18,25 @@ from twisted_smtpserver.extensions.base import Verb
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance
 from twisted_smtpserver.session import Address
-from twisted_smtpserver.states import Event
+from twisted_smtpserver.states import Event, Phase
 from twisted_smtpserver.transfer import MessageTransfer
 from twisted_smtpserver.wire.hello import parseHello
 from twisted_smtpserver.wire.params import parseParameters
-from twisted_smtpserver.wire.path import Path, parseMailArgument, parseRcptArgument
+from twisted_smtpserver.wire.path import (
+    PLAIN_MAILBOX,
+    Path,
+    parseMailArgument,
+    parseRcptArgument,
+    plainParts,
+)
 from twisted_smtpserver.wire.text import decodeText
 
 if TYPE_CHECKING:
     from twisted_smtpserver.dialogue import Dialogue
 
 Outcome = Any  # a Reply, or a Deferred of one
+
+_HAS_RECIPIENTS = Phase.RCPT
 
 
 def do_EHLO(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -64,22 +74,30 @@ def _hello(dialogue: Dialogue, verb: str, argument: bytes) -> Outcome:
         lines = [_heloResponse(dialogue)]
         if verb != "HELO":
             lines += dialogue.extensions.keywords(session, dialogue.options.hide)
-        return Reply(250, None, *lines)
+        return _helloReply(*lines)
 
     return dialogue.ask("onHello", (hostname, dialogue.session), accepted)
 
 
+@lru_cache(maxsize=256)  # the same few, again and again
+def _helloReply(*lines: str) -> Reply:
+    return Reply(250, None, *lines)
+
+
 def _heloResponse(dialogue: Dialogue) -> str:
-    values = iter((dialogue.options.name, dialogue.session.clientHostname))
-    return re.sub("%s", lambda found: next(values, ""), dialogue.options.heloResponse)
+    values = (dialogue.options.name, dialogue.session.clientHostname)
+    first, *others = dialogue.options.heloResponse.split("%s")
+    return first + "".join([a + b for a, b in zip_longest(values[: len(others)], others, fillvalue="")])
 
 
 def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.2."""
-    session = dialogue.session
     address = _parseAddress(parseMailArgument(argument, dialogue.options.lenientAddressParsing))
-    if isinstance(address, Reply):
-        return address
+    return address if isinstance(address, Reply) else _takeSender(dialogue, address)
+
+
+def _takeSender(dialogue: Dialogue, address: Address) -> Outcome:
+    session = dialogue.session
     envelope = session.newEnvelope()
     if session.transactions > dialogue.options.maxMessages:
         return replies.TOO_MANY_MESSAGES
@@ -107,15 +125,18 @@ def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:
 
 def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.3."""
-    session = dialogue.session
-    envelope = session.envelope
-    if len(envelope.rcptTo) >= dialogue.options.maxRecipients:
-        return replies.TOO_MANY_RECIPIENTS
-    if dialogue.refusedRecipients >= dialogue.options.maxRefusedRecipients:
-        return replies.ENOUGH_REFUSED if envelope.rcptTo else replies.TOO_MANY_REFUSED
     address = _parseAddress(parseRcptArgument(argument, dialogue.options.lenientAddressParsing))
-    if isinstance(address, Reply):
-        return address
+    return address if isinstance(address, Reply) else _takeRecipient(dialogue, address)
+
+
+def _takeRecipient(dialogue: Dialogue, address: Address) -> Outcome:
+    session, options = dialogue.session, dialogue.options
+    envelope = session.envelope
+    recipients = envelope.rcptTo
+    if len(recipients) >= options.maxRecipients:
+        return replies.TOO_MANY_RECIPIENTS
+    if dialogue.refusedRecipients >= options.maxRefusedRecipients:
+        return replies.ENOUGH_REFUSED if recipients else replies.TOO_MANY_REFUSED
     if not address.raw.isascii() and not envelope.smtpUtf8:
         return replies.RCPT_NEEDS_UTF8
     refusal = dialogue.extensions.applyRcpt(address, envelope, session)
@@ -123,15 +144,13 @@ def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
         return refusal
 
     def accepted(result: object) -> Reply:
-        reply = acceptance(result, replies.RECIPIENT_OK)
-        envelope.rcptTo.append(address)
-        dialogue.move(Event.RCPT)
+        reply = replies.RECIPIENT_OK if result is None else acceptance(result, replies.RECIPIENT_OK)
+        recipients.append(address)
+        if dialogue.phase is not _HAS_RECIPIENTS:
+            dialogue.move(Event.RCPT)
         return reply
 
-    def failed(error: Exception) -> Reply:
-        return dialogue.refuseRecipient(error)
-
-    return dialogue.ask("onRcptTo", (address, session), accepted, failed)
+    return dialogue.ask("onRcptTo", (address, session), accepted, dialogue.refuseRecipient)
 
 
 def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> Address | Reply:
@@ -209,4 +228,37 @@ VERBS: dict[str, Verb] = {
     "VRFY": do_VRFY,
     "HELP": do_HELP,
     "QUIT": do_QUIT,
+}
+
+
+# -- The short ways: see gates.shortcuts ----------------------------------------------------------
+
+_matchMail = re.compile(rb"MAIL FROM:<(" + PLAIN_MAILBOX + rb")>").fullmatch
+_matchRcpt = re.compile(rb"RCPT TO:<(" + PLAIN_MAILBOX + rb")>").fullmatch
+
+
+def _shortMail(dialogue: Dialogue, line: bytes) -> Outcome:
+    found = _matchMail(line)
+    path = None if found is None else plainParts(found[1])
+    # The gates that the phase itself doesn't answer for.
+    if path is None or dialogue.options.tlsRequired or dialogue.loginMissing:
+        return None
+    return _takeSender(dialogue, Address(path))
+
+
+def _shortRcpt(dialogue: Dialogue, line: bytes) -> Outcome:
+    found = _matchRcpt(line)
+    path = None if found is None else plainParts(found[1])
+    return None if path is None else _takeRecipient(dialogue, Address(path))
+
+
+def _shortData(dialogue: Dialogue, line: bytes) -> Outcome:
+    return do_DATA(dialogue, b"")
+
+
+#: For each verb that has one: how its line begins, the phases it is for, and the short way.
+SHORTCUTS: dict[str, tuple[bytes, tuple[Phase, ...], Verb]] = {
+    "MAIL": (b"MAIL ", (Phase.READY,), _shortMail),
+    "RCPT": (b"RCPT ", (Phase.MAIL, Phase.RCPT), _shortRcpt),
+    "DATA": (b"DATA", (Phase.RCPT,), _shortData),
 }

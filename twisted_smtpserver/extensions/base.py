@@ -158,7 +158,8 @@ class ExtensionSet:
 
 def _offer(extension: Extension, session: Session) -> str | None:
     """What stands behind the keyword; ``None`` if it, or one of its verbs, isn't to be used now."""
-    if not session.disabledCommands.isdisjoint(extension.verbs):
+    disabled = session.disabledCommands
+    if disabled and not disabled.isdisjoint(extension.verbs):
         return None
     return extension.advertise(session)
 

@@ -44,10 +44,10 @@ PATH_TOO_LONG = Problem(f"the path is longer than {MAX_PATH} octets")
 _ATOM = rb"[\w!#$%&'*+/=?^`{|}~-]+"
 # In a plain path there are no two hyphens together in the domain, hence no A-label, and the last
 # character is a letter: there is nothing for IDNA to do, and it is no IP address.
-_PLAIN = re.compile(
-    rb"<(%(atom)s(?:\.%(atom)s)*@[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*(?<=[A-Za-z]))>(?: |\Z)"
-    % {b"atom": _ATOM}
-)
+PLAIN_MAILBOX = rb"%(atom)s(?:\.%(atom)s)*@[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*(?<=[A-Za-z])" % {
+    b"atom": _ATOM
+}
+_PLAIN = re.compile(rb"<(" + PLAIN_MAILBOX + rb")>(?: |\Z)")
 _UTF8_ATOM = rb"[\w!#$%&'*+/=?^`{|}~\x80-\xff-]+"
 _DOT_STRING = re.compile(rb"%(atom)s(?:\.%(atom)s)*" % {b"atom": _UTF8_ATOM})
 _QTEXT = rb"[ !#-\[\]-~\x80-\xff]*"
@@ -57,6 +57,10 @@ _TO_ESCAPE = re.compile(r'["\\]')
 _ESCAPED = r"\\\g<0>"
 _LITERAL = re.compile(rb"\[[!-Z^-~]*\]")
 _LENIENT = re.compile(rb"[^\x00-\x20\x7f<>]+")
+
+
+#: The fields of a :class:`Path`.
+PathParts = tuple[str, str | None, str, str, bool]
 
 
 class Path(NamedTuple):  # not a frozen dataclass, which takes four times as long to make
@@ -191,16 +195,29 @@ def _parsePath(argument: bytes, lenient: bool, role: _Role) -> tuple[Path, bytes
 def _parsePlain(argument: bytes) -> tuple[Path, bytes] | None:
     """The common case; ``None`` if it is none, which says nothing about what it is."""
     found = _PLAIN.match(argument)
-    if found is None:
+    parts = None if found is None else plainParts(found[1])
+    if found is None or parts is None:
         return None
-    raw = found[1].decode("ascii")
+    return Path(*parts), argument[found.end() :].lstrip(b" ")
+
+
+def plainParts(octets: bytes) -> PathParts | None:
+    """
+    The parts of a path that :data:`PLAIN_MAILBOX` matched.
+
+    :param octets: without the angle brackets.
+    :returns: what a :class:`Path` is made of, which takes longer to make than all of this;
+        ``None`` if it is so long that it takes a closer look.
+    """
+    raw = octets.decode("ascii")
     local, _, domain = raw.partition("@")
     # In a domain as short as a label may be, no label is too long; nor is such a path.
     if len(local) > MAX_LOCAL_PART or len(domain) > MAX_LABEL:
         return None
+    if domain.islower():
+        return local, domain, raw, raw, False
     domain = domain.lower()
-    path = Path(local, domain, f"{local}@{domain}", raw, False)
-    return path, argument[found.end() :].lstrip(b" ")
+    return local, domain, f"{local}@{domain}", raw, False
 
 
 def _parseStrictly(argument: bytes, role: _Role) -> tuple[Path, bytes] | Problem:

@@ -8,6 +8,7 @@ a header only from proxies that are trusted: whoever may send one may be anybody
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -139,6 +140,7 @@ class ProxyParser:
         return _parseBinary(bytes(self._buffer[: _FIXED_2 + length]))
 
 
+@lru_cache(maxsize=1024)  # both sides' addresses of each connection come by here
 def normalizeAddress(text: str, version: int | None = None) -> str | None:
     """
     The one way to write an IP address, so that it can be compared.
