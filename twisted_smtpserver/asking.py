@@ -60,11 +60,16 @@ class Asker(OrderedReceiver):
     options: Options
     session: Session
 
-    phase = Phase.CONNECTED
-    isLost = False
+    __slots__ = ("_plain", "_waitToken", "factory", "isLost", "options", "phase", "session")
 
-    _plain = True  # no enhanced status code in the next reply
-    _waitToken: object = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = Phase.CONNECTED
+        self.isLost = False
+        self._plain = True  # no enhanced status code in the next reply
+        self._waitToken: object = None
+
+    # These only matter when a handler takes its time.
     _pending: Deferred[Any] | None = None
     _givingUp = False
     _lastWords: Outcome = None

@@ -135,6 +135,7 @@ class Login:
         if isinstance(step, Ask):
             query = step.query
             session = self._dialogue.session
+            self._username = query.username
             arguments = (query.username, query.mechanism, session)
             return self._dialogue.ask("scramSecret", arguments, self._answerQuery)
         if isinstance(step, Done):
@@ -159,6 +160,8 @@ class Login:
         return askForLogin(self._dialogue, credentials, self._accept, self._refused)
 
     def _accept(self, message: str | None) -> Reply:
+        dialogue = self._dialogue
+        dialogue.factory.loginFailures.succeeded(dialogue.session.remoteAddress, self._username)
         return Reply(235, "2.7.0", message or replies.AUTHENTICATED.lines[0])
 
     def _refused(self, refusal: AuthenticationFailed) -> Any:
@@ -185,14 +188,30 @@ class Login:
         answers = [reply]
         if dialogue.failedLogins >= dialogue.options.maxAuthAttempts:
             answers.append(replies.TOO_MANY_AUTH_FAILURES)
-        delay = self._untilNextSlot()
+        # What dialogue.settle() would add by errorDelay isn't for lists: nothing is delayed twice.
+        delay = self._putOff()
         return deferLater(dialogue.clock, delay, lambda: answers) if delay > 0 else answers
 
-    def _untilNextSlot(self) -> float:
+    def _putOff(self) -> float:
+        """
+        Count the failure.
+
+        :returns: for how long its answer has to wait.
+        """
+        dialogue = self._dialogue
+        now = dialogue.clock.seconds()
+        passed = now - self._begun
+        slot = self._untilNextSlot(passed)
+        address = dialogue.session.remoteAddress
+        # It depends on the address alone: so it doesn't tell who exists, either.
+        more = dialogue.factory.loginFailures.failed(address, self._username, now)
+        # It must not be mistaken for a handler that takes too long.
+        return slot + min(more, max(0, dialogue.options.handlerTimeout / 2 - passed - slot))
+
+    def _untilNextSlot(self, passed: float) -> float:
         interval = self._dialogue.options.authFailureDelay
         if not interval:
             return 0
-        passed = self._dialogue.clock.seconds() - self._begun
         return float(max(1, math.ceil(passed / interval)) * interval - passed)
 
 

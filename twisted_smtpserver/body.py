@@ -55,6 +55,23 @@ class MessageStream:
     :param runInThread: :func:`twisted.internet.threads.deferToThread`, or what stands in for it.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_buffered",
+        "_chunks",
+        "_discarding",
+        "_ended",
+        "_failure",
+        "_flow",
+        "_paused",
+        "_reader",
+        "_runInThread",
+        "_sizeLimit",
+        "_wanted",
+        "byteLength",
+        "sizeExceeded",
+    )
+
     def __init__(self, flow: Flow, sizeLimit: int, runInThread: RunInThread) -> None:
         self.byteLength = 0
         self.sizeExceeded = False

@@ -26,7 +26,7 @@ from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import IDialogue
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
-from twisted_smtpserver.states import TRANSITIONS, Event, Phase
+from twisted_smtpserver.states import Event, Phase
 from twisted_smtpserver.transfer import MessageTransfer
 from twisted_smtpserver.wire.commands import Command, parseCommand
 
@@ -55,28 +55,36 @@ class Dialogue(Asker):
     :ivar unwelcome: what a client whose connection was refused is told.
     """
 
-    transfer: MessageTransfer | None = None
-    utf8Replies = False
+    __slots__ = (
+        "MAX_LENGTH",
+        "_admitted",
+        "_disabledCommands",
+        "_lineTaker",
+        "_pace",
+        "_shortcuts",
+        "_stopping",
+        "authNeeded",
+        "closeReason",
+        "extensions",
+        "refusedRecipients",
+        "transfer",
+        "utf8Replies",
+        "verbs",
+    )
+
+    # These only matter when something goes wrong.
     unwelcome: Reply = replies.NOT_WELCOME
     unwelcomeCommands = 0
     unauthenticatedCommands = 0
     unrecognizedCommands = 0
     failedLogins = 0
     clientErrors = 0
-    refusedRecipients = 0
-    closeReason: str | None = None
     handshakeDue = False
-
-    _stopping = False
     # A refusal that isn't counted: it was already, or it is counted elsewhere.
     _exempt: Reply | None = None
-    # Verbs that pass all gates in this phase, and short ways to some of them; see gates.
-    _admitted: Mapping[str, Verb] = _NOBODY
-    _shortcuts: Mapping[bytes, Verb] = _NOBODY
-    _lineTaker: Callable[[bytes], Outcome] | None = None
-    _pace: limits.Pace | None = None  # there is one while a message takes its time
 
     def __init__(self, factory: SMTPServerFactory) -> None:
+        super().__init__()
         self.factory = factory
         self.options = factory.options
         self.extensions = factory.extensions
@@ -87,18 +95,29 @@ class Dialogue(Asker):
         self.MAX_LENGTH = max(_MAX_AUTH_LINE, factory.options.maxCommandLength) - len(b"\r\n")
         self.session = Session(factory.options.lmtp, frozenset(factory.options.disabledCommands))
         self._disabledCommands = self.session.disabledCommands
+        # Verbs that pass all gates in this phase, and short ways to some; see gates.makeSteps.
+        self._admitted: Mapping[str, Verb] = _NOBODY
+        self._shortcuts: Mapping[bytes, Verb] = _NOBODY
+        self._lineTaker: Callable[[bytes], Outcome] | None = None
+        self._pace: limits.Pace | None = None  # there is one while a message takes its time
+        self._stopping = False
+        self.closeReason: str | None = None
+        self.refusedRecipients = 0
+        self.transfer: MessageTransfer | None = None
+        self.utf8Replies = False
 
     # -- Lines ------------------------------------------------------------------------------------
 
     def lineReceived(self, line: bytes) -> None:
         """A command, or the answer to a challenge."""
+        shortcut = self._shortcuts.get(line[:5])
+        outcome = None
         try:
-            shortcut = self._shortcuts.get(line[:5])
-            outcome = None
             if (
                 shortcut is not None
                 and self._lineTaker is None
-                and self.session.disabledCommands is self._disabledCommands
+                # Not through the property: for each line that makes a difference.
+                and self.session._disabledCommands is self._disabledCommands
             ):
                 outcome = shortcut(self, line)
             if outcome is None:
@@ -346,9 +365,7 @@ class Dialogue(Asker):
 
     def move(self, event: Event) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.move`."""
-        phase = self.phase = TRANSITIONS[self.phase, event]
-        self._admitted = self.factory.admitted.get(phase, _NOBODY)
-        self._shortcuts = self.factory.shortcuts.get(phase, _NOBODY)
+        self.phase, self._admitted, self._shortcuts = self.factory.steps[self.phase, event]
 
     def reset(self) -> None:
         """RFC 5321 §4.1.1.5: forget the transaction, if there is one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger, LogLevel
@@ -35,6 +36,7 @@ class Events:
     def __init__(self, logger: Logger | None, ignored: Networks) -> None:
         self._logger = logger
         self._ignored = ignored
+        self._isAll = logger is not None and not ignored
 
     @classmethod
     def fromOptions(cls, options: Options) -> Events:
@@ -83,7 +85,7 @@ class Events:
         :param octets: the length of its content.
         :param replies: the answer, or one for each recipient.
         """
-        if self._quiet(session):
+        if not self._isAll and self._quiet(session):
             return
         self._info(
             "{session}: message {envelope} from <{sender}> to {recipients} of {client}"
@@ -96,7 +98,7 @@ class Events:
             client=client(session),
             transmissionType=session.transmissionType,
             octets=octets,
-            reply=_replies(replies),
+            reply=" / ".join(dict.fromkeys(map(_said, replies))),
         )
 
     def sessionEnded(self, session: Session, why: str, seconds: float) -> None:
@@ -201,8 +203,9 @@ def _recipients(envelope: Envelope) -> str:
     return f"{first} and {more} more" if more > 0 else first
 
 
-def _replies(replies: list[Reply]) -> str:
-    return " / ".join(dict.fromkeys([f"{r.code} {escape(r.text)}" for r in replies]))
+@lru_cache(maxsize=256)  # the same few, again and again
+def _said(reply: Reply) -> str:
+    return f"{reply.code} {escape(reply.text)}"
 
 
 def _user(user: object) -> str:

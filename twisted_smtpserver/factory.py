@@ -19,7 +19,7 @@ from twisted_smtpserver.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.events import Events
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
-from twisted_smtpserver.gates import admittedVerbs
+from twisted_smtpserver.gates import makeSteps
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.hooks import findHook, invoke
@@ -75,13 +75,20 @@ class SMTPServerFactory(ServerFactory):
         text = self.options.authRequiredMessage or needed.text
         #: What MAIL is answered before a login that is required.
         self.authNeeded = replies.Reply(needed.code, needed.enhanced, text)
+        #: What a client is told first (RFC 5321 §4.3.1).
+        self.greeting = _greeting(self.options)
         self.events = Events.fromOptions(self.options)
         self.contextFactory: ServerContextFactory | None = _contextFactory(self.options)
         self.connections: set[SMTPProtocol] = set()
         self._resolver = ReverseLookup(self.options.resolver, self.clock)
         #: The connections by the client's address.
         self.counts = limits.ClientCounts(self.options.maxClientsPerAddress)
+        #: The failed logins by the client's address.
+        self.loginFailures = limits.LoginFailures(self.options.loginDelay)
         self._maxClients = self.options.maxClients or _descriptors()
+        #: Told how many connections this factory has, it says how many count: with several workers,
+        #: those of the others, too.
+        self.countAll: Callable[[int], int] = lambda own: own
         self._allGone: Deferred[None] | None = None
 
     def _build(self) -> None:
@@ -94,7 +101,7 @@ class SMTPServerFactory(ServerFactory):
         for keyword in self.options.hide:
             if keyword not in keywords:
                 raise ConfigurationError(unknownName(keyword, keywords, "extension"))
-        self.admitted = admittedVerbs(self.verbs, self.options.disabledCommands)
+        self.steps = makeSteps(self.verbs, self.options.disabledCommands)
 
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
@@ -107,7 +114,7 @@ class SMTPServerFactory(ServerFactory):
         """A protocol for a new connection; one that says 421 if there are too many."""
         if self._allGone is not None:
             return _Refusal(replies.SHUTTING_DOWN, self.options.secure)
-        if len(self.connections) >= self._maxClients:
+        if self.countAll(len(self.connections)) >= self._maxClients:
             self.events.refusedConnection(str(getattr(addr, "host", "unix")), "maxClients reached")
             return _Refusal(replies.TOO_MANY_CLIENTS, self.options.secure)
         connection = self.protocol(self)
@@ -115,6 +122,7 @@ class SMTPServerFactory(ServerFactory):
         if not (self.options.useProxy or connection.enter(getattr(addr, "host", None))):
             return _Refusal(replies.TOO_MANY_FROM_ADDRESS, self.options.secure)
         self.connections.add(connection)
+        self.countAll(len(self.connections))
         return connection
 
     def lookUp(self, address: str | None) -> str | Deferred[str]:
@@ -149,6 +157,7 @@ class SMTPServerFactory(ServerFactory):
     def connectionGone(self, connection: SMTPProtocol) -> None:
         """(The protocol's call.) A connection was lost."""
         self.connections.discard(connection)
+        self.countAll(len(self.connections))
         if self._allGone is not None and not self.connections:
             self._allGone.callback(None)
 
@@ -213,6 +222,12 @@ class _Refusal(Protocol):
             return
         self.transport.write(self._reply.encode())
         self.transport.loseConnection()
+
+
+def _greeting(options: Options) -> replies.Reply:
+    kind = "LMTP" if options.lmtp else "ESMTP"
+    banner = f" {options.banner}" if options.banner else ""
+    return replies.Reply(220, None, f"{options.name} {kind}{banner}")
 
 
 def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:

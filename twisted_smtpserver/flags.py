@@ -14,8 +14,13 @@ from typing import Any
 
 from twisted.names.client import Resolver
 
+from twisted_smtpserver.wire.domain import parseDomain, toAscii
+
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_MAILDIR = "Maildir"
+
+#: More than any machine has use for: a mistyped number mustn't be one process each.
+MOST_WORKERS = 512
 
 # -- What stands behind a flag ---------------------------------------------------------------------
 # Each of these reads one value, and raises a ValueError that says what it should have been.
@@ -34,6 +39,13 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    number = _whole(text)
+    if not 1 <= number <= MOST_WORKERS:
+        raise ValueError(f"{text} is not between 1 and {MOST_WORKERS}")
+    return number
+
+
 def _wholeOrOff(text: str) -> int | bool:
     return _whole(text) or False
 
@@ -42,6 +54,24 @@ def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
         raise ValueError(f"{text!r} is no number of seconds")
     return float(text)
+
+
+def _rate(text: str) -> tuple[int, float]:
+    match = re.fullmatch("([1-9][0-9]{0,8})/([1-9][0-9]{0,8})?([smhd])", text, re.ASCII)
+    if match is None:
+        raise ValueError(f"{text!r} is no rate such as 600/h or 20/10m")
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[3]]
+    return int(match[1]), int(match[2] or 1) * unit
+
+
+def _zones(text: str) -> list[str]:
+    zones = []
+    for word in _words([text]):
+        zone = parseDomain(word.encode("utf-8", "replace"))
+        if not isinstance(zone, str):
+            raise ValueError(f"{word!r} is no domain name")
+        zones.append(toAscii(zone))
+    return zones
 
 
 def _yesOrNo(text: str) -> bool:
@@ -83,6 +113,10 @@ def _nameServer(text: str) -> Resolver:
 
 def _words(values: list[str]) -> list[str]:
     return [word for value in values for word in value.replace(",", " ").split()]
+
+
+def _flat(values: list[list[str]]) -> list[str]:
+    return [word for words in values for word in words]
 
 
 def _peers(values: list[str]) -> list[str] | bool:
@@ -144,6 +178,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("listen-lmtp", "ENDPOINT", "likewise, for LMTP", str, list),
         _flag("secure", "", "--port and --listen are for TLS from the first octet on"),
         _flag("lmtp", "", "--port and --listen are for LMTP"),
+        Flag("workers", "N", "how many processes serve, to use as many cores [default: 1]",
+             _workers),
     ),
     "What to do with messages": (
         Flag("maildir", "DIR", f"store them in this Maildir [default: ./{DEFAULT_MAILDIR}]"),
@@ -185,10 +221,28 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("maxAuthAttempts", "N", "failed logins before the connection is closed", _whole),
         _flag("scramIterations", "N", "those of your users' SCRAM secrets", _whole),
         _flag("authFailureDelay", "SECONDS", "when a failed login is answered", _seconds),
+        _flag("loginDelay", "SECONDS", "how much later from an address's third failed login on; "
+              "twice as much with each more", _seconds),
         _flag("maxAllowedUnauthenticatedCommands", "N", "commands before a login that is required; "
               "0 for no limit", _wholeOrOff),
         Flag("help-auth", "", "list the methods of --auth, and exit"),
         Flag("help-auth-type", "METHOD", "explain one of them, and exit"),
+    ),
+    "Policies, before any handler; a RATE is such as 600/h or 20/10m": (
+        Flag("rate-connections", "RATE", "connections from one address, or one /64 of IPv6; "
+             "beyond that 421", _rate),
+        Flag("rate-messages", "RATE", "likewise messages; beyond that 450", _rate),
+        Flag("rate-recipients", "RATE", "likewise recipients", _rate),
+        Flag("dnsbl", "ZONES", "refuse clients that one of these lists in DNS has", _zones, _flat),
+        Flag("sender-matches-login", "", "let users send as the address only that is their name"),
+        Flag("tarpit", "SECONDS", "how much later each recipient is answered than the one before",
+             _seconds),
+        Flag("tarpit-after", "N", "so many recipients of a connection aren't delayed "
+             "[default: 20]", _whole),
+        Flag("greylist", "FILE", "refuse the first try to send to somebody; who has come again is "
+             "remembered in this SQLite database"),
+        Flag("greylist-delay", "SECONDS", "for how long the first try is refused [default: 300]",
+             _seconds),
     ),
     "The conversation": (
         _flag("name", "NAME", "our host name [default: the system's]"),
@@ -216,7 +270,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("maxClients", "N", "connections at a time, for each of --listen, --listen-tls and "
               "--listen-lmtp [default: what the limit of open files allows]", _whole),
         _flag("maxClientsPerAddress", "N", "of those, connections from one address, or from one "
-              "/64 of IPv6 [default: no such limit]", _whole),
+              "/64 of IPv6, for each worker [default: no such limit]", _whole),
         _flag("maxCommandLength", "OCTETS", "the longest command line", _octets),
         _flag("maxUnrecognizedCommands", "N", "unknown commands before the connection is closed",
               _whole),

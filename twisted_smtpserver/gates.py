@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twisted_smtpserver import replies
 from twisted_smtpserver.extensions.base import Verb
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, Phase
+from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, TRANSITIONS, Event, Phase
 from twisted_smtpserver.verbs import SHORTCUTS, VERBS
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 #: Replies to these have no enhanced status code (RFC 2034 §4).
 HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
 
-AdmittedVerbs = Mapping[Phase, Mapping[str, Verb]]
-Shortcuts = Mapping[Phase, Mapping[bytes, Verb]]
+AdmittedVerbs = Mapping[str, Verb]
+Shortcuts = Mapping[bytes, Verb]
+Steps = Mapping[tuple[Phase, Event], tuple[Phase, AdmittedVerbs, Shortcuts]]
 
 #: Commands that a client that isn't welcome may send before it is cut off.
 MAX_UNWELCOME = 10
@@ -93,43 +94,49 @@ def loggedIn(dialogue: Dialogue, verb: str) -> Reply | None:
     return dialogue.authNeeded if verb == "MAIL" and dialogue.loginMissing else None
 
 
-def admittedVerbs(verbs: Mapping[str, Verb], disabled: Collection[str]) -> AdmittedVerbs:
+def makeSteps(verbs: Mapping[str, Verb], disabled: Collection[str]) -> Steps:
     """
-    The commands that need not pass the gates one by one, because all would let them.
-
-    Once a MAIL was accepted, TLS and the login have been seen to, and all that is left is the
-    server's own list of commands and the state machine's table. It is what makes a recipient cheap.
+    The transitions of a server's state machine, each with what it leads to.
 
     :param verbs: the server's verbs.
     :param disabled: its ``disabledCommands``.
     """
     return {
-        phase: {
-            verb: function
-            for verb, function in verbs.items()
-            if verb not in disabled and ALLOWED.get(verb, ALLOWED_ADDED)[phase] is None
-        }
-        for phase in (Phase.MAIL, Phase.RCPT, Phase.CHUNKS)
+        cause: (phase, _admitted(phase, verbs, disabled), _shortcuts(phase, verbs, disabled))
+        for cause, phase in TRANSITIONS.items()
     }
 
 
-def shortcuts(verbs: Mapping[str, Verb], disabled: Collection[str]) -> Shortcuts:
+def _admitted(phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str]) -> AdmittedVerbs:
+    """
+    The commands that need not pass the gates one by one, because all would let them.
+
+    Once a MAIL was accepted, TLS and the login have been seen to, and all that is left is the
+    server's own list of commands and the state machine's table. It is what makes a recipient cheap.
+    """
+    if phase not in (Phase.MAIL, Phase.RCPT, Phase.CHUNKS):
+        return {}
+    return {
+        verb: function
+        for verb, function in verbs.items()
+        if verb not in disabled and ALLOWED.get(verb, ALLOWED_ADDED)[phase] is None
+    }
+
+
+def _shortcuts(phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str]) -> Shortcuts:
     """
     The short ways to the verbs of each message, by the first five octets of the line.
 
     A short way takes a line as nearly all clients write it, in one look at it instead of one for
     the command, one for the argument and one for the address. What it doesn't know it leaves to the
     usual way: it returns ``None``. It must never come to another result than that.
-
-    :param verbs: the server's verbs. One that takes the place of our own has no short way.
-    :param disabled: its ``disabledCommands``.
     """
-    ways: dict[Phase, dict[bytes, Verb]] = {}
-    for verb, (beginning, phases, shortcut) in SHORTCUTS.items():
-        if verbs[verb] is VERBS[verb] and verb not in disabled:
-            for phase in phases:
-                ways.setdefault(phase, {})[beginning] = shortcut
-    return ways
+    return {
+        beginning: shortcut
+        for verb, (beginning, phases, shortcut) in SHORTCUTS.items()
+        # A verb that takes the place of our own has no short way.
+        if phase in phases and verbs[verb] is VERBS[verb] and verb not in disabled
+    }
 
 
 GATES: tuple[Callable[[Dialogue, str], Reply | None], ...] = (

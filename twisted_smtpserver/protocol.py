@@ -52,6 +52,8 @@ class SMTPProtocol(Dialogue):
     :param factory: the factory.
     """
 
+    __slots__ = ("_lifetime", "_startedAt")
+
     _reachedHandler = False
     _lookup: Deferred[Any] | None = None
     _lifetime: IDelayedCall
@@ -309,7 +311,7 @@ class SMTPProtocol(Dialogue):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self.isLost = self._closing = True
+        self.isLost = self._closing = self.paused = True
         finishing = self.transfer is not None and self.transfer.isFinishing
         if finishing:  # and the timer may be that of our last word
             self.setTimer(self.options.handlerTimeout, self._handlerTimedOut)

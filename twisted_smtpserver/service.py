@@ -31,7 +31,8 @@ class SMTPService(Service):
 
     The ports are bound in ``privilegedStartService``, so that ``twistd --uid`` can take port 25
     before it drops root's privileges; keys were read even before, when the factories were made.
-    While the service runs, SIGHUP makes it read the factories' certificates again.
+    While the service runs, SIGHUP makes it read the factories' certificates again. Factories that
+    have no ``maxClients`` take together as many connections as the process has descriptors for.
 
     :param listeners: pairs of an endpoint and the :class:`SMTPServerFactory` that serves it. The
         endpoint is a description as :func:`twisted.internet.endpoints.serverFromString` takes it,
@@ -51,6 +52,11 @@ class SMTPService(Service):
         self._listeners = [
             (_endpoint(self._reactor, endpoint), factory) for endpoint, factory in listeners
         ]
+        for factory in self._factories():
+            if (
+                factory.options.maxClients is None
+            ):  # then it is the process's descriptors that count
+                factory.countAll = self._countConnections
         self.ports: list[IListeningPort] = []
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
@@ -94,24 +100,32 @@ class SMTPService(Service):
         stopping += [factory.shutdown() for factory in self._factories()]
         return DeferredList(stopping).addCallback(lambda _: None)
 
-    def reloadCertificates(self) -> None:
+    def reloadCertificates(self) -> bool:
         """
         Read the certificates again, as SIGHUP does. Open connections go on with what they have.
 
         If that fails, the log says why, and the old ones stay in use.
+
+        :returns: whether all that there are could be read.
         """
+        isGood = True
         for factory in self._factories():
             if _hasCertificates(factory):
                 try:
                     factory.updateSecureContext()
                 except ConfigurationError as error:
                     _log.error("Keeping the old certificates: {error}", error=error)
+                    isGood = False
                 else:
                     _log.info("The certificates were read again")
+        return isGood
 
     def _factories(self) -> list[SMTPServerFactory]:
         """The factories, each once."""
         return list(dict.fromkeys(factory for _, factory in self._listeners))
+
+    def _countConnections(self, own: int) -> int:
+        return sum(len(factory.connections) for factory in self._factories())
 
     # -- Ports -------------------------------------------------------------------------------------
 

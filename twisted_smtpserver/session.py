@@ -280,8 +280,9 @@ class Session:
         """
         if self.openingCommand == "HELO":
             return "SMTP"  # no extension was offered, so RFC 3848 has no other word for it
-        word = "LMTP" if self.lmtp else "SMTP" if self.envelope.smtpUtf8 else "ESMTP"
-        prefix = "UTF8" if self.envelope.smtpUtf8 else ""
+        isUtf8 = self._envelope is not None and self._envelope.smtpUtf8
+        word = "LMTP" if self.lmtp else "SMTP" if isUtf8 else "ESMTP"
+        prefix = "UTF8" if isUtf8 else ""
         flags = ("S" if self.secure else "") + ("A" if self.user is not None else "")
         return prefix + word + flags
 

@@ -19,6 +19,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.cred.checkers import FilePasswordDB
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.logger import Logger
 from twisted.python import usage
@@ -32,8 +33,11 @@ from twisted_smtpserver.handlers import Chain, Discard, Maildir, fromFunctions
 from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS, IMessageStream
+from twisted_smtpserver.policyflags import LateGreylist, checkPolicies, makePolicies
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.session import Session
+from twisted_smtpserver.supervisor import Supervisor, makeCommand
+from twisted_smtpserver.workers import SHAREABLE, Inheritance
 
 _log = Logger()
 
@@ -60,7 +64,10 @@ _NEED_CERTIFICATE = (
 )
 
 #: Flags that make no sense where nobody can log in.
-_NEED_LOGIN = ("submission", "auth-optional", "allow-insecure-auth", "auth-methods")
+_NEED_LOGIN = (
+    *("submission", "auth-optional", "allow-insecure-auth", "auth-methods"),
+    "sender-matches-login",
+)
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -69,6 +76,8 @@ class Options(usage.Options, AuthOptionMixin):
 
     :ivar given: the values of the flags that may be repeated, one by one.
     :ivar keywords: after parsing, what goes to :class:`SMTPServerFactory`.
+    :ivar arguments: what was parsed.
+    :ivar inheritance: what this process has from its supervisor, if it is a worker.
     """
 
     synopsis = "[options]"
@@ -78,6 +87,8 @@ class Options(usage.Options, AuthOptionMixin):
 
     def __init__(self) -> None:
         self.given: dict[str, list[Any]] = {}
+        self.arguments: list[str] = []
+        self.inheritance = Inheritance.take()
         super().__init__()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -87,6 +98,7 @@ class Options(usage.Options, AuthOptionMixin):
         :raises usage.UsageError: if it is wrong; under ``twistd``, which would print 60 lines of
             help before the reason, :class:`SystemExit` with the reason alone.
         """
+        self.arguments = list(options or ())
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
@@ -105,8 +117,11 @@ class Options(usage.Options, AuthOptionMixin):
         self.keywords.setdefault("size", DEFAULT_SIZE)
         if "submission" in self:
             self.keywords["tlsRequired"] = True
+        if self.inheritance is not None:
+            self.keywords["scramSaltKey"] = self.inheritance.saltKey
         self._checkHandlers()
         self._checkListeners()
+        self._checkWorkers()
         self._checkTLS()
         self._checkLogins()
         for name, special in LISTENERS.items():
@@ -121,6 +136,20 @@ class Options(usage.Options, AuthOptionMixin):
         given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
         if "host" in self and given and not any(map(str.isdigit, given)):
             raise usage.UsageError("--host: is for ports that are given by number")
+
+    def _checkWorkers(self) -> None:
+        if self.get("workers", 1) == 1:
+            return
+        if self.parent is not None and self.parent.get("chroot"):
+            raise usage.UsageError("--workers: can't be started inside of twistd's --chroot")
+        for name in LISTENERS:
+            for text in self.get(name, ()):
+                kind = text.partition(":")[0]
+                if not (kind.isdigit() or kind in SHAREABLE):
+                    raise usage.UsageError(
+                        f"--{name}: {kind}: endpoints can't be shared by --workers, only "
+                        + ", ".join(SHAREABLE)
+                    )
 
     def _checkTLS(self) -> None:
         if {"cert", "key", "self-signed"} & set(self):
@@ -143,6 +172,7 @@ class Options(usage.Options, AuthOptionMixin):
 
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
         try:
+            checkPolicies(self)
             library.makeOptions(keywords)
         except ConfigurationError as error:
             raise usage.UsageError(_inFlags(str(error))) from None
@@ -179,6 +209,10 @@ def _makeTaker(flag: Flag) -> Callable[..., None]:
         self[flag.name] = True
 
     def take(self: Options, text: str) -> None:
+        if self.inheritance is not None and flag.option in self.inheritance.handed:
+            # It was read with root's privileges, which are gone.
+            self[flag.name] = self.inheritance.handed[flag.option]
+            return
         try:
             value = flag.read(text)
         except ValueError as error:
@@ -255,8 +289,13 @@ def makeService(config: Options) -> IService:
 
 def _build(config: Options) -> MultiService:
     handler, preparation = _makeHandler(config)
+    timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
+    stages = makePolicies(config, config.keywords.get("resolver"), timeout)
+    services = [stage for stage in stages if isinstance(stage, Service)]
     if "credCheckers" in config:
-        handler = Chain(CredHandler(*config["credCheckers"], inThread=True), handler)
+        stages.append(CredHandler(*config["credCheckers"], inThread=True))
+    if stages:
+        handler = Chain(*stages, handler)
     if findHook(handler, "onAuth") is None:
         for name in _NEED_LOGIN:
             if name in config:
@@ -264,10 +303,31 @@ def _build(config: Options) -> MultiService:
     if "self-signed" in config:
         _log.warn("Using a certificate that was made just now: only good for trying things out")
     service = _Server()
+    listeners = _makeListeners(config, handler)
+    if config.inheritance is None and config.get("workers", 1) > 1:
+        _makeSupervisor(config, listeners).setServiceParent(service)
+        return service
     if preparation is not None:
-        preparation.setServiceParent(service)
-    SMTPService(_makeListeners(config, handler)).setServiceParent(service)
+        services.append(preparation)
+    for needed in services:
+        needed.setServiceParent(service)
+    _makeServer(config, listeners).setServiceParent(service)
     return service
+
+
+def _makeSupervisor(config: Options, listeners: list[Any]) -> Supervisor:
+    reactor = config.parent.get("reactor") if config.parent is not None else None
+    command = makeCommand(config.arguments, reactor)
+    try:
+        return Supervisor(listeners, config["workers"], command, config.keywords)
+    except OSError as error:
+        raise ConfigurationError(f"workers: {error}") from error
+
+
+def _makeServer(config: Options, listeners: list[Any]) -> SMTPService:
+    if config.inheritance is None:
+        return SMTPService(listeners)
+    return config.inheritance.makeService([factory for _, factory in listeners])
 
 
 def _makeHandler(config: Options) -> tuple[object, Service | None]:
@@ -353,6 +413,17 @@ class _Server(MultiService):
         except Exception:
             sys.excepthook = _showReason
             raise
+
+    def stopService(self) -> Deferred[list[Any]]:
+        stopping: Deferred[list[Any]] = super().stopService()
+        return stopping.addCallback(self._close)
+
+    def _close(self, results: list[Any]) -> list[Any]:
+        """All connections are gone."""
+        for service in self:
+            if isinstance(service, LateGreylist):
+                service.close()
+        return results
 
 
 def _showReason(

@@ -102,16 +102,16 @@ def _takeSender(dialogue: Dialogue, address: Address) -> Outcome:
     if session.transactions > dialogue.options.maxMessages:
         return replies.TOO_MANY_MESSAGES
     answer = dialogue.extensions.applyMail(address, envelope, session) or replies.SENDER_OK
-    if answer.isPositive and not address.raw.isascii() and not envelope.smtpUtf8:
+    if answer.code < 400 and not address.raw.isascii() and not envelope.smtpUtf8:
         answer = replies.MAIL_NEEDS_UTF8
-    if not answer.isPositive:
+    if answer.code >= 400:
         session.forgetEnvelope()
         return answer
 
     dialogue.utf8Replies = envelope.smtpUtf8
 
     def accepted(result: object) -> Reply:
-        reply = acceptance(result, answer)
+        reply = answer if result is None else acceptance(result, answer)
         envelope.mailFrom = address
         dialogue.move(Event.MAIL)
         return reply
@@ -231,7 +231,7 @@ VERBS: dict[str, Verb] = {
 }
 
 
-# -- The short ways: see gates.shortcuts ----------------------------------------------------------
+# -- The short ways: see gates.makeSteps ----------------------------------------------------------
 
 _matchMail = re.compile(rb"MAIL FROM:<(" + PLAIN_MAILBOX + rb")>").fullmatch
 _matchRcpt = re.compile(rb"RCPT TO:<(" + PLAIN_MAILBOX + rb")>").fullmatch

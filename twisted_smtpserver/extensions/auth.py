@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted_smtpserver import replies
 from twisted_smtpserver.auth import Login, availableMechanisms
 from twisted_smtpserver.errors import ConfigurationError, Rejection
-from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb
+from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb, forParameters
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.options import Options, unknownName
 from twisted_smtpserver.sasl import MECHANISMS
@@ -70,6 +70,7 @@ class Auth(Extension):
             return None
         return " ".join(availableMechanisms(self._handler, session, self._methods)) or None
 
+    @forParameters
     def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
         """RFC 4954 §5: what somebody says who hasn't logged in counts like ``AUTH=<>``."""
         if session.user is None and "AUTH" in address.values:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from zope.interface import implementer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ParameterParser = Callable[[Any], Any]
 Verb = Callable[[Any, bytes], Any]
+OnMail = TypeVar("OnMail", bound=Callable[..., Any])
 _Parsers = dict[str, list[tuple["Extension", ParameterParser]]]
 
 
@@ -72,6 +73,12 @@ def flag(value: str | bool) -> bool:
     return True
 
 
+def forParameters(onMail: OnMail) -> OnMail:
+    """Mark an ``onMail`` that has nothing to do when MAIL has no parameters: it isn't called."""
+    onMail.isForParameters = True  # type: ignore[attr-defined]
+    return onMail
+
+
 class ExtensionSet:
     """
     The extensions of one server, ready for quick answers.
@@ -96,6 +103,7 @@ class ExtensionSet:
                 self.verbs[verb] = (extension, function)
         # Most extensions have no say in a MAIL or RCPT: don't ask them each time.
         self._onMail = tuple(e for e in self._extensions if _overrides(e, "onMail"))
+        self._onPlainMail = tuple(e for e in self._onMail if not _readsOnlyParameters(e))
         self._onRcpt = tuple(e for e in self._extensions if _overrides(e, "onRcpt"))
 
     def keywords(self, session: Session, hidden: Iterable[str]) -> list[str]:
@@ -123,7 +131,10 @@ class ExtensionSet:
         try:
             if address.args:
                 self._parse(self._mail, address, session)
-            for extension in self._onMail:
+                listeners = self._onMail
+            else:
+                listeners = self._onPlainMail
+            for extension in listeners:
                 acceptance = extension.onMail(address, envelope, session) or acceptance
         except Rejection as refusal:
             return refusal.toReply(replies.BAD_PARAMETER)
@@ -162,6 +173,10 @@ def _offer(extension: Extension, session: Session) -> str | None:
     if disabled and not disabled.isdisjoint(extension.verbs):
         return None
     return extension.advertise(session)
+
+
+def _readsOnlyParameters(extension: Extension) -> bool:
+    return getattr(type(extension).onMail, "isForParameters", None) is True
 
 
 def _overrides(extension: Extension, name: str) -> bool:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.errors import Rejection
-from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag
+from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag, forParameters
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.session import Address, Envelope, Session
 
@@ -88,6 +88,7 @@ class EightBitMime(Extension):
         {"BODY": parseBody(frozenset({"7BIT", "8BITMIME"}))}
     )
 
+    @forParameters
     def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
         """``envelope.bodyType`` is what MAIL said."""
         envelope.bodyType = address.values.get("BODY", "7BIT")
@@ -99,6 +100,7 @@ class SmtpUtf8(Extension):
     keyword = "SMTPUTF8"
     mailParameters: Mapping[str, ParameterParser] = MappingProxyType({"SMTPUTF8": flag})
 
+    @forParameters
     def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
         """``envelope.smtpUtf8`` is whether MAIL said so."""
         envelope.smtpUtf8 = "SMTPUTF8" in address.values

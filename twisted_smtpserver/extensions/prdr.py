@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag
+from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag, forParameters
 from twisted_smtpserver.session import Address, Envelope, Session
 
 
@@ -26,6 +26,7 @@ class PRDR(Extension):
         """LMTP has it anyway."""
         return None if session.lmtp else ""
 
+    @forParameters
     def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
         """``envelope.perRecipient`` is whether MAIL said so."""
         if "PRDR" in address.values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag
+from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag, forParameters
 from twisted_smtpserver.session import Address, Envelope, Session
 
 
@@ -24,6 +24,7 @@ class RequireTLS(Extension):
         """Only under TLS (RFC 8689 §2)."""
         return "" if session.secure else None
 
+    @forParameters
     def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
         """``envelope.requireTLS`` is whether MAIL said so."""
         envelope.requireTLS = "REQUIRETLS" in address.values

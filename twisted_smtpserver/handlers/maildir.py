@@ -8,6 +8,7 @@ import contextlib
 import errno
 import itertools
 import os
+import secrets
 import socket
 import stat
 import time
@@ -103,17 +104,23 @@ class Maildir(SMTPHandler):
         return os.path.join(self.path, *names)
 
     def _uniqueName(self) -> str:
-        """A name as the Maildir specification has it: time, delivery, host."""
+        """
+        A name as the Maildir specification has it: time, delivery, host.
+
+        The clock may be set back, and in a container each process has the same id; what was drawn
+        at random still differs.
+        """
         seconds, microseconds = divmod(time.time_ns() // 1000, 10**6)
         # Neither character may be in a name; the specification says what to write for them.
         host = self.hostName.replace("/", r"\057").replace(":", r"\072")
-        return f"{seconds}.M{microseconds}P{os.getpid()}Q{next(_deliveries)}.{host}"
+        drawn = secrets.token_hex(8)
+        return f"{seconds}.M{microseconds}P{os.getpid()}Q{next(_deliveries)}R{drawn}.{host}"
 
     def _create(self) -> None:
         created = False
         for directory in (self.path, *map(self._inside, ("tmp", "new", "cur"))):
             if not os.path.isdir(directory):
-                os.makedirs(directory, 0o700)
+                os.makedirs(directory, 0o700, exist_ok=True)  # another process may be as far
                 created = True
         if created:  # a synced message is lost if the way to it is
             syncDirectory(self.path)

@@ -95,8 +95,10 @@ class Greylist(SMTPHandler):
 
     def _insert(self, key: tuple[str, str, str], now: float) -> None:
         values = (*key, now + self._window, now)
-        self._database.execute("INSERT INTO greylist VALUES (?, ?, ?, ?, ?)", values)
-        self._entries += 1
+        # Another process with the same file may have done so since we looked.
+        self._entries += self._database.execute(
+            "INSERT OR IGNORE INTO greylist VALUES (?, ?, ?, ?, ?)", values
+        ).rowcount
         surplus = self._entries - self._maxEntries
         if surplus > 0:
             self._entries -= self._database.execute(

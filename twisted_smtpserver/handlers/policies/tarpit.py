@@ -9,6 +9,9 @@ from twisted.internet.task import deferLater
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.session import Address, Session
 
+#: The longest delay by default, in seconds.
+LONGEST = 20.0
+
 
 class Tarpit(SMTPHandler):
     """
@@ -22,7 +25,7 @@ class Tarpit(SMTPHandler):
     """
 
     def __init__(
-        self, after: int = 20, seconds: float = 0.5, longest: float = 20, reactor: Any = None
+        self, after: int = 20, seconds: float = 0.5, longest: float = LONGEST, reactor: Any = None
     ) -> None:
         self._after = after
         self._seconds = seconds
