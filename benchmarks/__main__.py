@@ -5,6 +5,8 @@ The command.
     All workloads against all servers that are installed.
 ``python -m benchmarks growth``
     How our cost grows.
+``python -m benchmarks workers``
+    What a second worker is worth.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ from benchmarks.client import NotSupported
 from benchmarks.growth import measureGrowth
 from benchmarks.peers import HERE, PEERS, Files, Unavailable
 from benchmarks.report import bars, sound, tables
+from benchmarks.workers import measureWorkers
 from benchmarks.workloads import QUICK, WORKLOADS, Effort, Result, failure
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=("compare", "growth"), default="compare")
+    parser.add_argument("command", nargs="?", choices=tuple(_COMMANDS), default="compare")
     parser.add_argument("--quick", action="store_true", help="only see that everything works")
     parser.add_argument(
         "--repeat", type=int, default=3, help="repetitions, of which the median counts"
@@ -37,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--peers", default=",".join(PEERS), help="servers, with commas between")
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="likewise")
-    parser.add_argument("--key", choices=KEYS, default="ec", help="the certificate's key")
+    parser.add_argument("--key", choices=KEYS, help="the certificate's key")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="a folder")
     return parser
 
@@ -119,6 +122,17 @@ def _growth(given: argparse.Namespace, files: Files) -> int:
     return 0
 
 
+def _workers(given: argparse.Namespace, files: Files) -> int:
+    given.output.mkdir(parents=True, exist_ok=True)
+    table = measureWorkers(files, given.repeat, 0.2 if given.quick else given.seconds)
+    print(table)
+    (given.output / "workers.rst").write_text(table)
+    return 0
+
+
+_COMMANDS = {"compare": _compare, "growth": _growth, "workers": _workers}
+
+
 def main() -> int:
     """Run it."""
     parser = _parser()
@@ -131,8 +145,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # smtp-sink gives its privileges up
-        files = makeFiles(Path(folder), given.key)
-        return (_growth if given.command == "growth" else _compare)(given, files)
+        # Signing with RSA is the work that there is most of to share.
+        key = given.key or ("rsa3072" if given.command == "workers" else "ec")
+        return _COMMANDS[given.command](given, makeFiles(Path(folder), key))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LISTENING = re.compile(r"starting on (?:(?P<port>\d+)|'?(?P<path>/[^']+))")
 
@@ -24,21 +28,32 @@ class LiveServer:
     :param folder: a new folder for all that it writes.
     :param flags: further flags.
     :param listeners: how many ports are to be waited for.
+    :param twistd: flags of twistd's own.
+    :param prefix: a command that runs it.
     :ivar ports: the ports it listens on, in the order of the flags.
     :ivar maildir: its Maildir.
     """
 
-    def __init__(self, folder: Path, *flags: str, listeners: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        listeners: int = 1,
+        twistd: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.maildir = folder / "Maildir"
         self._log = b""
         command = [sys.executable, "-m", "twisted", "-n", "--pidfile=", "smtpserver"]
         command[1:3] = ["-c", "from twisted.scripts.twistd import run; run()"]
+        command[4:4] = twistd
         if not {"--handler", "--discard"} & set(flags):
             command += ["--maildir", str(self.maildir)]
         command += flags
         if not any(flag.startswith("--listen") for flag in flags):
             command += ["--listen", "tcp:0:interface=127.0.0.1"]
+        command = [*prefix, *command]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
         self.process = subprocess.Popen(
             command,
@@ -47,6 +62,7 @@ class LiveServer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            close_fds=not prefix,
         )
         try:
             self.ports = [int(found["port"] or 0) for found in self._await(listeners)]
@@ -108,7 +124,7 @@ class LiveServer:
         self._log += rest
         return self.log
 
-    def __enter__(self) -> LiveServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *details: object) -> None:

@@ -29,9 +29,12 @@ FLOORS: tuple[tuple[str, set[str], set[str]], ...] = (
         {
             "",
             "flags",
+            "policyflags",
             "service",
+            "supervisor",
             "tap",
             "testing",
+            "workers",
         },  # "": the package itself, which gathers the names
         {"OpenSSL", "cryptography", "idna", "twisted", "zope"},
     ),

@@ -47,6 +47,7 @@ def authServer(**options: Any) -> Client:
     """A greeted client of a server that lets everybody in, and answers failures at once."""
     options = {"onAuth": lambda credentials, session: credentials.username, **options}
     options.setdefault("authFailureDelay", 0)
+    options.setdefault("loginDelay", 0)
     return talk(Phase.READY, allowInsecureAuth=True, **options)
 
 
@@ -415,7 +416,7 @@ class InjectionTests(SynchronousTestCase):
             for name in names
         ]
         self.assertEqual(len(found), 1)
-        self.assertRegex(found[0], r"\Anew/[0-9]+\.M[0-9]+P[0-9]+Q[0-9]+\.mx\.test\Z")
+        self.assertRegex(found[0], r"\Anew/[0-9]+\.M[0-9]+P[0-9]+Q[0-9]+R[0-9a-f]{16}\.mx\.test\Z")
 
     def test_log(self) -> None:
         """
@@ -708,7 +709,11 @@ class SlowlorisTests(SynchronousTestCase):
     def test_proxyHeader(self) -> None:
         """A PROXY header has one time for all of it."""
         client = connect(useProxy=True)
-        self.trickle(client, b"P", PROXY_TIME + 1)
+        header = b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 25"
+        for place in range(int(PROXY_TIME)):
+            self.assertFalse(client.isClosed)
+            client.send(header[place : place + 1])
+            client.wait(1)
         self.assertTrue(client.transport.isAborted)
 
     def test_handshake(self) -> None:

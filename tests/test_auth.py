@@ -54,6 +54,7 @@ def greeted(handler=None, **options) -> Client:
     """A client that has said hello, with AUTH allowed in clear."""
     options.setdefault("allowInsecureAuth", True)
     options.setdefault("authFailureDelay", 0)
+    options.setdefault("loginDelay", 0)
     client = connect(handler or Users(), **options)
     client.say("EHLO client.example")
     return client

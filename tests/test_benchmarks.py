@@ -56,6 +56,11 @@ class BenchmarkTests(TestCase):
         self.assertIn("Recipients", (output / "growth.rst").read_text())
         self.assertTrue((output / "growth-connections.svg").exists())
 
+    def test_workers(self) -> None:
+        """The third command says what two workers are to one."""
+        output = self.run_("workers")
+        self.assertIn("Two workers to one: ", (output / "workers.rst").read_text())
+
     def test_unknown(self) -> None:
         """A misspelt server is an error, not an empty table."""
         with self.assertRaises(self.failureException) as caught:

@@ -120,6 +120,13 @@ class FilterTests(SynchronousTestCase):
         self.assertEqual(len(self.lines), 2)
         self.assertEqual(self.found(), {GUILTY.host})
 
+    def test_workers(self) -> None:
+        """The lines of a worker are found, too."""
+        self.login(self.arrive(GUILTY, onAuth=lambda *arguments: None), "joe")
+        self.lines = [line.replace("#warn]", "#warn, worker 12]") for line in self.lines]
+        self.assertIn(", worker 12]", "".join(self.lines))
+        self.assertEqual(self.found(), {GUILTY.host})
+
     def test_journal(self) -> None:
         """The lines are found in the journal, too, where others come before the time."""
         self.login(self.arrive(GUILTY, onAuth=lambda *arguments: None), "joe")

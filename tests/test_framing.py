@@ -30,6 +30,7 @@ class Receiver(OrderedReceiver):
     MAX_LENGTH = 20
 
     def __init__(self) -> None:
+        super().__init__()
         self.seen: list[bytes] = []
         self.clock = Clock()
 

@@ -171,7 +171,7 @@ class UnauthenticatedTests(SynchronousTestCase):
 
     def test_notCounted(self) -> None:
         """AUTH doesn't count, nor do commands where no login is required, or after it."""
-        options: dict[str, Any] = {"maxAuthAttempts": 100, "authFailureDelay": 0}
+        options: dict[str, Any] = {"maxAuthAttempts": 100, "authFailureDelay": 0, "loginDelay": 0}
         options["allowInsecureAuth"] = True
         client = connect(onAuth=lambda *arguments: None, **options)
         client.say(HELLO)

@@ -99,6 +99,20 @@ class CreationTests(MaildirTests):
         self.assertTrue((self.path / "cur").is_dir())
         self.assertStored(MESSAGE)
 
+    def test_another(self) -> None:
+        """Another process, a worker beside us, may make the same folders at the same moment."""
+        self.handler()
+        isDirectory, seen = os.path.isdir, set()
+
+        def tooEarly(path: Any) -> bool:
+            isNew = path not in seen
+            seen.add(path)
+            return not isNew and isDirectory(path)
+
+        self.patch(os.path, "isdir", tooEarly)
+        self.handler()
+        self.assertEqual(len(seen), 4)
+
     def test_impossible(self) -> None:
         """A file in the way is an error at once."""
         self.path.write_bytes(b"")
@@ -217,7 +231,9 @@ class NameTests(MaildirTests):
         """Time, delivery and host, as the Maildir specification has it."""
         self.patch(time, "time_ns", lambda: 1_700_000_000_000_123_999)
         name = self.handler()._uniqueName()
-        self.assertRegex(name, rf"^1700000000\.M123P{os.getpid()}Q[0-9]+\.mx\.example\.com$")
+        self.assertRegex(
+            name, rf"^1700000000\.M123P{os.getpid()}Q\d+R[0-9a-f]{{16}}\.mx\.example\.com$"
+        )
 
     def test_unique(self) -> None:
         """Two messages of the same microsecond have different names, in whatever handler."""

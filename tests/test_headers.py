@@ -11,7 +11,7 @@ import itertools
 import re
 import socket
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,6 +24,7 @@ from twisted_smtpserver.headers import (
     returnPathHeader,
 )
 from twisted_smtpserver.session import Address, Envelope, Session
+from twisted_smtpserver.wire.path import Path
 
 DATE = datetime.datetime(
     2024, 2, 29, 12, 30, 5, tzinfo=datetime.timezone(datetime.timedelta(hours=-5))
@@ -36,7 +37,7 @@ DATE_TEXT = "Thu, 29 Feb 2024 12:30:05 -0500"
 def makeAddress(local: str, domain: str | None) -> Address:
     """An address as parsing leaves it."""
     text = local if domain is None else f"{local}@{domain}"
-    return Address(cast(Any, SimpleNamespace(address=text, local=local, domain=domain, raw=text)))
+    return Address(Path(local, domain, text, text, False))
 
 
 def makeSession(*recipients: Address, utf8: bool = False, **facts: Any) -> Session:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.talk import HELLO, MAIL, RCPT, Later, Log, brief, codes, talk
 from twisted_smtpserver import Rejection
-from twisted_smtpserver.limits import MAX_ERROR_DELAY, ClientCounts, Pace, addressBlock
+from twisted_smtpserver.handlers import fromFunctions
+from twisted_smtpserver.limits import (
+    LOGIN_MEMORY,
+    MAX_ERROR_DELAY,
+    MAX_LOGIN_ADDRESSES,
+    MAX_LOGIN_DELAY,
+    ClientCounts,
+    LoginFailures,
+    Pace,
+    addressBlock,
+)
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import (
@@ -104,10 +116,10 @@ class MessageRateTests(SynchronousTestCase):
             client.send(octets)
 
     def test_trickle(self) -> None:
-        """A byte a second is cut off after the first five minutes; the handler learns of it."""
+        """A byte a second is cut off five minutes after the first; the handler learns of it."""
         handler = RecordingHandler()
         client = talk(Phase.DATA, handler)
-        self.trickle(client, b"x", 1, 299)
+        self.trickle(client, b"x", 1, 300)
         self.assertFalse(client.isClosed)
         self.trickle(client, b"x", 1, 1)
         self.assertEqual([brief(answer) for answer in client.answers()], TOO_SLOW)
@@ -137,6 +149,8 @@ class MessageRateTests(SynchronousTestCase):
             self.assertEqual(codes(client.answers()), [250])
         client.send(b"BDAT 14\r\n")
         self.trickle(client, b"x", 10, 2)
+        self.assertEqual(client.answers(), [])
+        self.trickle(client, b"x", 10, 1)
         self.assertEqual(codes(client.answers()), [421])
         self.assertEqual(handler.outcomes, ["lost"])
 
@@ -148,7 +162,7 @@ class MessageRateTests(SynchronousTestCase):
             client.wait(290)
         self.assertEqual(codes(client.answers()), [503] * 3)
         client.send(b"BDAT 1000\r\n")
-        self.trickle(client, b"x", 100, 3)
+        self.trickle(client, b"x", 100, 4)
         self.assertEqual([brief(answer) for answer in client.answers()], TOO_SLOW)
         self.assertTrue(client.isClosed)
 
@@ -397,6 +411,212 @@ class AddressBlockTests(SynchronousTestCase):
         counts = ClientCounts(None)
         self.assertIsNone(counts.enter("192.0.2.1"))
         self.assertEqual(counts._counts, {})
+
+
+class LoginFailuresTests(SynchronousTestCase):
+    """The failed logins that are remembered."""
+
+    def test_delays(self) -> None:
+        """Two are free; from then on it doubles up to the bound, however many there are."""
+        failures = LoginFailures(1.5)
+        got = [failures.failed("192.0.2.1", "joe", 0) for _ in range(2000)]
+        self.assertEqual(got[:6], [0, 0, 1.5, 3, 6, MAX_LOGIN_DELAY])
+        self.assertEqual(set(got[6:]), {MAX_LOGIN_DELAY})
+
+    def test_clients(self) -> None:
+        """A client is an address, of IPv6 a /64; a unix socket is none."""
+        failures = LoginFailures(1)
+        for address in ("192.0.2.1", "2001:db8::1"):
+            for _ in range(2):
+                failures.failed(address, "joe", 0)
+        got = [
+            failures.failed(address, "joe", 0)
+            for address in ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "2001:db8::2")
+        ]
+        self.assertEqual(got, [1, 2, 0, 1])
+        self.assertEqual({failures.failed(None, "joe", 0) for _ in range(9)}, {0})
+        failures.succeeded(None, "joe")
+
+    def test_expired(self) -> None:
+        """What is forgotten leaves nothing behind; each failure is a new beginning."""
+        failures = LoginFailures(1)
+        failures.failed("192.0.2.1", "joe", 0)
+        failures.failed("192.0.2.2", "joe", 500)
+        failures.failed("192.0.2.1", "joe", 899)
+        self.assertEqual(failures.failed("192.0.2.1", "joe", 1400), 1)
+        self.assertEqual(list(failures._clients), ["192.0.2.1"])
+        failures.failed("192.0.2.3", "joe", 1400 + LOGIN_MEMORY)
+        self.assertEqual(list(failures._clients), ["192.0.2.3"])
+
+    def test_bounded(self) -> None:
+        """Of too many clients those are forgotten that failed longest ago."""
+        failures = LoginFailures(1, maxAddresses=2)
+        for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3"):
+            failures.failed(address, "joe", 0)
+        self.assertEqual(list(failures._clients), ["192.0.2.1", "192.0.2.3"])
+        self.assertEqual(LoginFailures(1)._maxAddresses, MAX_LOGIN_ADDRESSES)
+
+    def test_success(self) -> None:
+        """It takes back what its own user mistyped last, once, and nobody else's failures."""
+        failures = LoginFailures(1)
+        failures.succeeded("192.0.2.1", "joe")
+        for name in ("ann", "joe", "ann", "joe", "joe"):
+            delay = failures.failed("192.0.2.1", name, 0)
+        self.assertEqual(delay, 4)
+        for name in ("ann", "joe", "joe"):
+            failures.succeeded("192.0.2.1", name)
+        failures.succeeded("192.0.2.2", "joe")
+        self.assertEqual(failures.failed("192.0.2.1", "joe", 0), 2)
+
+    def test_onlyMistyped(self) -> None:
+        """If that was all there is nothing to remember."""
+        failures = LoginFailures(1)
+        for _ in range(5):
+            failures.failed("192.0.2.1", "joe", 0)
+        failures.succeeded("192.0.2.1", "joe")
+        self.assertEqual(list(failures._clients), [])
+
+    def test_off(self) -> None:
+        """Without a delay nothing is remembered."""
+        failures = LoginFailures(0)
+        self.assertEqual({failures.failed("192.0.2.1", "joe", 0) for _ in range(9)}, {0})
+        self.assertEqual(list(failures._clients), [])
+
+
+class LoginDelayTests(SynchronousTestCase):
+    """``loginDelay``."""
+
+    def make(self, **options: Any) -> None:
+        def onAuth(credentials: Any, session: Any) -> str | None:
+            return credentials.username if credentials.password == "right" else None
+
+        options = {"authFailureDelay": 0, "loginDelay": 1, "maxAuthAttempts": 100, **options}
+        self.factory = makeFactory(onAuth=onAuth, allowInsecureAuth=True, logger=False, **options)
+
+    def arrive(self, address: str = "192.0.2.1") -> Client:
+        client = connect(self.factory, IPv4Address("TCP", address, 40000))
+        client.say(HELLO)
+        return client
+
+    def ask(self, client: Client, password: str = "wrong", user: str = "joe") -> None:
+        secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+        client.send(f"AUTH PLAIN {secret}\r\n".encode())
+
+    def seconds(self, client: Client, code: int = 535, **what: str) -> float:
+        """How long a login takes to be answered."""
+        self.ask(client, **what)
+        waited = 0.0
+        while not (answers := client.answers()):
+            client.wait(0.25)
+            waited += 0.25
+        self.assertEqual(codes(answers), [code])
+        return waited
+
+    def test_grows(self) -> None:
+        """The answers come later and later, over all connections of an address; no other's do."""
+        self.make()
+        self.assertEqual([self.seconds(self.arrive()) for _ in range(5)], [0, 0, 1, 2, 4])
+        self.assertEqual(self.seconds(self.arrive("192.0.2.2")), 0)
+
+    def test_longest(self) -> None:
+        """There is a longest delay; and a login mustn't last like a handler that hangs."""
+        for options, longest in (({}, 10.0), ({"handlerTimeout": 8, "authFailureDelay": 1}, 4.0)):
+            self.make(loginDelay=8, **options)
+            got = [self.seconds(self.arrive()) for _ in range(5)]
+            self.assertEqual(got[-1], longest)
+
+    def test_slowHook(self) -> None:
+        """A hook that has taken longer than that already isn't given any more."""
+        self.make(handlerTimeout=8)
+        for _ in range(5):
+            self.seconds(self.arrive())
+        answer: Deferred[None] = Deferred()
+        self.factory.handler = fromFunctions(onAuth=lambda credentials, session: answer)
+        client = self.arrive()
+        self.ask(client)
+        client.wait(5)
+        answer.callback(None)
+        self.assertEqual(codes(client.answers()), [535])
+
+    def test_schedule(self) -> None:
+        """It is added to the schedule that all failed logins have."""
+        self.make(authFailureDelay=1)
+        self.assertEqual([self.seconds(self.arrive()) for _ in range(4)], [1, 1, 2, 3])
+
+    def test_oneConnection(self) -> None:
+        """It grows within a connection, too; the end comes with the last answer."""
+        self.make(maxAuthAttempts=3)
+        client = self.arrive()
+        self.assertEqual([self.seconds(client) for _ in range(2)], [0, 0])
+        self.ask(client)
+        client.wait(0.75)
+        self.assertEqual(client.answers(), [])
+        client.wait(0.25)
+        self.assertEqual(codes(client.answers()), [535, 421])
+
+    def test_notTwice(self) -> None:
+        """``errorDelay`` isn't added: failed logins have a limit of their own."""
+        self.make(maxErrors=2, errorDelay=5)
+        client = self.arrive()
+        self.assertEqual([self.seconds(client) for _ in range(4)], [0, 0, 1, 2])
+
+    def test_success(self) -> None:
+        """
+        Who knows the password never waits. But an account of one's own is no help in trying others.
+        """
+        self.make()
+        for expected in (0, 0, 1, 2, 4):
+            self.assertEqual(self.seconds(self.arrive(), user="ann"), expected)
+            self.assertEqual(self.seconds(self.arrive(), 235, password="right"), 0)
+        self.assertEqual(self.seconds(self.arrive(), 235, password="right", user="ann"), 0)
+        self.assertEqual(self.seconds(self.arrive(), user="ann"), 0)
+
+    def test_parallel(self) -> None:
+        """A delayed answer holds its own connection only; they grow while others wait."""
+        self.make()
+        clients = [self.arrive() for _ in range(4)]
+        for client in clients:
+            self.ask(client)
+        other = self.arrive()
+        self.assertEqual(other.say("NOOP").code, 250)
+        other.wait(1)
+        self.assertEqual([len(client.answers()) for client in clients], [1, 1, 1, 0])
+        other.wait(1)
+        self.assertEqual(len(clients[-1].answers()), 1)
+
+    def test_quietTime(self) -> None:
+        """After some time without a failure all is forgotten."""
+        self.make()
+        for _ in range(4):
+            self.seconds(self.arrive())
+        self.factory.clock.advance(LOGIN_MEMORY)  # type: ignore[attr-defined]
+        self.assertEqual(self.seconds(self.arrive()), 0)
+
+    def test_off(self) -> None:
+        """Zero means no delay."""
+        self.make(loginDelay=0)
+        self.assertEqual({self.seconds(self.arrive()) for _ in range(9)}, {0})
+
+    def test_reload(self) -> None:
+        """New certificates forget nothing."""
+        self.make(selfSigned=True)
+        for _ in range(2):
+            self.seconds(self.arrive())
+        self.factory.updateSecureContext()
+        self.assertEqual(self.seconds(self.arrive()), 1)
+
+    def test_scram(self) -> None:
+        """A mechanism that doesn't ask ``onAuth`` about a failure has the user's name, too."""
+        self.make(authMethods=["SCRAM-SHA-256"])
+        self.factory.handler.scramSecret = lambda *arguments: None  # type: ignore[attr-defined]
+        self.factory._build()
+        client = self.arrive()
+        first = base64.b64encode(b"n,,n=joe,r=clientnonce").decode()
+        nonce = base64.b64decode(client.say(f"AUTH SCRAM-SHA-256 {first}").text).split(b",")[0]
+        final = base64.b64encode(b"c=biws," + nonce + b",p=" + base64.b64encode(b"x" * 32))
+        self.assertEqual(client.say(final.decode()).code, 535)
+        self.factory.loginFailures.succeeded("192.0.2.1", "joe")
+        self.assertEqual(list(self.factory.loginFailures._clients), [])
 
 
 class ClientsPerAddressTests(SynchronousTestCase):

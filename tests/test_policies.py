@@ -295,6 +295,12 @@ class GreylistTests(SynchronousTestCase):
         self.assertEqual(self.rcpt(sender='"\'; DROP TABLE greylist; --"@example.org'), 450)
         self.assertEqual(self.rows(), 1)
 
+    def test_otherProcess(self) -> None:
+        """What another process with the same file has just inserted is no trouble."""
+        for _ in range(2):
+            self.policy._insert(("192.0.2.1", "joe@example.org", "ann@example.com"), self.now)
+        self.assertEqual((self.rows(), self.policy._entries), (1, 1))
+
     def test_bounded(self) -> None:
         """Of too many entries those are forgotten that would expire first: not who is known."""
         self.rcpt()

@@ -22,7 +22,7 @@ from tests.certificates import makeCertificate
 from twisted_smtpserver import ConfigurationError, Discard
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.service import SMTPService
-from twisted_smtpserver.testing import RecordingHandler, makeFactory
+from twisted_smtpserver.testing import RecordingHandler, connect, makeFactory
 
 
 class Port:
@@ -177,6 +177,21 @@ class Greeted(LineReceiver):
     def lineReceived(self, line: bytes) -> None:
         waiting, self.waiting = self.waiting, Deferred()
         waiting.callback(line)
+
+
+class DescriptorTests(SynchronousTestCase):
+    """How many connections there may be by default."""
+
+    def test_shared(self) -> None:
+        """All that have no number of their own share the process's descriptors."""
+        few = makeFactory(Discard(), maxClients=1)
+        factories = [makeFactory(Discard()), makeFactory(Discard(), lmtp=True)]
+        SMTPService([("tcp:25", each) for each in (*factories, few)], Memory())
+        for each in factories:
+            each._maxClients = 2
+        greetings = [connect(each).greeting for each in (*factories, *factories, few, few)]
+        codes = [greeting.code for greeting in greetings if greeting]
+        self.assertEqual(codes, [220, 220, 421, 421, 220, 421])
 
 
 class SocketTests(TestCase):

@@ -126,6 +126,19 @@ class TwistdTests(SynchronousTestCase):
         self.assertEqual(said, "twistd smtpserver: option --prot not recognized (see --help)\n")
         self.assertEqual(self.process.returncode, 1)
 
+    def test_policies(self) -> None:
+        """Policies are asked before the handler; a greylist is closed when the server stops."""
+        self.start("--port=0", "--greylist=grey.db", "--greylist-delay=0", "--rate-messages=2/h")
+        client = self.connect(self.waitForPort())
+        client.ehlo("client.example")
+        for expected in ((250, 450), (250, 250), (450, 503)):
+            got = client.mail("joe@example.com")[0], client.rcpt("ann@example.com")[0]
+            self.assertEqual(got, expected)
+            client.rset()
+        self.assertTrue((self.folder / "grey.db-wal").exists())
+        self.assertNotIn("Traceback", self.stop())
+        self.assertEqual(sorted(self.folder.glob("grey.db*")), [self.folder / "grey.db"])
+
     def test_hangUp(self) -> None:
         """SIGHUP makes the server read its certificate again, and closes no connection."""
         first = self.writeCertificate()

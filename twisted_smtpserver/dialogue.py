@@ -17,17 +17,16 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from twisted_smtpserver import limits, replies
-from twisted_smtpserver.asking import Asker, Outcome
+from twisted_smtpserver.asking import Outcome
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset
 from twisted_smtpserver.extensions.base import Verb
-from twisted_smtpserver.framing import BODY_UNREAD
 from twisted_smtpserver.gates import GATES, HELLOS
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import IDialogue
+from twisted_smtpserver.octets import OctetReceiver
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Event, Phase
-from twisted_smtpserver.transfer import MessageTransfer
 from twisted_smtpserver.wire.commands import Command, parseCommand
 
 if TYPE_CHECKING:
@@ -46,11 +45,10 @@ _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
 
 @implementer(IDialogue)
-class Dialogue(Asker):
+class Dialogue(OctetReceiver):
     """
     See :class:`~twisted_smtpserver.interfaces.IDialogue`.
 
-    :ivar transfer: the message on its way, if there is one.
     :ivar utf8Replies: whether replies may be UTF-8 (RFC 6531 §3.7.4.1).
     :ivar unwelcome: what a client whose connection was refused is told.
     """
@@ -60,14 +58,12 @@ class Dialogue(Asker):
         "_admitted",
         "_disabledCommands",
         "_lineTaker",
-        "_pace",
         "_shortcuts",
         "_stopping",
         "authNeeded",
         "closeReason",
         "extensions",
         "refusedRecipients",
-        "transfer",
         "utf8Replies",
         "verbs",
     )
@@ -99,11 +95,9 @@ class Dialogue(Asker):
         self._admitted: Mapping[str, Verb] = _NOBODY
         self._shortcuts: Mapping[bytes, Verb] = _NOBODY
         self._lineTaker: Callable[[bytes], Outcome] | None = None
-        self._pace: limits.Pace | None = None  # there is one while a message takes its time
         self._stopping = False
         self.closeReason: str | None = None
         self.refusedRecipients = 0
-        self.transfer: MessageTransfer | None = None
         self.utf8Replies = False
 
     # -- Lines ------------------------------------------------------------------------------------
@@ -387,7 +381,8 @@ class Dialogue(Asker):
         """
         session = self.session
         envelope = session.envelope
-        isAccepted = any([reply.code < 400 for reply in answers])
+        # Mostly there is one, and to look at that takes less than to begin with any().
+        isAccepted = answers[0].isPositive or any(reply.isPositive for reply in answers)
         session.messages += isAccepted
         session.octets += octets
         self.factory.events.messageEnded(session, envelope, octets, answers)
@@ -411,89 +406,6 @@ class Dialogue(Asker):
         if self.transfer is not None:
             self.transfer.abandon(ConnectionLost("the client left before the message ended"))
         self._endTransaction("lost")
-
-    # -- Octets that are no lines ------------------------------------------------------------------
-
-    def receiveOctets(
-        self, count: int, sink: Callable[[bytes], object], done: Callable[[], Outcome]
-    ) -> Outcome:
-        """
-        Take so many octets as they are.
-
-        :param count: how many.
-        :param sink: called with them as they come.
-        :param done: called after the last one; returns what a verb returns.
-        :returns: what the verb that calls this must return.
-        """
-        if count == 0:
-            return done()
-        if self.transfer is None:  # they are those of a refused command
-            self.beginPace()
-        elif self._pace is not None:
-            self._pace.resume(self.clock.seconds())
-
-        def take(octets: bytes) -> None:
-            nonlocal count
-            if len(octets) < count:
-                if self.octetsCame(len(octets)):
-                    count -= len(octets)
-                    sink(octets)
-                return
-            self.clientSpoke()
-            sink(octets if len(octets) == count else octets[:count])
-            self.endRaw(octets[count:])
-            if self._pace is not None:  # until the next chunk the client owes no octets
-                self._pace.pause(self.clock.seconds())
-            try:
-                outcome = done()
-            except Exception as error:
-                outcome = self.refuse(error, "")
-            self.settle(outcome)
-
-        self.beginRaw(take)
-        return None
-
-    def beginPace(self) -> None:
-        """Octets of a message are to come; not too slowly."""
-        # Most messages come in one piece: the pace of the others is taken from the second on.
-        self._pace = None
-
-    def octetsCame(self, count: int) -> bool:
-        """
-        Some did.
-
-        :param count: how many.
-        :returns: whether to go on; otherwise the client was too slow, and was told so.
-        """
-        self.clientSpoke()
-        now = self.clock.seconds()
-        if self._pace is None:
-            window = max(limits.RATE_WINDOW, self.options.socketTimeout)
-            self._pace = limits.Pace(self.options.minDataRate, window, now)
-        if not self._pace.isTooSlow(count, now):
-            return True
-        self._plain = False
-        self.settle(replies.TOO_SLOW)
-        return False
-
-    def pauseBody(self, expired: Callable[[], object]) -> None:
-        """
-        The handler doesn't read: stop the client.
-
-        :param expired: called when the handler hasn't gone on within ``handlerTimeout``.
-        """
-        self.stopReading(BODY_UNREAD)
-        if self._pace is not None:
-            self._pace.pause(self.clock.seconds())
-        self.setTimer(self.options.handlerTimeout, expired)
-
-    def resumeBody(self) -> None:
-        """The handler reads again."""
-        self.goOnReading(BODY_UNREAD)
-        if self._pace is not None and not self.line_mode:
-            self._pace.resume(self.clock.seconds())
-        if self._waitToken is None:
-            self.waitForClient()
 
 
 def _isAuth(line: bytes) -> bool:

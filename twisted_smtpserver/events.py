@@ -58,7 +58,7 @@ class Events:
             and (session.remoteAddress in self._ignored or session.peerAddress in self._ignored)
         )
 
-    def _info(self, format: str, **event: Any) -> None:
+    def _info(self, template: str, **event: Any) -> None:
         """
         Emit an event, for those of each message and session: in half the time that Logger.info()
         takes, most of which it spends on making sure that "info" is a level.
@@ -66,13 +66,13 @@ class Events:
         logger = self._logger
         if type(logger) is not Logger:
             assert logger is not None
-            logger.info(format, **event)
+            logger.info(template, **event)
             return
         event["log_logger"] = logger
         event["log_level"] = LogLevel.info
         event["log_namespace"] = logger.namespace
         event["log_source"] = logger.source
-        event["log_format"] = format
+        event["log_format"] = template
         event["log_time"] = time.time()
         logger.observer(event)
 

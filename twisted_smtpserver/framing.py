@@ -41,8 +41,8 @@ class OrderedReceiver(LineReceiver):
     :ivar clock: what the timer runs on.
     """
 
-    # Most of these are looked at for each line. As slots they are found at once, and take a third of
-    # the memory; as defaults on the class they would be looked for in the instance first.
+    # Most of these are looked at for each line. As slots they are found at once, and take a third
+    # of the memory; as defaults on the class they would be looked for in the instance first.
     __slots__ = (
         "_buffer",
         "_busyReceiving",

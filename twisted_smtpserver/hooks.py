@@ -144,7 +144,7 @@ class Run:
         try:
             if isinstance(result, Failure):
                 throw = result.throwExceptionIntoGenerator
-                awaited = self._context.run(throw, self._coroutine)  # type: ignore[arg-type]
+                awaited = self._context.run(throw, self._coroutine)
             else:
                 awaited = self._context.run(self._coroutine.send, result)
             while type(awaited) is not Deferred and not isinstance(awaited, _WAITED_FOR):

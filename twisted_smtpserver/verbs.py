@@ -85,9 +85,9 @@ def _helloReply(*lines: str) -> Reply:
 
 
 def _heloResponse(dialogue: Dialogue) -> str:
-    values = (dialogue.options.name, dialogue.session.clientHostname)
     first, *others = dialogue.options.heloResponse.split("%s")
-    return first + "".join([a + b for a, b in zip_longest(values[: len(others)], others, fillvalue="")])
+    values = (dialogue.options.name, dialogue.session.clientHostname)[: len(others)]
+    return first + "".join(map("".join, zip_longest(values, others, fillvalue="")))
 
 
 def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:

@@ -24,8 +24,10 @@ _END = b"\r\n.\r\n"
 # begins with.
 _UNDECIDED = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 
-# Takes about half the time of bytes.find for the same three octets.
-_searchStuffed = re.compile(re.escape(_STUFFED)).search
+# A stuffing dot, or the end. To join the pieces between takes a fifth of the time of bytes.replace,
+# unless there are very many.
+_findStuffed = re.compile(rb"\r\n\.(\r\n)?").finditer
+_MANY = 200
 
 
 class DotDecoder:
@@ -64,24 +66,46 @@ class DotDecoder:
         if carry == _CRLF and data[:1] not in (b"", b"."):
             carry = b""  # decided: the line has no dot. Saves two copies where segments are lines
         raw = carry + data if carry else data
-        stuffed = _findStuffed(raw)
-        end = raw.find(_END, stuffed) if stuffed >= 0 else -1
+        content, end = _undot(raw)
         if end >= 0:
-            body, rest = raw[: end + len(_CRLF)], raw[end + len(_END) :]
+            raw, rest = raw[: end + len(_CRLF)], raw[end + len(_END) :]
         else:
-            body, rest = raw, None
+            rest = None
             self._carry = _undecided(raw)
-            if self._carry == _UNDECIDED[0]:
-                body = raw[:-1]  # the only octet held back; others are content come what may
-
-        content = body if stuffed == end else body.replace(_STUFFED, _CRLF)
-        if self._bareNewlines != "accept" and not self.bareNewline and hasBareNewline(body):
+            if self._carry == _UNDECIDED[0]:  # its CR is the only octet held back
+                raw, content = raw[:-1], content[:-1]
+        if self._bareNewlines != "accept" and not self.bareNewline and hasBareNewline(raw):
             if self._bareNewlines == "reject":
                 self.bareNewline = True
             else:
                 content = normalized(content)
         # The CRLF, or its CR, that was carried over was given out with the segment before.
-        return content[min(len(carry), len(_CRLF)) :], rest
+        return content[min(len(carry), len(_CRLF)) :] if carry else content, rest
+
+
+def _undot(raw: bytes) -> tuple[bytes, int]:
+    """
+    Take stuffing dots out, up to the end of the message.
+
+    :returns: the content, the last CRLF included; and where in ``raw`` that begins, or -1.
+    """
+    dot = raw.find(b".")  # this is memchr, and base64 has no dots: nearly free there
+    if dot < 0:
+        return raw, -1
+    pieces = []
+    start = 0
+    for found in _findStuffed(raw, max(dot - len(_CRLF), 0)):
+        pieces.append(raw[start : found.start() + len(_CRLF)])
+        if found[1] is not None:
+            return b"".join(pieces), found.start()
+        start = found.end()
+        if len(pieces) >= _MANY:
+            break
+    # What is left has no stuffing dots, or there are so many that pieces don't pay.
+    end = raw.find(_END, start) if pieces else -1
+    rest = raw[start:] if end < 0 else raw[start : end + len(_CRLF)]
+    pieces.append(rest.replace(_STUFFED, _CRLF) if len(pieces) >= _MANY else rest)
+    return b"".join(pieces), end
 
 
 def _undecided(raw: bytes) -> bytes:
@@ -89,12 +113,3 @@ def _undecided(raw: bytes) -> bytes:
     if not raw.endswith(_UNDECIDED):  # the most common case, at a third of the price
         return b""
     return next(filter(raw.endswith, _UNDECIDED))
-
-
-def _findStuffed(raw: bytes) -> int:
-    """Where the first CRLF with a dot behind it is, or -1."""
-    dot = raw.find(b".")  # this is memchr, and base64 has no dots: nearly free there
-    if dot < 0:
-        return -1
-    found = _searchStuffed(raw, max(dot - len(_CRLF), 0))
-    return found.start() if found else -1

@@ -8,10 +8,10 @@ a header only from proxies that are trusted: whoever may send one may be anybody
 from __future__ import annotations
 
 import ipaddress
-from functools import lru_cache
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 #: Octets of a version 1 line, its CRLF included (§2.1).
 MAX_LINE = 107
