@@ -45,6 +45,18 @@ class Flow(Protocol):
         """Go on."""
 
 
+class _NoFlow:
+    """What a stream has whose message is over."""
+
+    def wanted(self) -> None:
+        """It is too late for that."""
+
+    pause = resume = wanted
+
+
+_NO_FLOW = _NoFlow()
+
+
 @implementer(IMessageStream)
 class MessageStream:
     """
@@ -61,7 +73,6 @@ class MessageStream:
         "_chunks",
         "_discarding",
         "_ended",
-        "_failure",
         "_flow",
         "_paused",
         "_reader",
@@ -69,6 +80,7 @@ class MessageStream:
         "_sizeLimit",
         "_wanted",
         "byteLength",
+        "failure",
         "sizeExceeded",
     )
 
@@ -84,15 +96,11 @@ class MessageStream:
         self._wanted = False
         self._ended = False
         self._discarding = False
-        self._failure: Exception | None = None
+        #: Why this message can't be accepted, whatever its handler says; ``None`` if it can.
+        self.failure: Exception | None = None
         self._reader: Deferred[bytes] | None = None
 
     # -- The feeding side: the message transfer calls these -----------------------------------
-
-    @property
-    def failure(self) -> Exception | None:
-        """Why this message can't be accepted, whatever its handler says; ``None`` if it can."""
-        return self._failure
 
     @property
     def isPaused(self) -> bool:
@@ -111,7 +119,7 @@ class MessageStream:
         if self._sizeLimit and self.byteLength > self._sizeLimit and not self.sizeExceeded:
             self.sizeExceeded = True
             self.fail(MessageTooLarge())
-        if self._discarding or self._failure is not None:
+        if self._discarding or self.failure is not None:
             return
         self._ended = isLast
         if self._reader is not None:
@@ -137,20 +145,28 @@ class MessageStream:
 
         :param error: raised to whoever reads from now on.
         """
-        if self._failure is not None:
+        if self.failure is not None:
             return
-        self._failure = error
+        self.failure = error
         self._drop()
         if self._reader is not None:
             reader, self._reader = self._reader, None
             reader.errback(error)
+
+    def detach(self) -> None:
+        """
+        All is over. Stream and flow know each other; so that neither waits for the garbage
+        collector, the stream forgets.
+        """
+        self._flow = _NO_FLOW
 
     def discard(self) -> None:
         """The handler is done: what is left is read and thrown away."""
         if self._discarding:
             return
         self._discarding = True
-        self._drop()
+        if self._chunks or self._paused:
+            self._drop()
         if self._reader is not None:
             reader, self._reader = self._reader, None
             reader.errback(_tooLate())
@@ -172,8 +188,8 @@ class MessageStream:
         if not self._wanted:
             self._wanted = True
             self._flow.wanted()
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         if self._chunks:
             octets = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
             self._chunks.clear()
@@ -244,7 +260,7 @@ class MessageStream:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.prepend`."""
         if self._wanted:
             raise RuntimeError("prepend() comes before reading")
-        if octets and self._failure is None:
+        if octets and self.failure is None:
             self._chunks.appendleft(octets)
 
 

@@ -144,7 +144,11 @@ class Dialogue(OctetReceiver):
         verb, argument = command
         self._plain = verb in HELLOS
         function = self._admitted.get(verb)
-        if function is None or self.session.disabledCommands is not self._disabledCommands:
+        if (
+            function is None
+            or self.session.disabledCommands is not self._disabledCommands
+            or self.loginMissing
+        ):
             for gate in GATES:
                 refusal = gate(self, verb)
                 if refusal is not None:
@@ -393,7 +397,9 @@ class Dialogue(OctetReceiver):
         self.move(Event.END)
 
     def _endTransaction(self, outcome: str) -> None:
-        self.transfer = None
+        if self.transfer is not None:
+            self.transfer.stream.detach()
+            self.transfer = None
         envelope = self.session.envelope
         self.session.forgetEnvelope()
         if envelope.mailFrom is not None:

@@ -34,6 +34,10 @@ REPLIES_UNREAD = 4
 Sink = Callable[[bytes], None]
 
 
+def _nothing() -> None:
+    """Nobody waits. (Not None, lest it be asked for each time.)"""
+
+
 class OrderedReceiver(LineReceiver):
     """
     A :class:`~twisted.protocols.basic.LineReceiver` that can be held, with bounds and one timer.
@@ -48,6 +52,7 @@ class OrderedReceiver(LineReceiver):
         "_busyReceiving",
         "_closing",
         "_corked",
+        "_expired",
         "_held",
         "_inputEnded",
         "_lineStart",
@@ -70,6 +75,7 @@ class OrderedReceiver(LineReceiver):
         self._busyReceiving = False
         self._closing = False
         self._corked = False
+        self._expired: Callable[[], object] = _nothing
         self._held = False
         self._inputEnded = False
         self._lineStart = 0  # where in the buffer the next line begins
@@ -280,9 +286,13 @@ class OrderedReceiver(LineReceiver):
         self._replaceBuffer(b"")
         self._flush()
         self.transport.unregisterProducer()
+        hasNothingToSay = immediate.isDrained(self.transport)
         self.transport.loseConnection()
         # A peer that doesn't read, or that never answers TLS's close, must not keep us.
-        self.setTimer(CLOSING_TIME, self.transport.abortConnection)
+        if hasNothingToSay and self._timer is not None:
+            self._expired = self.transport.abortConnection  # it won't come to that
+        else:
+            self.setTimer(CLOSING_TIME, self.transport.abortConnection)
 
     def abort(self) -> None:
         """Close at once, whatever was said."""
@@ -305,7 +315,7 @@ class OrderedReceiver(LineReceiver):
         if self._closing or self._held or self._stopped & REPLIES_UNREAD:
             return
         self.paused = False
-        if not self._busyReceiving:
+        if not self._busyReceiving and (self._buffer or self._stopped or self._inputEnded):
             self.dataReceived(b"")
 
     def stopReading(self, reason: int) -> None:
@@ -343,12 +353,18 @@ class OrderedReceiver(LineReceiver):
 
         :param expired: called when it didn't come in time.
         """
-        self.stopTimer()
+        if self._timer is not None and seconds >= self._timerSeconds:
+            # To put a call off is cheap; to have it sooner the reactor must search for it.
+            self._timer.reset(seconds)
+        else:
+            self.stopTimer()
+            self._timer = self.clock.callLater(seconds, self._expire)
         self._timerSeconds = seconds
-        self._timer = self.clock.callLater(seconds, self._expire, expired)
+        self._expired = expired
 
-    def _expire(self, expired: Callable[[], object]) -> None:
+    def _expire(self) -> None:
         self._timer = None
+        expired, self._expired = self._expired, _nothing
         expired()
 
     def resetTimer(self) -> None:
@@ -361,3 +377,4 @@ class OrderedReceiver(LineReceiver):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._expired = _nothing

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from twisted_smtpserver import replies
 from twisted_smtpserver.extensions.base import Verb
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, TRANSITIONS, Event, Phase
+from twisted_smtpserver.states import (
+    ALLOWED,
+    ALLOWED_ADDED,
+    COMMAND_PHASES,
+    TRANSITIONS,
+    Event,
+    Phase,
+)
 from twisted_smtpserver.verbs import SHORTCUTS, VERBS
 
 if TYPE_CHECKING:
@@ -111,15 +118,18 @@ def _admitted(phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str]
     """
     The commands that need not pass the gates one by one, because all would let them.
 
-    Once a MAIL was accepted, TLS and the login have been seen to, and all that is left is the
-    server's own list of commands and the state machine's table. It is what makes a recipient cheap.
+    All that counts for these is the server's own list of commands and the state machine's table:
+    once a MAIL was accepted TLS and the login have been seen to, and before that it is for MAIL
+    only to ask for TLS. Whether a login is missing is asked apart, for each command.
     """
-    if phase not in (Phase.MAIL, Phase.RCPT, Phase.CHUNKS):
+    if phase not in COMMAND_PHASES:
         return {}
     return {
         verb: function
         for verb, function in verbs.items()
-        if verb not in disabled and ALLOWED.get(verb, ALLOWED_ADDED)[phase] is None
+        if verb not in disabled
+        and not (verb == "MAIL" and phase is Phase.READY)
+        and ALLOWED.get(verb, ALLOWED_ADDED)[phase] is None
     }
 
 

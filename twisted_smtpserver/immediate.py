@@ -14,6 +14,17 @@ from typing import Any
 from twisted.internet import tcp
 
 
+def isDrained(transport: Any) -> bool:
+    """
+    Whether all that was written has left for the kernel.
+
+    :param transport: any transport; of others than :func:`write` takes care of it isn't known.
+    """
+    if type(transport) is not tcp.Server or transport.TLS:
+        return False
+    return not transport.dataBuffer and not transport._tempDataLen
+
+
 def write(transport: Any, octets: bytes) -> None:
     """
     Write to a transport, at once if that is possible.

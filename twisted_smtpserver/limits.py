@@ -7,7 +7,10 @@ The cheaper ones stand where the thing is that they bound.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: How long the rate of a message is judged at a time, in seconds; longer, if a client may be silent
 #: for longer.
@@ -79,6 +82,49 @@ class Pace:
         if self._pausedAt is not None:
             self._since += now - self._pausedAt
             self._pausedAt = None
+
+
+class Lifetimes:
+    """
+    Ends what has lasted too long: with one timer for all, as all may last equally long.
+
+    :param clock: what it runs on.
+    :param seconds: how long each may last.
+    """
+
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._dues: OrderedDict[Callable[[], object], float] = OrderedDict()
+        self._timer: IDelayedCall | None = None
+
+    def begin(self, ended: Callable[[], object]) -> None:
+        """
+        Something began.
+
+        :param ended: called when it has lasted too long.
+        """
+        self._dues[ended] = self._clock.seconds() + self._seconds
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._seconds, self._expire)
+
+    def end(self, ended: Callable[[], object]) -> None:
+        """It has ended by itself, or was ended by us."""
+        self._dues.pop(ended, None)
+        if not self._dues and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        while self._dues:
+            ended, due = next(iter(self._dues.items()))
+            if due > now:
+                self._timer = self._clock.callLater(due - now, self._expire)
+                return
+            del self._dues[ended]
+            ended()
 
 
 class ClientCounts:

@@ -149,6 +149,7 @@ class Session:
     :ivar secure: whether the connection is protected by TLS.
     :ivar tls: a :class:`~twisted_smtpserver.tls.TLSInfo` where TLS ends here, else ``None``.
     :ivar user: what ``onAuth`` returned; ``None`` before a login.
+    :ivar envelope: the current transaction's; an empty one between transactions.
     :ivar xClient: the attributes that XCLIENT set, by their names in upper case; ``None`` for what
         it said isn't known.
     :ivar xForward: the attributes that XFORWARD set for the next message, likewise.
@@ -162,12 +163,12 @@ class Session:
         "__weakref__",
         "_data",
         "_disabledCommands",
-        "_envelope",
         "_received",
         "_serverDisabled",
         "_transactions",
         "_trustedAddress",
         "clientHostname",
+        "envelope",
         "error",
         "errors",
         "hostNameAppearsAs",
@@ -214,7 +215,7 @@ class Session:
         self.octets: int = 0
         self.errors: int = 0
         self._data: dict[Any, Any] | None = None
-        self._envelope: Envelope | None = None
+        self.envelope: Envelope = Envelope()
         self._transactions: int = 0
         self._received: int = 0
         #: The address from before XCLIENT: whom to trust is judged by it, not by a claimed one.
@@ -242,22 +243,15 @@ class Session:
         else:
             self._disabledCommands = frozenset(map(str.upper, verbs))
 
-    @property
-    def envelope(self) -> Envelope:
-        """The current transaction's envelope; an empty one between transactions."""
-        if self._envelope is None:
-            self._envelope = Envelope()
-        return self._envelope
-
     def newEnvelope(self) -> Envelope:
         """Begin a transaction: an envelope with an id of its own takes the last one's place."""
         self._transactions += 1
-        self._envelope = Envelope(f"{self.id}-{self._transactions}", self.lmtp)
-        return self._envelope
+        envelope = self.envelope = Envelope(f"{self.id}-{self._transactions}", self.lmtp)
+        return envelope
 
     def forgetEnvelope(self) -> None:
         """End a transaction."""
-        self._envelope = None
+        self.envelope = Envelope()
 
     @property
     def transaction(self) -> int:
@@ -280,7 +274,7 @@ class Session:
         """
         if self.openingCommand == "HELO":
             return "SMTP"  # no extension was offered, so RFC 3848 has no other word for it
-        isUtf8 = self._envelope is not None and self._envelope.smtpUtf8
+        isUtf8 = self.envelope.smtpUtf8
         word = "LMTP" if self.lmtp else "SMTP" if isUtf8 else "ESMTP"
         prefix = "UTF8" if isUtf8 else ""
         flags = ("S" if self.secure else "") + ("A" if self.user is not None else "")
