@@ -340,6 +340,43 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(codes(client.pipeline(*["NOOP"] * 4)), [503] * 4)
 
 
+class JunkTests(SynchronousTestCase):
+    """``maxJunkCommands``."""
+
+    LINES = ("NOOP", "RSET", "VRFY joe", "HELP", "EHLO a.example", "HELO a.example")
+
+    def test_tooMany(self) -> None:
+        """Who only passes the time is sent away."""
+        client = connect(maxJunkCommands=6)
+        self.assertEqual({answer.code // 100 for answer in client.pipeline(*self.LINES)}, {2})
+        self.assertEqual(brief(client.say("NOOP")), (421, "4.7.0"))
+        self.assertTrue(client.isClosed)
+
+    def test_emptyChunks(self) -> None:
+        """Chunks without an octet pass the time, too."""
+        client = talk(Phase.RCPT, maxJunkCommands=4)  # the hello was one
+        answers = [client.say("BDAT 0").code for _ in range(3)]
+        self.assertEqual(answers, [250] * 3)
+        client.send(b"BDAT 1\r\nx")
+        self.assertEqual(codes(client.answers()), [250])
+        self.assertEqual(client.say("BDAT 0").code, 421)
+
+    def test_messageBetween(self) -> None:
+        """A message sets the count back, if it was accepted; a refused one doesn't."""
+        client = connect(RecordingHandler(), maxJunkCommands=2)
+        for _ in range(3):
+            self.assertEqual(
+                client.deliver(
+                    b"x\r\n", hello=None if client.session.messages else "EHLO a.example"
+                ).code,
+                250,
+            )
+            self.assertEqual(client.say("NOOP").code, 250)
+        self.assertEqual(client.say("NOOP").code, 250)
+        client.deliver(b"x\ny\r\n", hello=None)
+        self.assertEqual(client.say("NOOP").code, 421)
+
+
 class RefusedRecipientTests(SynchronousTestCase):
     """``maxRefusedRecipients``."""
 

@@ -243,6 +243,7 @@ class Dialogues(RuleBasedStateMachine):
             "maxRecipients": MOST_RECIPIENTS,
             "size": SIZE,
             "maxErrors": 10**6,
+            "maxJunkCommands": 10**6,
             "maxRefusedRecipients": 10**6,
             "maxAuthAttempts": 10**6,
             "authFailureDelay": 0,

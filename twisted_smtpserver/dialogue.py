@@ -73,6 +73,7 @@ class Dialogue(OctetReceiver):
     unwelcomeCommands = 0
     unauthenticatedCommands = 0
     unrecognizedCommands = 0
+    junkCommands = 0
     failedLogins = 0
     clientErrors = 0
     handshakeDue = False
@@ -205,6 +206,16 @@ class Dialogue(OctetReceiver):
         if self.unrecognizedCommands >= self.options.maxUnrecognizedCommands:
             return replies.TOO_MANY_ERRORS
         return refusal
+
+    def countJunk(self, reply: Reply) -> Reply:
+        """
+        One more command that brought no message any further.
+
+        :param reply: what it is to be answered.
+        :returns: that, or 421 if there were too many since the last message.
+        """
+        self.junkCommands += 1
+        return reply if self.junkCommands <= self.options.maxJunkCommands else replies.TOO_MUCH_JUNK
 
     @property
     def loginMissing(self) -> bool:
@@ -387,7 +398,9 @@ class Dialogue(OctetReceiver):
         envelope = session.envelope
         # Mostly there is one, and to look at that takes less than to begin with any().
         isAccepted = answers[0].isPositive or any(reply.isPositive for reply in answers)
-        session.messages += isAccepted
+        if isAccepted:
+            session.messages += 1
+            self.junkCommands = 0
         session.octets += octets
         self.factory.events.messageEnded(session, envelope, octets, answers)
         if self.isLost:

@@ -274,6 +274,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("maxCommandLength", "OCTETS", "the longest command line", _octets),
         _flag("maxUnrecognizedCommands", "N", "unknown commands before the connection is closed",
               _whole),
+        _flag("maxJunkCommands", "N", "commands that bring no message any further, as NOOP and "
+              "RSET, before the connection is closed", _whole),
         _flag("maxErrors", "N", "refused commands before the connection is closed", _whole),
         _flag("errorDelay", "SECONDS", "from half of that on, how much later each refusal comes "
               "than the one before", _seconds),

@@ -79,6 +79,8 @@ class Options:
     :ivar maxAllowedUnauthenticatedCommands: commands before a login where one is required;
         ``False`` for no limit.
     :ivar maxUnrecognizedCommands: unknown commands before 421.
+    :ivar maxJunkCommands: commands that bring no message any further (NOOP, RSET, VRFY, HELP,
+        hellos, empty chunks) before 421; an accepted message sets the count back.
     :ivar maxErrors: commands refused with 5yz in one session before 421; recipients that the
         handler refused, and messages, aren't counted.
     :ivar errorDelay: after half of :attr:`maxErrors`, each refusal comes this much later than the
@@ -146,6 +148,7 @@ class Options:
     bareNewlines: BareNewlines = "reject"
     maxAllowedUnauthenticatedCommands: int | bool = 10
     maxUnrecognizedCommands: int = 10
+    maxJunkCommands: int = 10_000
     maxErrors: int = 100
     errorDelay: float = 0.1
     useProxy: bool | Collection[str] = False
@@ -284,6 +287,7 @@ _LEAST: dict[str, tuple[Any, float]] = {
     "maxCommandLength": (int, 512),  # RFC 5321 §4.5.3.1.4
     "maxAllowedUnauthenticatedCommands": (int, 1),
     "maxUnrecognizedCommands": (int, 1),
+    "maxJunkCommands": (int, 1),
     "maxErrors": (int, 1),
     "errorDelay": (_SECONDS, 0),
     "socketTimeout": (_SECONDS, 0.001),

@@ -74,7 +74,7 @@ def _hello(dialogue: Dialogue, verb: str, argument: bytes) -> Outcome:
         lines = [_heloResponse(dialogue)]
         if verb != "HELO":
             lines += dialogue.extensions.keywords(session, dialogue.options.hide)
-        return _helloReply(*lines)
+        return dialogue.countJunk(_helloReply(*lines))
 
     return dialogue.ask("onHello", (hostname, dialogue.session), accepted)
 
@@ -177,12 +177,12 @@ def do_RSET(dialogue: Dialogue, argument: bytes) -> Outcome:
     if argument:
         return replies.NO_ARGUMENT_ALLOWED
     dialogue.reset()
-    return replies.RESET
+    return dialogue.countJunk(replies.RESET)
 
 
 def do_NOOP(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.9: a parameter is ignored."""
-    return replies.OK
+    return dialogue.countJunk(replies.OK)
 
 
 def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -199,12 +199,12 @@ def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
     _, _, parameter = argument.rpartition(b" ")
     if parameter.upper().startswith(b"SMTPUTF8="):
         return replies.VRFY_VALUE
-    return replies.CANNOT_VERIFY
+    return dialogue.countJunk(replies.CANNOT_VERIFY)
 
 
 def do_HELP(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.8."""
-    return replies.HELP
+    return dialogue.countJunk(replies.HELP)
 
 
 def do_QUIT(dialogue: Dialogue, argument: bytes) -> Outcome:

@@ -70,7 +70,8 @@ def _take(dialogue: Dialogue, transfer: MessageTransfer, chunk: Chunk) -> Any:
         if chunk.last:
             return transfer.finish()
         dialogue.move(Event.CHUNK)
-        return transfer.chunkReply(chunk.size)
+        reply = transfer.chunkReply(chunk.size)
+        return reply if chunk.size else dialogue.countJunk(reply)
 
     return dialogue.receiveOctets(chunk.size, transfer.chunk, done)
 
