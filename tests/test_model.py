@@ -125,10 +125,10 @@ class Model:
     def rcpt(self, local: str | None) -> int:
         if self.sender is None or self.chunks is not None:
             return 503
-        if len(self.recipients) == MOST_RECIPIENTS:
-            return 452
         if local is None:
             return 501
+        if len(self.recipients) == MOST_RECIPIENTS:
+            return 452
         code = self.verdict(local)
         if code == 250:
             self.recipients.append(f"{local}@example.com")

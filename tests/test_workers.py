@@ -185,7 +185,7 @@ class LogTests(WorkerCase):
             log_namespace="a.b",
             log_time=7.5,
             log_logger=Logger(),
-            what=LogLevel,
+            what=self,
             number=3,
             event="message",
         )
