@@ -223,7 +223,13 @@ DOMAINS = st.one_of(
     st.from_regex(r"[a-zA-Z0-9.-]{0,70}", fullmatch=True),
     st.sampled_from(["example.com", "EXAMPLE.com", "xn--bcher-kva.example", "[192.0.2.1]", "a.1"]),
 )
-ENDS = st.sampled_from(["", "", "", " ", " SIZE=1", " X", "x", "\t", " SMTPUTF8", ">"])
+ENDS = st.sampled_from(
+    [
+        *("", "", "", " ", " X", "x", "\t", " SMTPUTF8", ">", " RET=HDRS", " size=9 BODY=7bit"),
+        *(" SIZE=1", "  SIZE=1", " SIZE=1 SIZE=2", " SIZE=1 body=8BITMIME", " SIZE=x", " SIZE="),
+        " A=" + 600 * "b",
+    ]
+)
 PATHS = st.one_of(
     st.builds("{}@{}".format, LOCALS, DOMAINS), st.sampled_from(["", "postmaster", "joe", "@"])
 )

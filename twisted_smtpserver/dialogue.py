@@ -114,11 +114,10 @@ class Dialogue(OctetReceiver):
                 # Not through the property: for each line that makes a difference.
                 and self.session._disabledCommands is self._disabledCommands
             ):
+                self._plain = False
                 outcome = shortcut(self, line)
             if outcome is None:
                 outcome = self._take(line)
-            else:
-                self._plain = False
         except Exception as error:
             # An extension's verb may be anybody's code; the server lives on.
             outcome = self.refuse(error, "")

@@ -143,7 +143,8 @@ def _shortcuts(phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str
     """
     return {
         beginning: shortcut
-        for verb, (beginning, phases, shortcut) in SHORTCUTS.items()
+        for verb, (beginnings, phases, shortcut) in SHORTCUTS.items()
+        for beginning in beginnings
         # A verb that takes the place of our own has no short way.
         if phase in phases and verbs[verb] is VERBS[verb] and verb not in disabled
     }

@@ -160,7 +160,7 @@ def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> Address | Reply:
     args = parseParameters(rest) if rest else {}
     if isinstance(args, Reply):
         return args
-    return Address(path, dict(args))
+    return Address(path, args)
 
 
 def do_DATA(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -233,17 +233,24 @@ VERBS: dict[str, Verb] = {
 
 # -- The short ways: see gates.makeSteps ----------------------------------------------------------
 
-_matchMail = re.compile(rb"MAIL FROM:<(" + PLAIN_MAILBOX + rb")>").fullmatch
-_matchRcpt = re.compile(rb"RCPT TO:<(" + PLAIN_MAILBOX + rb")>").fullmatch
+# With the parameters that most clients send: SIZE=1234 BODY=8BITMIME, in any case.
+_matchMail = re.compile(
+    rb"(?i:MAIL FROM:)<(" + PLAIN_MAILBOX + rb")>((?: [A-Za-z0-9]+=[A-Za-z0-9]+)*)"
+).fullmatch
+_matchRcpt = re.compile(rb"(?i:RCPT TO:)<(" + PLAIN_MAILBOX + rb")>").fullmatch
+
+# In octets, a line that is short enough whatever maxCommandLength may be.
+_SHORT = 510
 
 
 def _shortMail(dialogue: Dialogue, line: bytes) -> Outcome:
-    found = _matchMail(line)
+    found = _matchMail(line) if len(line) <= _SHORT else None
     path = None if found is None else plainParts(found[1])
     # The gates that the phase itself doesn't answer for.
-    if path is None or dialogue.options.tlsRequired or dialogue.loginMissing:
+    if found is None or path is None or dialogue.options.tlsRequired or dialogue.loginMissing:
         return None
-    return _takeSender(dialogue, Address(path))
+    args = parseParameters(found[2]) if found[2] else None
+    return args if isinstance(args, Reply) else _takeSender(dialogue, Address(path, args))
 
 
 def _shortRcpt(dialogue: Dialogue, line: bytes) -> Outcome:
@@ -256,9 +263,10 @@ def _shortData(dialogue: Dialogue, line: bytes) -> Outcome:
     return do_DATA(dialogue, b"")
 
 
-#: For each verb that has one: how its line begins, the phases it is for, and the short way.
-SHORTCUTS: dict[str, tuple[bytes, tuple[Phase, ...], Verb]] = {
-    "MAIL": (b"MAIL ", (Phase.READY,), _shortMail),
-    "RCPT": (b"RCPT ", (Phase.MAIL, Phase.RCPT), _shortRcpt),
-    "DATA": (b"DATA", (Phase.RCPT,), _shortData),
+#: For each verb that has one: how its line begins, in the two cases that clients use; the phases it
+#: is for; and the short way.
+SHORTCUTS: dict[str, tuple[tuple[bytes, bytes], tuple[Phase, ...], Verb]] = {
+    "MAIL": ((b"MAIL ", b"mail "), (Phase.READY,), _shortMail),
+    "RCPT": ((b"RCPT ", b"rcpt "), (Phase.MAIL, Phase.RCPT), _shortRcpt),
+    "DATA": ((b"DATA", b"data"), (Phase.RCPT,), _shortData),
 }
