@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from twisted_smtpserver import Accepted, ConfigurationError, Rejection
@@ -225,6 +226,29 @@ class Louder(Extension):
 
     def onMail(self, address, envelope, session):
         return Accepted("It is loud here", enhanced="2.1.9") if self.offered else None
+
+
+class ForeignTests(SynchronousTestCase):
+    def test_instanceAttribute(self) -> None:
+        """An extension of another class may have its methods wherever it likes."""
+
+        @implementer(IExtension)
+        class Foreign:
+            keyword = "XFOREIGN"
+            mailParameters: ClassVar[dict[str, object]] = {}
+            rcptParameters: ClassVar[dict[str, object]] = {}
+            verbs: ClassVar[dict[str, object]] = {}
+
+            def __init__(self) -> None:
+                self.seen: list[str] = []
+                self.onMail = lambda address, envelope, session: self.seen.append(address.address)
+                self.onRcpt = self.onMail
+                self.advertise = lambda session: ""
+
+        foreign = Foreign()
+        client = connect(extensions=[foreign])
+        client.say("EHLO a.example")
+        self.assertEqual(client.say("MAIL FROM:<joe@example.org>").code, 250)
 
 
 class ExtensionSetTests(SynchronousTestCase):

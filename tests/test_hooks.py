@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import types
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -72,6 +73,32 @@ class InvokeTests(SynchronousTestCase):
 
         self.assertEqual(invoke(hook, 2), 0.5)
         self.assertRaises(ZeroDivisionError, invoke, hook, 0)
+
+    def test_coroutineEnds(self) -> None:
+        """What isn't for callers to catch is the Deferred's failure, also if it comes at once."""
+        for error in (GeneratorExit, SystemExit, asyncio.CancelledError):
+
+            async def hook(error: type[BaseException] = error) -> None:
+                raise error
+
+            self.failureResultOf(invoke(hook), error)
+
+    def test_firedAlready(self) -> None:
+        """An awaitable may hand over Deferreds that have fired; the stack doesn't grow by that."""
+
+        @types.coroutine
+        def ask(deferred: Deferred[int]) -> Any:
+            return (yield deferred)
+
+        async def hook() -> int:
+            total = 0
+            for _ in range(5000):
+                total += await ask(succeed(1))
+                with contextlib.suppress(LookupError):
+                    await ask(fail(LookupError()))
+            return total
+
+        self.assertEqual(invoke(hook), 5000)
 
     def test_coroutineRaises(self) -> None:
         """What it raises after it waited is the Deferred's failure."""

@@ -141,7 +141,9 @@ class SocketTests(TestCase):
                     full.callback(None)
 
             self.patch(OrderedReceiver, "pauseProducing", noted)
-            factory = SMTPServerFactory(logger=False, immediateWrites=immediately)
+            factory = SMTPServerFactory(
+                logger=False, immediateWrites=immediately, maxJunkCommands=10**6
+            )
             port: Any = IReactorTCP(reactor).listenTCP(0, factory, interface="127.0.0.1")
             self.addCleanup(port.stopListening)
             clients = ClientFactory.forProtocol(SlowReader)

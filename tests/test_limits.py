@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.talk import HELLO, MAIL, RCPT, Later, Log, brief, codes, talk
@@ -20,6 +23,7 @@ from twisted_smtpserver.limits import (
     MAX_LOGIN_ADDRESSES,
     MAX_LOGIN_DELAY,
     ClientCounts,
+    Lifetimes,
     LoginFailures,
     Pace,
     addressBlock,
@@ -154,6 +158,18 @@ class MessageRateTests(SynchronousTestCase):
         self.assertEqual(codes(client.answers()), [421])
         self.assertEqual(handler.outcomes, ["lost"])
 
+    def test_pieces(self) -> None:
+        """The last octets of a chunk count as much as the first."""
+        handler = RecordingHandler()
+        client = talk(Phase.RCPT, handler, minDataRate=1000)
+        for _ in range(400):
+            client.send(b"BDAT 1000\r\nx")
+            client.wait(1)
+            client.send(b"x" * 997 + b"\r\n")
+        client.send(b"BDAT 0 LAST\r\n")
+        self.assertEqual(set(codes(client.answers())), {250})
+        self.assertEqual(len(handler.messages[0].content), 400_000)
+
     def test_refusedChunk(self) -> None:
         """So are the octets of a refused one; each of them by itself."""
         client = talk(Phase.READY)
@@ -254,6 +270,65 @@ class SessionTimeTests(SynchronousTestCase):
         self.assertEqual(client.answers(), [])
         client.wait(5)
         self.assertTrue(client.transport.isAborted)
+
+
+class LifetimesTests(SynchronousTestCase):
+    """One timer for all."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.lifetimes = Lifetimes(lambda: self.clock, 10)
+        self.ended: list[int] = []
+
+    def begin(self, *names: int) -> Sequence[Callable[[], None]]:
+        callbacks = [partial(self.ended.append, name) for name in names]
+        for callback in callbacks:
+            self.lifetimes.begin(callback)
+        return callbacks
+
+    def test_each(self) -> None:
+        """Each is ended at its own time, or not at all if it has ended before."""
+        _, two, three = self.begin(1, 2, 3)
+        self.clock.advance(4)
+        (four,) = self.begin(4)
+        self.lifetimes.end(two)
+        self.clock.advance(5.9)
+        self.assertEqual(self.ended, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.ended, [1, 3])
+        self.lifetimes.end(three)
+        self.clock.advance(3.9)
+        self.assertEqual(self.ended, [1, 3])
+        self.clock.advance(0.1)
+        self.assertEqual(self.ended, [1, 3, 4])
+        self.lifetimes.end(four)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_firstEnded(self) -> None:
+        """The timer may have been for one that isn't there any more."""
+        (one,) = self.begin(1)
+        self.clock.advance(4)
+        self.begin(2)
+        self.lifetimes.end(one)
+        self.clock.advance(6)
+        self.assertEqual(self.ended, [])
+        self.clock.advance(4)
+        self.assertEqual(self.ended, [2])
+
+    def test_noneLeft(self) -> None:
+        """When nothing is left there is no timer."""
+        for callback in self.begin(1, 2):
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+            self.lifetimes.end(callback)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_failure(self) -> None:
+        """One that fails doesn't keep the others."""
+        self.lifetimes.begin(lambda: 1 // 0)
+        self.begin(2)
+        self.assertRaises(ZeroDivisionError, self.clock.advance, 10)
+        self.clock.advance(0)
+        self.assertEqual(self.ended, [2])
 
 
 class MessageCountTests(SynchronousTestCase):

@@ -447,3 +447,27 @@ class EndTests(SynchronousTestCase):
         client.lose()
         client.protocol.dataReceived(b"NOOP\r\n")
         self.assertEqual(client.transport.output, b"")
+
+    def test_exit(self) -> None:
+        """Even a hook that ends the process leaves no connection behind that isn't there."""
+
+        def onTransactionEnd(*arguments: object) -> None:
+            raise SystemExit
+
+        client = talk(Phase.MAIL, onTransactionEnd=onTransactionEnd, maxClientsPerAddress=1)
+        factory = client.protocol.factory
+        self.assertRaises(SystemExit, client.lose)
+        self.assertEqual(factory.connections, set())
+        self.assertEqual(factory.counts._counts, {})
+
+    def test_closedByHook(self) -> None:
+        """If a hook closes the transport, no command behind that is run."""
+        handler = RecordingHandler()
+        client = connect(handler)
+
+        def onMailFrom(*arguments: object) -> None:
+            client.transport.loseConnection()
+
+        handler.onMailFrom = onMailFrom  # type: ignore[assignment,method-assign]
+        client.pipeline(HELLO, MAIL, RCPT, "DATA")
+        self.assertNotIn("onRcptTo", handler.calls)

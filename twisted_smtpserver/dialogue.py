@@ -147,7 +147,7 @@ class Dialogue(OctetReceiver):
         if (
             function is None
             or self.session.disabledCommands is not self._disabledCommands
-            or self.loginMissing
+            or (self.phase <= Phase.READY and self.loginMissing)
         ):
             for gate in GATES:
                 refusal = gate(self, verb)

@@ -152,6 +152,10 @@ class OrderedReceiver(LineReceiver):
         # Lines are found by their place in the buffer, and what is left is cut off once.
         hasLine = False
         while not self.paused:
+            if self.transport.disconnecting:  # closed by somebody else, a hook for example
+                self._closing = self.paused = True
+                self._replaceBuffer(b"")
+                break
             buffer, start = self._buffer, self._lineStart
             if not self.line_mode:
                 if start == len(buffer):

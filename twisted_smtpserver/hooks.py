@@ -95,10 +95,15 @@ def _whenDone(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
     run = Run(coroutine, returned, raised)
     if early:
-        result, error = early[0]
-        if error is not None:
+        result, error = early.pop()  # not kept: a traceback that leads to itself is garbage
+        if error is None:
+            return result
+        if not isinstance(error, Exception):
+            return fail(error)  # CancelledError, GeneratorExit …: not for our callers to fall over
+        try:
             raise error
-        return result
+        finally:
+            del error
     answer = Deferred(lambda _: run.cancel())
     return answer
 
@@ -118,7 +123,15 @@ class Run:
     :param raised: called with its exception; one of the two is called once.
     """
 
-    __slots__ = ("_awaited", "_context", "_coroutine", "_raised", "_returned")
+    __slots__ = (
+        "_awaited",
+        "_context",
+        "_coroutine",
+        "_isEarly",
+        "_raised",
+        "_result",
+        "_returned",
+    )
 
     def __init__(
         self,
@@ -131,6 +144,8 @@ class Run:
         self._raised = raised
         self._awaited: Deferred[Any] | None = None
         self._context = copy_context()
+        self._isEarly = False
+        self._result: Any = None
         self._resume(None)
 
     def cancel(self) -> None:
@@ -140,6 +155,19 @@ class Run:
 
     def _resume(self, result: Any) -> None:
         """(Also the callback and errback of what is awaited.)"""
+        if self._isEarly:  # it had fired already: the loop below goes on, or the stack might end
+            self._isEarly = False
+            self._result = result
+            return
+        while self._step(result):
+            result, self._result = self._result, None
+
+    def _step(self, result: Any) -> bool:
+        """
+        Run up to the next wait.
+
+        :returns: whether that is over already, with a result.
+        """
         self._awaited = None
         try:
             if isinstance(result, Failure):
@@ -157,7 +185,12 @@ class Run:
             if isinstance(awaited, asyncio.Future):
                 awaited = _await(awaited)
             self._awaited = awaited
+            self._isEarly = True
             awaited.addBoth(self._resume)
+            if not self._isEarly:
+                return True
+            self._isEarly = False
+        return False
 
 
 def _await(future: asyncio.Future[Any]) -> Deferred[Any]:

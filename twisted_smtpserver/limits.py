@@ -88,12 +88,12 @@ class Lifetimes:
     """
     Ends what has lasted too long: with one timer for all, as all may last equally long.
 
-    :param clock: what it runs on.
+    :param getClock: says what it runs on; asked when something begins.
     :param seconds: how long each may last.
     """
 
-    def __init__(self, clock: IReactorTime, seconds: float) -> None:
-        self._clock = clock
+    def __init__(self, getClock: Callable[[], IReactorTime], seconds: float) -> None:
+        self._getClock = getClock
         self._seconds = seconds
         self._dues: OrderedDict[Callable[[], object], float] = OrderedDict()
         self._timer: IDelayedCall | None = None
@@ -104,9 +104,10 @@ class Lifetimes:
 
         :param ended: called when it has lasted too long.
         """
-        self._dues[ended] = self._clock.seconds() + self._seconds
+        clock = self._getClock()
+        self._dues[ended] = clock.seconds() + self._seconds
         if self._timer is None:
-            self._timer = self._clock.callLater(self._seconds, self._expire)
+            self._timer = clock.callLater(self._seconds, self._expire)
 
     def end(self, ended: Callable[[], object]) -> None:
         """It has ended by itself, or was ended by us."""
@@ -116,14 +117,16 @@ class Lifetimes:
             self._timer = None
 
     def _expire(self) -> None:
-        self._timer = None
-        now = self._clock.seconds()
-        while self._dues:
-            ended, due = next(iter(self._dues.items()))
-            if due > now:
-                self._timer = self._clock.callLater(due - now, self._expire)
-                return
+        clock = self._getClock()
+        now = clock.seconds()
+        ended, due = next(iter(self._dues.items()))
+        isDue = due <= now
+        if isDue:
             del self._dues[ended]
+            due = next(iter(self._dues.values()), now)
+        # First of all the timer for the others: whatever happens to this one, they are ended, too.
+        self._timer = clock.callLater(max(0.0, due - now), self._expire) if self._dues else None
+        if isDue:
             ended()
 
 

@@ -51,12 +51,15 @@ class OctetReceiver(Asker):
 
         def take(octets: bytes) -> None:
             nonlocal count
-            if len(octets) < count:
-                if self.octetsCame(len(octets)):
-                    count -= len(octets)
-                    sink(octets)
+            came = min(len(octets), count)
+            if came == count and self._pace is None:
+                self.clientSpoke()
+            elif not self.octetsCame(came):
                 return
-            self.clientSpoke()
+            if came < count:
+                count -= came
+                sink(octets)
+                return
             sink(octets if len(octets) == count else octets[:count])
             self.endRaw(octets[count:])
             if self._pace is not None:  # until the next chunk the client owes no octets

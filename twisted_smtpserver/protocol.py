@@ -317,8 +317,23 @@ class SMTPProtocol(Dialogue):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self.isLost = self._closing = self.paused = True
-        finishing = self.transfer is not None and self.transfer.isFinishing
-        if finishing:  # and the timer may be that of our last word
+        # Before anything of the handler's is called: that may end in whatever it likes.
+        self.factory.lifetimes.end(self._lastedTooLong)
+        self.factory.counts.leave(self._block)
+        try:
+            self._stop()
+        finally:
+            seconds = self.clock.seconds() - self._startedAt
+            why = self.closeReason or _describe(reason)
+            self.factory.connectionGone(self)
+            if self._reachedHandler:
+                self.tell("onClose", self.session)
+            self.factory.events.sessionEnded(self.session, why, seconds)
+
+    def _stop(self) -> None:
+        """End all that is under way, but not a message that is there as a whole."""
+        if self.transfer is not None and self.transfer.isFinishing:
+            # The timer may be that of our last word.
             self.setTimer(self.options.handlerTimeout, self._handlerTimedOut)
         else:
             self.stopTimer()
@@ -328,14 +343,6 @@ class SMTPProtocol(Dialogue):
         if self._lookup is not None:
             self._lookup.cancel()
         self._buffer = b""
-        self.factory.lifetimes.end(self._lastedTooLong)
-        self.factory.counts.leave(self._block)
-        seconds = self.clock.seconds() - self._startedAt
-        why = self.closeReason or _describe(reason)
-        self.factory.connectionGone(self)
-        if self._reachedHandler:
-            self.tell("onClose", self.session)
-        self.factory.events.sessionEnded(self.session, why, seconds)
 
 
 def _describe(reason: Failure) -> str:

@@ -93,7 +93,8 @@ class MessageTransfer:
             self._returned(result)
         if self._done and self._running is not None:
             # By the handler itself, which ended the connection.
-            self._cancel(self._running)
+            running, self._running = self._running, None
+            self._cancel(running)
 
     def _answerData(self) -> Reply:
         # A refusal before anything was read answers DATA itself: nothing needs to be sent.

@@ -179,7 +179,7 @@ def _offer(extension: Extension, session: Session) -> str | None:
 
 
 def _readsOnlyParameters(extension: Extension) -> bool:
-    return getattr(type(extension).onMail, "isForParameters", None) is True
+    return getattr(getattr(type(extension), "onMail", None), "isForParameters", None) is True
 
 
 def _overrides(extension: Extension, name: str) -> bool:
