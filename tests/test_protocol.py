@@ -363,6 +363,16 @@ class EndTests(SynchronousTestCase):
             (event,) = log.of("session")
             self.assertEqual(event["why"], reason)
 
+    def test_badHandshake(self) -> None:
+        """What isn't TLS where it has to be is named, and not after OpenSSL's exception."""
+        log = Log()
+        client = connect(logger=log.logger, selfSigned=True)
+        client.pipeline(HELLO)
+        self.assertEqual(client.say("STARTTLS").code, 220)
+        client.send(b"EHLO a.example\r\n" * 10)
+        client.lose()
+        self.assertEqual(log.of("session")[0]["why"], "TLS handshake failed")
+
     def test_unknownReason(self) -> None:
         """A failure without a type doesn't break the summary."""
         log = Log()

@@ -268,7 +268,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     ),
     "Limits": (
         _flag("maxClients", "N", "connections at a time, for each of --listen, --listen-tls and "
-              "--listen-lmtp [default: what the limit of open files allows]", _whole),
+              "--listen-lmtp [default: what the limit of open files allows, for all]", _whole),
         _flag("maxClientsPerAddress", "N", "of those, connections from one address, or from one "
               "/64 of IPv6, for each worker [default: no such limit]", _whole),
         _flag("maxCommandLength", "OCTETS", "the longest command line", _octets),

@@ -151,8 +151,9 @@ class OrderedReceiver(LineReceiver):
         """Cut the buffer into lines, or hand it to the sink, until somebody holds us."""
         # Lines are found by their place in the buffer, and what is left is cut off once.
         hasLine = False
+        transport = self.transport
         while not self.paused:
-            if self.transport.disconnecting:  # closed by somebody else, a hook for example
+            if transport.disconnecting:  # closed by somebody else, a hook for example
                 self._closing = self.paused = True
                 self._replaceBuffer(b"")
                 break

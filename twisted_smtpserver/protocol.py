@@ -324,7 +324,7 @@ class SMTPProtocol(Dialogue):
             self._stop()
         finally:
             seconds = self.clock.seconds() - self._startedAt
-            why = self.closeReason or _describe(reason)
+            why = self.closeReason or _describe(reason, self.handshakeDue)
             self.factory.connectionGone(self)
             if self._reachedHandler:
                 self.tell("onClose", self.session)
@@ -345,7 +345,9 @@ class SMTPProtocol(Dialogue):
         self._buffer = b""
 
 
-def _describe(reason: Failure) -> str:
+def _describe(reason: Failure, inHandshake: bool) -> str:
+    if inHandshake:
+        return "TLS handshake failed"
     if reason.check(type(connectionDone.value)):
         return "client left"
     return f"connection lost: {reason.type.__name__ if reason.type else 'unknown'}"

@@ -139,9 +139,10 @@ def _takeRecipient(dialogue: Dialogue, address: Address) -> Outcome:
         return replies.ENOUGH_REFUSED if recipients else replies.TOO_MANY_REFUSED
     if not address.raw.isascii() and not envelope.smtpUtf8:
         return replies.RCPT_NEEDS_UTF8
-    refusal = dialogue.extensions.applyRcpt(address, envelope, session)
-    if refusal is not None:
-        return refusal
+    if address.args or dialogue.extensions.seesRecipients:
+        refusal = dialogue.extensions.applyRcpt(address, envelope, session)
+        if refusal is not None:
+            return refusal
 
     def accepted(result: object) -> Reply:
         reply = replies.RECIPIENT_OK if result is None else acceptance(result, replies.RECIPIENT_OK)
