@@ -11,7 +11,10 @@ from benchmarks.workloads import WORKLOADS, Result
 #: Results by workload and peer.
 Results = Mapping[tuple[str, str], list[Result]]
 
-_COLORS = ("#1b6ca8", "#7fb2d9", "#a9cbe6", "#555555", "#00a29c", "#5b8c2a", "#d98324", "#b23a48")
+_COLORS = (
+    *("#1b6ca8", "#7fb2d9", "#a9cbe6", "#555555", "#999999", "#00a29c", "#5b8c2a", "#d98324"),
+    *("#b23a48", "#7b4fa3"),
+)
 
 
 def sound(repetitions: Iterable[Result]) -> list[Result]:
@@ -105,9 +108,9 @@ def bars(results: Results, titles: Mapping[str, str]) -> str:
     """An SVG: for each workload the peers' medians, as multiples of twisted_smtpserver's."""
     names = [name for name in WORKLOADS if (name, "ours") in results]
     height, width, left, most = 14, 900, 190, 8.0
-    scale = (width - left - 110) / most
+    scale = (width - left - 140) / most
     body: list[str] = []
-    y = 50.0
+    y = 34.0 + (len(titles) - 1) // 4 * 16  # below the legend
     for name in names:
         base = median(results[name, "ours"]).value or 1.0
         body.append(_text(left - 8, y + height, WORKLOADS[name].title, "end", bold=True))
