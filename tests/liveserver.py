@@ -21,6 +21,15 @@ _LISTENING = re.compile(r"starting on (?:(?P<port>\d+)|'?(?P<path>/[^']+))")
 PATIENCE = 30
 
 
+#: A shell has what it runs in the background ignore SIGINT, and whatever that starts, too.
+START = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from twisted.scripts.twistd import run
+run()
+"""
+
+
 class LiveServer:
     """
     ``twistd -n smtpserver`` with a Maildir.
@@ -46,7 +55,7 @@ class LiveServer:
         self.maildir = folder / "Maildir"
         self._log = b""
         command = [sys.executable, "-m", "twisted", "-n", "--pidfile=", "smtpserver"]
-        command[1:3] = ["-c", "from twisted.scripts.twistd import run; run()"]
+        command[1:3] = ["-c", START]
         command[4:4] = twistd
         if not {"--handler", "--discard"} & set(flags):
             command += ["--maildir", str(self.maildir)]

@@ -80,7 +80,7 @@ class OptionsTests(SynchronousTestCase):
             "lmtp": False,
             "maxAllowedUnauthenticatedCommands": 10,
             "maxUnrecognizedCommands": 10,
-            "maxJunkCommands": 100_000,
+            "maxJunkCommands": 1_000_000,
             "maxErrors": 100,
             "errorDelay": 0.1,
             "minDataRate": 32,

@@ -148,7 +148,7 @@ class Options:
     bareNewlines: BareNewlines = "reject"
     maxAllowedUnauthenticatedCommands: int | bool = 10
     maxUnrecognizedCommands: int = 10
-    maxJunkCommands: int = 100_000
+    maxJunkCommands: int = 1_000_000
     maxErrors: int = 100
     errorDelay: float = 0.1
     useProxy: bool | Collection[str] = False
