@@ -19,7 +19,6 @@ from twisted_smtpserver import (
     Accepted,
     Authenticated,
     ConfigurationError,
-    Options,
     Rejection,
     SMTPHandler,
     SMTPServerFactory,
@@ -563,7 +562,15 @@ class LoggerTests(SynchronousTestCase):
 
     def test_subclass(self):
         """Any object will do that is one of Twisted's loggers, or like one."""
-        self.assertIsNotNone(Events.fromOptions(Options(logger=Logger("other"))))
+        log = Log()
+
+        class Other(Logger):
+            def info(self, *arguments: Any, **event: Any) -> None:
+                super().info(*arguments, isOther=True, **event)
+
+        self.talk(Other("other", observer=log.logger.observer))
+        self.assertEqual(len(log.events), 6)
+        self.assertEqual(len([event for event in log.events if "isOther" in event]), 3)
 
     def test_wrong(self):
         """What is none is refused at once, not at the first event."""

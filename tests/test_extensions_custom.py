@@ -140,7 +140,12 @@ class Broken(Extension):
     def __init__(self):
         self.mailParameters = {"XBROKEN": int}
         self.rcptParameters = {"XBROKEN": int}
-        self.verbs = {"XBROKEN": self.verb, "XLATER": self.later}
+        self.verbs = {
+            "XBROKEN": self.verb,
+            "XLATER": self.later,
+            "XASYNC": self.asynchronous,
+            "XOCTETS": self.octets,
+        }
         self.pending = Deferred()
 
     def onRcpt(self, address, envelope, session):
@@ -151,6 +156,12 @@ class Broken(Extension):
 
     def later(self, dialogue, argument):
         return self.pending
+
+    async def asynchronous(self, dialogue, argument):
+        raise LookupError("secret")
+
+    def octets(self, dialogue, argument):
+        return dialogue.receiveOctets(2, bool, lambda: self.verb(dialogue, argument))
 
 
 class BrokenTests(SynchronousTestCase):
@@ -188,6 +199,15 @@ class BrokenTests(SynchronousTestCase):
     def test_verb(self):
         """A command."""
         self.assertIncident(self.client.say("XBROKEN"), ZeroDivisionError)
+
+    def test_asyncVerb(self):
+        """A command that is an async def."""
+        self.assertIncident(self.client.say("XASYNC"), LookupError)
+
+    def test_octets(self):
+        """What comes behind the octets of a command."""
+        self.client.send(b"XOCTETS\r\nxx")
+        self.assertIncident(self.client.answers()[0], ZeroDivisionError)
 
     def test_verbLater(self):
         """A command that fails after a while."""

@@ -197,6 +197,15 @@ class DotDecoderTests(SynchronousTestCase):
         for segment in (b"first. line\r\nseco", b"nd line\r\n", b"third line\r\nand so on"):
             self.assertIs(decoder.feed(segment)[0], segment)
 
+    def test_manyDots(self) -> None:
+        """Hundreds of dots in one segment are undone as a few are."""
+        for count in (199, 200, 201, 1000):
+            content = b"..x\r\n.\r" * count + b"\r\n"
+            stuffed = b"." + content + b".\r\nrest"
+            for cut in (0, 1, 700, 1399, 1400, 1401, 1402, len(stuffed) - 6):
+                segments = [stuffed[:cut], stuffed[cut:]]
+                self.assertEqual(decode("accept", segments), reference("accept", stuffed), cut)
+
     def test_constantCarry(self) -> None:
         """Hostile octets one by one are decided on the spot and leave nothing to pile up."""
         for mode in MODES:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_smtpserver.wire.newlines import BareNewlines, NewlineFilter
+from twisted_smtpserver.wire.newlines import BareNewlines, NewlineFilter, hasBareNewline
 
 contents = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"."]), max_size=10).map(b"".join)
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
@@ -47,6 +47,24 @@ class NewlineFilterTests(SynchronousTestCase):
             run("normalize", b"a\nb\r", b"c\r\r", b"\n\r\nd\r"),
             (b"a\r\nb\r\nc\r\n\r\n\r\nd\r\n", False),
         )
+
+    def test_large(self) -> None:
+        """In many lines, equally long or not, one that is wrong is found, wherever it is."""
+        for lines in ([b"x" * 76] * 100, [b"x" * (20 + number % 50) for number in range(200)]):
+            octets = b"\r\n".join([*lines, b""])
+            for cut in (0, 50, 76, 77):
+                self.assertFalse(hasBareNewline(octets[cut:].removeprefix(b"\n")), cut)
+            for place in (0, 1, 75, 76, 77, 78, 5000, len(octets) - 2, len(octets) - 1):
+                for wrong in (b"\r", b"\n"):
+                    for changed in (
+                        octets[:place] + wrong + octets[place:],
+                        octets[:place] + wrong + octets[place + 1 :],
+                        octets[:place] + octets[place + 1 :],
+                    ):
+                        isBare = BARE.search(changed.removesuffix(b"\r")) is not None
+                        self.assertEqual(hasBareNewline(changed), isBare, (place, wrong))
+        self.assertFalse(hasBareNewline(b"x" * 5000))
+        self.assertTrue(hasBareNewline(b"x" * 5000 + b"\n"))
 
     @settings(max_examples=200, deadline=None)
     @given(contents, contents, contents)
