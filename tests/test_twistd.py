@@ -92,13 +92,7 @@ class TwistdTests(SynchronousTestCase):
 
     def test_privileges(self) -> None:
         """With --uid the port is root's, and everything after that is the user's."""
-        if os.getuid() != 0:
-            self.skipTest("only root can drop root's privileges")
-        nobody = pwd.getpwnam("nobody")
-        # The usual folder may be inside of one that only root may enter.
-        self.folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.folder)
-        os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+        nobody, self.folder = nobodysFolder(self)
         port = unusedPort(range(600, 1024))
         self.start(f"--port={port}", twistd=("--uid", "nobody"))
         self.assertEqual(self.waitForPort(), port)
@@ -158,6 +152,21 @@ class TwistdTests(SynchronousTestCase):
         (self.folder / "key.pem").write_bytes(made.keyPEM)
         (self.folder / "cert.pem").write_bytes(made.certPEM)
         return made.certPEM.decode()
+
+
+def nobodysFolder(case: SynchronousTestCase) -> tuple[pwd.struct_passwd, Path]:
+    """
+    The user nobody, and a folder of theirs; the test is skipped if others than root run it.
+
+    The usual folder may be inside of one that only root may enter.
+    """
+    if os.getuid() != 0:
+        case.skipTest("only root can drop root's privileges")
+    nobody = pwd.getpwnam("nobody")
+    folder = Path(tempfile.mkdtemp())
+    case.addCleanup(shutil.rmtree, folder)
+    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    return nobody, folder
 
 
 def peerCertificate(port: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import random
 import re
 import select
@@ -27,7 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.certificates import makeCertificate
 from tests.liveserver import PATIENCE, LiveServer
 from tests.test_durability import _ID, makeMessage
-from tests.test_twistd import TWISTD, peerCertificate, unusedPort
+from tests.test_twistd import TWISTD, nobodysFolder, peerCertificate, unusedPort
 
 WORKERS = 2
 KILLS = 4
@@ -297,13 +296,7 @@ class SharingTests(WorkersTests):
 
     def test_privileges(self) -> None:
         """With --uid ports and keys are root's; all else is the user's, after a death, too."""
-        if os.getuid() != 0:
-            self.skipTest("only root can drop root's privileges")
-        nobody = pwd.getpwnam("nobody")
-        # The usual folder may be inside of one that only root may enter.
-        self.folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, self.folder)
-        os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+        nobody, self.folder = nobodysFolder(self)
         first = self.writeCertificate()
         port = unusedPort(range(600, 1024))
         flags = (f"--listen-tls={port}", "--cert=cert.pem", "--key=key.pem")

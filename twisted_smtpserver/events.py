@@ -36,7 +36,6 @@ class Events:
     def __init__(self, logger: Logger | None, ignored: Networks) -> None:
         self._logger = logger
         self._ignored = ignored
-        self._isAll = logger is not None and not ignored
 
     @classmethod
     def fromOptions(cls, options: Options) -> Events:
@@ -53,10 +52,9 @@ class Events:
         return cls(logger or None, options.ignoredNetworks)
 
     def _quiet(self, session: Session) -> bool:
-        return self._logger is None or (
-            bool(self._ignored)
-            and (session.remoteAddress in self._ignored or session.peerAddress in self._ignored)
-        )
+        if self._logger is None or not self._ignored:
+            return self._logger is None
+        return session.remoteAddress in self._ignored or session.peerAddress in self._ignored
 
     def _info(self, template: str, **event: Any) -> None:
         """
@@ -85,7 +83,7 @@ class Events:
         :param octets: the length of its content.
         :param replies: the answer, or one for each recipient.
         """
-        if not self._isAll and self._quiet(session):
+        if self._quiet(session):
             return
         self._info(
             "{session}: message {envelope} from <{sender}> to {recipients} of {client}"

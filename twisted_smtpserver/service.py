@@ -53,9 +53,8 @@ class SMTPService(Service):
             (_endpoint(self._reactor, endpoint), factory) for endpoint, factory in listeners
         ]
         for factory in self._factories():
-            if (
-                factory.options.maxClients is None
-            ):  # then it is the process's descriptors that count
+            # Without maxClients it is the process's descriptors that count.
+            if factory.options.maxClients is None:
                 factory.countAll = self._countConnections
         self.ports: list[IListeningPort] = []
         self._waiting: list[Deferred[Any]] = []

@@ -116,12 +116,9 @@ class ExtensionSet:
         :param hidden: keywords to leave out.
         """
         lines = []
-        disabled = session.disabledCommands
         for extension in self._extensions:
             keyword = extension.keyword
-            if keyword in hidden or (disabled and not disabled.isdisjoint(extension.verbs)):
-                continue
-            parameters = extension.advertise(session)
+            parameters = None if keyword in hidden else _offer(extension, session)
             if parameters is not None:
                 lines.append(f"{keyword} {parameters}" if parameters else keyword)
         return lines
