@@ -129,7 +129,7 @@ class Asker(OrderedReceiver):
 
     def tell(self, name: str, *arguments: object) -> None:
         """Call a hook that has no say; nobody waits for it."""
-        hook = self.hook(name)
+        hook = findHook(self.factory.handler, name)
         if hook is None:
             return
         try:
@@ -201,11 +201,11 @@ class Asker(OrderedReceiver):
         corked, self._corked = self._corked, True
         try:
             self.settle(outcome)
-            if self._waitToken is None:
-                self.release()
         finally:
             self._corked = corked
-            if not corked:
+            if self._waitToken is None:
+                self.release()
+            if self._output and not corked:
                 self._flush()
 
     def waitForClient(self) -> None:
@@ -213,14 +213,10 @@ class Asker(OrderedReceiver):
         if self._closing:
             return
         if self.phase is Phase.REFUSED:
-            self.setTimer(UNWELCOME_TIME, self._idle)
+            # Such a client gains nothing by saying more.
+            self.setTimer(UNWELCOME_TIME, self._idle, isFixed=True)
         else:
             self.setTimer(self.options.socketTimeout, self._idle)
-
-    def clientSpoke(self) -> None:
-        """It did its turn, or some of it. A client that isn't welcome gains nothing by that."""
-        if self.phase is not Phase.REFUSED and self._timer is not None:
-            self._timer.reset(self._timerSeconds)
 
     def _idle(self) -> None:
         self._plain = False

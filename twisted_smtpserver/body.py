@@ -15,12 +15,14 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from typing import IO, Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
 from twisted_smtpserver.files import saveToFile, saveToPath
+from twisted_smtpserver.hooks import Awaited
 from twisted_smtpserver.interfaces import IMessageStream
 
 #: Octets that wait for a reader before the socket is paused.
@@ -98,7 +100,7 @@ class MessageStream:
         self._discarding = False
         #: Why this message can't be accepted, whatever its handler says; ``None`` if it can.
         self.failure: Exception | None = None
-        self._reader: Deferred[bytes] | None = None
+        self._reader: Awaited[bytes] | None = None
 
     # -- The feeding side: the message transfer calls these -----------------------------------
 
@@ -124,7 +126,7 @@ class MessageStream:
         self._ended = isLast
         if self._reader is not None:
             reader, self._reader = self._reader, None
-            reader.callback(octets)
+            reader.fire(octets)
             return
         self._chunks.append(octets)
         self._buffered += len(octets)
@@ -137,7 +139,7 @@ class MessageStream:
         self._ended = True
         if self._reader is not None:
             reader, self._reader = self._reader, None
-            reader.callback(b"")
+            reader.fire(b"")
 
     def fail(self, error: Exception) -> None:
         """
@@ -151,7 +153,7 @@ class MessageStream:
         self._drop()
         if self._reader is not None:
             reader, self._reader = self._reader, None
-            reader.errback(error)
+            reader.fire(Failure(error))
 
     def detach(self) -> None:
         """
@@ -169,7 +171,7 @@ class MessageStream:
             self._drop()
         if self._reader is not None:
             reader, self._reader = self._reader, None
-            reader.errback(_tooLate())
+            reader.fire(Failure(_tooLate()))
 
     def _drop(self) -> None:
         self._chunks.clear()
@@ -183,8 +185,8 @@ class MessageStream:
 
     # -- The reading side: the handler's --------------------------------------------------------
 
-    def _next(self) -> bytes | Deferred[bytes]:
-        """The next octets, all there are; ``b""`` at the end; a Deferred if it must be waited."""
+    def _next(self) -> bytes | Awaited[bytes]:
+        """The next octets, all there are; ``b""`` at the end; what to await, if it must be."""
         if not self._wanted:
             self._wanted = True
             self._flow.wanted()
@@ -202,11 +204,13 @@ class MessageStream:
             return b""
         if self._reader is not None:
             raise RuntimeError("the stream is being read already: it can have one reader")
-        self._reader = Deferred(self._forgetReader)
+        self._reader = Awaited(self._cancelReader)
         return self._reader
 
-    def _forgetReader(self, reader: Deferred[bytes]) -> None:
+    def _cancelReader(self, reader: Deferred[bytes]) -> None:
         self._reader = None
+        assert isinstance(reader, Awaited)
+        reader.fire(Failure(CancelledError()))
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

@@ -121,7 +121,15 @@ class Dialogue(OctetReceiver):
         except Exception as error:
             # An extension's verb may be anybody's code; the server lives on.
             outcome = self.refuse(error, "")
-        self.settle(outcome)
+        if (
+            type(outcome) is Reply
+            and outcome.code < 400
+            and not (self._plain or self.utf8Replies or self._stopping or self._closing)
+            and self.closeReason is None
+        ):
+            self._output += outcome.wire  # as nearly always; settle() would come to the same
+        else:
+            self.settle(outcome)
 
     def _take(self, line: bytes) -> Outcome:
         taker = self._lineTaker
@@ -236,14 +244,11 @@ class Dialogue(OctetReceiver):
             follows.
         """
         if type(outcome) is Reply:  # first: to ask whether it is a Deferred takes longer
-            if outcome.code < 400 and not self._plain:
-                self.send(outcome.encode(True) if self.utf8Replies else outcome.wire)
-            else:
-                if outcome.code >= 500 and self.closeReason is None and not self._closing:
-                    outcome = self._countError(outcome)
-                    if outcome is None:
-                        return
-                self._write(outcome)
+            if outcome.code >= 500 and self.closeReason is None and not self._closing:
+                outcome = self._countError(outcome)
+                if outcome is None:
+                    return
+            self._write(outcome)
         elif isinstance(outcome, Deferred):
             self._wait(outcome)
             return
@@ -396,7 +401,7 @@ class Dialogue(OctetReceiver):
         session = self.session
         envelope = session.envelope
         # Mostly there is one, and to look at that takes less than to begin with any().
-        isAccepted = answers[0].isPositive or any(reply.isPositive for reply in answers)
+        isAccepted = answers[0].code < 400 or any(reply.isPositive for reply in answers)
         if isAccepted:
             session.messages += 1
             self.junkCommands = 0

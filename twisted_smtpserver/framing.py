@@ -20,11 +20,14 @@ from twisted_smtpserver import immediate
 #: open, because Twisted learns that the peer left only from a socket that it reads.
 MAX_WAITING = 65536
 
-#: Answers that are joined into one write before it goes out anyway.
-MAX_JOINED = 256
+#: Octets of answers that are joined into one write before it goes out anyway.
+MAX_JOINED = 8192
 
 #: How long a closing connection may take to deliver its last octets, in seconds.
 CLOSING_TIME = 10.0
+
+# A wait that has less than this left is over: sums of floating-point numbers aren't exact.
+_TICK = 1e-6
 
 # Why the socket is paused; there may be several reasons at a time.
 WAITING_INPUT = 1
@@ -49,7 +52,6 @@ class OrderedReceiver(LineReceiver):
     # of the memory; as defaults on the class they would be looked for in the instance first.
     __slots__ = (
         "_buffer",
-        "_busyReceiving",
         "_closing",
         "_corked",
         "_expired",
@@ -61,6 +63,8 @@ class OrderedReceiver(LineReceiver):
         "_stopped",
         "_timer",
         "_timerSeconds",
+        "_waitIsFixed",
+        "_waitsSince",
         "clock",
         "line_mode",
         "paused",
@@ -72,18 +76,19 @@ class OrderedReceiver(LineReceiver):
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._busyReceiving = False
         self._closing = False
-        self._corked = False
+        self._corked = False  # answers are collected, and whoever said so will write them
         self._expired: Callable[[], object] = _nothing
         self._held = False
         self._inputEnded = False
         self._lineStart = 0  # where in the buffer the next line begins
-        self._output: list[bytes] = []
+        self._output = b""
         self._sink: Sink | None = None
         self._stopped = 0
         self._timer: IDelayedCall | None = None
         self._timerSeconds = 0.0
+        self._waitIsFixed = False
+        self._waitsSince = 0.0
         self.line_mode = 1
         self.paused = False
         # Which Twisted has as Optional; it is there from start() to the end.
@@ -101,48 +106,43 @@ class OrderedReceiver(LineReceiver):
         """A LF came that is no part of a CRLF."""
         raise NotImplementedError
 
-    def clientSpoke(self) -> None:
-        """A whole line came: the wait starts anew."""
-        self.resetTimer()
-
     # -- Input -----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin; to be called from ``connectionMade``."""
+        self.writesImmediately = self.writesImmediately and immediate.isPossible(self.transport)
         # So that the transport tells us when our answers aren't read.
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
         """Take octets; answers to all of them leave in one write."""
         # Instead of LineReceiver's own, which cuts the buffer anew for each line.
-        if self.paused or self._busyReceiving:
+        if self.paused or self._corked:
             if not self._closing:
                 self._buffer += data
                 self.inputHeld()
             return
         if self._buffer:
             data = self._buffer + data
-        corked, self._corked = self._corked, True
-        self._busyReceiving = True
+            self._buffer = b""
+        self._corked = True
         try:
             end = len(data) - 2
             if not self.line_mode:
-                self._buffer = b""
                 self.rawDataReceived(data)
                 if self._buffer:
                     self._consume()
             elif data.find(b"\r\n") == end and 0 <= end <= self.MAX_LENGTH:
                 # One line, as nearly always when the client waits for each answer.
-                self._buffer = b""
                 self.lineReceived(data[:end])
-                self.clientSpoke()
+                if not self._waitIsFixed:
+                    self._waitsSince = self.clock.seconds()
             else:
                 self._buffer = data
                 self._consume()
         finally:
-            self._busyReceiving = False
-            self._corked = corked
-            if self._output and not corked:
+            self._corked = False
+            if self._output:
                 self._flush()
         if self._buffer or self._stopped or self._inputEnded:
             self._checkWaiting()
@@ -173,6 +173,8 @@ class OrderedReceiver(LineReceiver):
                 self._lineStart = end + 2
                 hasLine = True
                 self.lineReceived(buffer[start:end])
+                if len(self._output) >= MAX_JOINED:
+                    self._flush()
         if self._lineStart:
             self._replaceBuffer(self._buffer[self._lineStart :])
         if hasLine:  # half a line doesn't count, or it might take forever
@@ -269,15 +271,12 @@ class OrderedReceiver(LineReceiver):
         """Write, now or together with the other answers to the same read."""
         if self._closing:
             return
-        self._output.append(octets)
-        if not self._corked or len(self._output) >= MAX_JOINED:
+        self._output += octets
+        if not self._corked:
             self._flush()
 
     def _flush(self) -> None:
-        if not self._output:
-            return
-        octets = b"".join(self._output) if len(self._output) > 1 else self._output[0]
-        self._output.clear()
+        octets, self._output = self._output, b""
         if self.writesImmediately:
             immediate.write(self.transport, octets)
         else:
@@ -289,15 +288,17 @@ class OrderedReceiver(LineReceiver):
             return
         self._closing = self.paused = True
         self._replaceBuffer(b"")
-        self._flush()
-        self.transport.unregisterProducer()
-        hasNothingToSay = immediate.isDrained(self.transport)
-        self.transport.loseConnection()
+        transport = self.transport
+        if self._output:
+            self._flush()
+        transport.unregisterProducer()
+        hasNothingToSay = self.writesImmediately and immediate.isDrained(transport)
+        transport.loseConnection()
         # A peer that doesn't read, or that never answers TLS's close, must not keep us.
         if hasNothingToSay and self._timer is not None:
-            self._expired = self.transport.abortConnection  # it won't come to that
+            self._expired = transport.abortConnection  # it won't come to that
         else:
-            self.setTimer(CLOSING_TIME, self.transport.abortConnection)
+            self.setTimer(CLOSING_TIME, transport.abortConnection)
 
     def abort(self) -> None:
         """Close at once, whatever was said."""
@@ -320,7 +321,7 @@ class OrderedReceiver(LineReceiver):
         if self._closing or self._held or self._stopped & REPLIES_UNREAD:
             return
         self.paused = False
-        if not self._busyReceiving and (self._buffer or self._stopped or self._inputEnded):
+        if not self._corked and (self._buffer or self._stopped or self._inputEnded):
             self.dataReceived(b"")
 
     def stopReading(self, reason: int) -> None:
@@ -352,30 +353,39 @@ class OrderedReceiver(LineReceiver):
     # -- The timer -------------------------------------------------------------------------------
     # There is one, because there is always exactly one thing that is waited for.
 
-    def setTimer(self, seconds: float, expired: Callable[[], object]) -> None:
+    def setTimer(
+        self, seconds: float, expired: Callable[[], object], isFixed: bool = False
+    ) -> None:
         """
         Wait for something else from here on.
 
         :param expired: called when it didn't come in time.
+        :param isFixed: whether :meth:`clientSpoke` makes no difference.
         """
-        if self._timer is not None and seconds >= self._timerSeconds:
-            # To put a call off is cheap; to have it sooner the reactor must search for it.
-            self._timer.reset(seconds)
-        else:
-            self.stopTimer()
+        now = self._waitsSince = self.clock.seconds()
+        if self._timer is not None and self._timer.getTime() > now + seconds:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
             self._timer = self.clock.callLater(seconds, self._expire)
         self._timerSeconds = seconds
+        self._waitIsFixed = isFixed
         self._expired = expired
 
     def _expire(self) -> None:
         self._timer = None
+        left = self._waitsSince + self._timerSeconds - self.clock.seconds()
+        if left > _TICK:
+            self._timer = self.clock.callLater(left, self._expire)
+            return
         expired, self._expired = self._expired, _nothing
         expired()
 
-    def resetTimer(self) -> None:
-        """It came: the wait starts anew."""
-        if self._timer is not None:
-            self._timer.reset(self._timerSeconds)
+    def clientSpoke(self) -> None:
+        """It came, or some of it: the wait starts anew."""
+        # To note that costs a fifth of putting the timer off, which can be done when it expires.
+        if not self._waitIsFixed:
+            self._waitsSince = self.clock.seconds()
 
     def stopTimer(self) -> None:
         """Wait for nothing."""

@@ -14,40 +14,41 @@ from typing import Any
 from twisted.internet import tcp
 
 
+def isPossible(transport: Any) -> bool:
+    """
+    Whether :func:`write` and :func:`isDrained` can be used at all.
+
+    :param transport: any transport. It must be a TCP connection of Twisted's own, accepted by a
+        server, and exactly that: a subclass may have its own mind about writing.
+    """
+    return type(transport) is tcp.Server
+
+
 def isDrained(transport: Any) -> bool:
     """
     Whether all that was written has left for the kernel.
 
-    :param transport: any transport; of others than :func:`write` takes care of it isn't known.
+    :param transport: one for which that is known (:func:`isPossible`).
     """
-    if type(transport) is not tcp.Server or transport.TLS:
-        return False
-    return not transport.dataBuffer and not transport._tempDataLen
+    return not (transport.dataBuffer or transport._tempDataLen or transport.TLS)
 
 
 def write(transport: Any, octets: bytes) -> None:
     """
-    Write to a transport, at once if that is possible.
+    Write to a transport, at once if there is nothing that has to go first.
 
-    :param transport: any transport. Anything but a TCP connection of Twisted's own, accepted by a
-        server, is written to in the usual way; so is that after ``startTLS``.
+    :param transport: one that can do that (:func:`isPossible`). After ``startTLS`` it is written to
+        in the usual way: the octets have to be encrypted first.
     :param octets: what to write.
     """
-    if (
-        # Exactly this class: a subclass may have its own mind about writing.
-        type(transport) is not tcp.Server
-        or transport.TLS  # the octets have to be encrypted first
-        or transport.dataBuffer  # they have to stay behind those that wait
-        or transport._tempDataLen
-        or transport.disconnecting
-        or not transport.connected
-    ):
+    if transport.dataBuffer or transport._tempDataLen or transport.TLS or not transport.connected:
         transport.write(octets)
         return
-    sent = transport.writeSomeData(octets)
-    if not isinstance(sent, int):
-        # The connection is lost. The reactor finds out when it tries, and then all is cleaned up in
-        # its usual order; here we are in the middle of somebody's call.
+    try:
+        sent = transport.socket.send(octets)
+    except OSError:
+        # There is no room; or the connection is lost. The reactor finds that out when it tries, and
+        # then all is cleaned up in its usual order; here we are in the middle of somebody's call.
         sent = 0
     if sent < len(octets):
         transport.write(octets[sent:])

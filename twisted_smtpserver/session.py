@@ -163,6 +163,7 @@ class Session:
         "__weakref__",
         "_data",
         "_disabledCommands",
+        "_noEnvelope",
         "_received",
         "_serverDisabled",
         "_transactions",
@@ -215,7 +216,9 @@ class Session:
         self.octets: int = 0
         self.errors: int = 0
         self._data: dict[Any, Any] | None = None
+        # What there is between transactions.
         self.envelope: Envelope = Envelope()
+        self._noEnvelope = self.envelope
         self._transactions: int = 0
         self._received: int = 0
         #: The address from before XCLIENT: whom to trust is judged by it, not by a claimed one.
@@ -251,7 +254,7 @@ class Session:
 
     def forgetEnvelope(self) -> None:
         """End a transaction."""
-        self.envelope = Envelope()
+        self.envelope = self._noEnvelope
 
     @property
     def transaction(self) -> int:
@@ -274,11 +277,12 @@ class Session:
         """
         if self.openingCommand == "HELO":
             return "SMTP"  # no extension was offered, so RFC 3848 has no other word for it
-        isUtf8 = self.envelope.smtpUtf8
-        word = "LMTP" if self.lmtp else "SMTP" if isUtf8 else "ESMTP"
-        prefix = "UTF8" if isUtf8 else ""
-        flags = ("S" if self.secure else "") + ("A" if self.user is not None else "")
-        return prefix + word + flags
+        word = "LMTP" if self.lmtp else "ESMTP"
+        if self.envelope.smtpUtf8:
+            word = "UTF8LMTP" if self.lmtp else "UTF8SMTP"
+        if self.secure:
+            word += "S"
+        return word if self.user is None else word + "A"
 
     def __repr__(self) -> str:
         return f"<Session {self.id} {self.clientHostname} {escape(self.hostNameAppearsAs or '-')}>"

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver import replies
 from twisted_smtpserver.body import MessageStream
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
-from twisted_smtpserver.hooks import Run, call
+from twisted_smtpserver.hooks import Run, call, findHook
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance, messageReplies, perRecipientBlock
 from twisted_smtpserver.states import Event
@@ -36,13 +36,25 @@ class MessageTransfer:
     :param dialogue: the conversation that the message is part of; its envelope is complete.
     """
 
+    __slots__ = (
+        "_decoder",
+        "_dialogue",
+        "_done",
+        "_envelope",
+        "_final",
+        "_first",
+        "_isWanted",
+        "_refusal",
+        "_result",
+        "_running",
+        "stream",
+    )
+
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
         self._envelope = dialogue.session.envelope
-        self._perRecipient = self._envelope.perRecipient
         self.stream = MessageStream(self, dialogue.options.size, dialogue.factory.runInThread)
-        self._decoder: DotDecoder | None = None
-        self._filter: NewlineFilter | None = None
+        self._decoder: DotDecoder | NewlineFilter | None = None
         self._running: Deferred[Any] | Run | None = None  # the handler, while it is at work
         self._done = False
         self._result: Any = None
@@ -69,13 +81,13 @@ class MessageTransfer:
         """The first BDAT came: its octets follow, whatever the handler says (RFC 3030 §2)."""
         isBinary = self._envelope.bodyType == "BINARYMIME"
         self._dialogue.beginPace()
-        self._filter = NewlineFilter("accept" if isBinary else self._dialogue.options.bareNewlines)
+        self._decoder = NewlineFilter("accept" if isBinary else self._dialogue.options.bareNewlines)
         self._callHandler()
 
     def _callHandler(self) -> None:
         dialogue = self._dialogue
         dialogue.transfer = self
-        hook = dialogue.hook("onData")
+        hook = findHook(dialogue.factory.handler, "onData")
         if hook is None:
             self._returned(None)
             return
@@ -200,15 +212,19 @@ class MessageTransfer:
 
     def _dotted(self, octets: bytes) -> None:
         dialogue, decoder = self._dialogue, self._decoder
-        assert decoder is not None
+        assert isinstance(decoder, DotDecoder)
         content, rest = decoder.feed(octets)
-        if rest is not None:
-            dialogue.clientSpoke()
-            self._feed(content, decoder.bareNewline, isLast=True)
-            dialogue.endRaw(rest)
-            dialogue.settle(self.finish())
-        elif dialogue.octetsCame(len(octets)):
-            self._feed(content, decoder.bareNewline)
+        if decoder.bareNewline:  # first of all, so that nobody gets to read it
+            self.stream.fail(BareNewline())
+        if rest is None:
+            if dialogue.octetsCame(len(octets)) and content:
+                self.stream.feed(content)
+            return
+        dialogue.clientSpoke()
+        if content:
+            self.stream.feed(content, isLast=True)
+        dialogue.endRaw(rest)
+        dialogue.settle(self._finish())
 
     def chunk(self, octets: bytes) -> None:
         """
@@ -216,15 +232,26 @@ class MessageTransfer:
 
         :param octets: some of the octets of a BDAT.
         """
-        assert self._filter is not None
-        content = self._filter.feed(octets)
-        self._feed(content, self._filter.bareNewline)
+        decoder = self._decoder
+        assert isinstance(decoder, NewlineFilter)
+        self._feed(decoder.feed(octets), decoder.bareNewline)
 
-    def _feed(self, content: bytes, hasBareNewline: bool, isLast: bool = False) -> None:
-        if hasBareNewline:  # first of all, so that nobody gets to read it
+    def lastChunk(self) -> Reply | list[Reply] | Deferred[Reply | list[Reply]]:
+        """
+        That was the last BDAT.
+
+        :returns: the final replies: one, or one for each recipient.
+        """
+        decoder = self._decoder
+        assert isinstance(decoder, NewlineFilter)
+        self._feed(decoder.end(), decoder.bareNewline)
+        return self._finish()
+
+    def _feed(self, content: bytes, hasBareNewline: bool) -> None:
+        if hasBareNewline:
             self.stream.fail(BareNewline())
         if content:
-            self.stream.feed(content, isLast)
+            self.stream.feed(content)
 
     def chunkReply(self, size: int) -> Reply:
         """
@@ -236,14 +263,8 @@ class MessageTransfer:
 
     # -- The end -----------------------------------------------------------------------------------
 
-    def finish(self) -> Reply | list[Reply] | Deferred[Reply | list[Reply]]:
-        """
-        The true end of the message was seen.
-
-        :returns: the final replies: one, or one for each recipient.
-        """
-        if self._filter is not None:
-            self._feed(self._filter.end(), self._filter.bareNewline)
+    def _finish(self) -> Reply | list[Reply] | Deferred[Reply | list[Reply]]:
+        """The true end of the message was seen."""
         self.stream.end()
         if self._done:
             return self._finalReplies()
@@ -259,36 +280,38 @@ class MessageTransfer:
     def _finalReplies(self) -> Reply | list[Reply]:
         answers = self._answers()
         self._dialogue.messageDone(self.stream.byteLength, answers)
-        if not self._perRecipient:
-            # A single reply is quicker, but a refusal would count as one of a command's.
-            return answers[0] if answers[0].isPositive else answers
-        # LMTP's clients expect one reply for each recipient; those of PRDR have to be told.
-        return answers if self._dialogue.session.lmtp else perRecipientBlock(answers)
+        if self._envelope.perRecipient:
+            # LMTP's clients expect one reply for each recipient; those of PRDR have to be told.
+            return answers if self._dialogue.session.lmtp else perRecipientBlock(answers)
+        # A single reply is quicker, but a refusal would count as one of a command's.
+        return answers[0] if answers[0].code < 400 else answers
+
+    def _answers(self) -> list[Reply]:
+        envelope = self._envelope
+        refusal = self._failureReply()
+        try:
+            if refusal is not None:
+                pass
+            elif envelope.perRecipient:
+                return messageReplies(self._result, envelope, self._refuseOne)
+            else:
+                return [acceptance(self._result, replies.MESSAGE_ACCEPTED)]
+        except Exception as error:
+            # No 250 for anybody, if it isn't clear for whom it is meant.
+            refusal = self._dialogue.refuse(error, "onData")
+        return [refusal] * (len(envelope.rcptTo) if envelope.perRecipient else 1)
 
     def _failureReply(self) -> Reply | None:
         """The reply for all recipients, if it is settled already that there is no acceptance."""
         if self._refusal is not None:
             return self._refusal
+        failure = self.stream.failure
+        if failure is None:
+            return None
         if self.stream.sizeExceeded:
             # Whatever else was wrong: which was seen first depends on how the octets were cut.
             return replies.TOO_LARGE
-        failure = self.stream.failure
-        if isinstance(failure, Rejection):
-            return failure.toReply(replies.NO_RESULT)
-        return None
-
-    def _answers(self) -> list[Reply]:
-        count = len(self._envelope.rcptTo) if self._perRecipient else 1
-        refusal = self._failureReply()
-        if refusal is not None:
-            return [refusal] * count
-        try:
-            if self._perRecipient:
-                return messageReplies(self._result, self._envelope, self._refuseOne)
-            return [acceptance(self._result, replies.MESSAGE_ACCEPTED)]
-        except Exception as error:
-            # No 250 for anybody, if it isn't clear for whom it is meant.
-            return [self._dialogue.refuse(error, "onData")] * count
+        return failure.toReply(replies.NO_RESULT) if isinstance(failure, Rejection) else None
 
     def _refuseOne(self, error: BaseException) -> Reply:
         return self._dialogue.refuse(error, "onData")

@@ -101,7 +101,9 @@ def _takeSender(dialogue: Dialogue, address: Address) -> Outcome:
     envelope = session.newEnvelope()
     if session.transactions > dialogue.options.maxMessages:
         return replies.TOO_MANY_MESSAGES
-    answer = dialogue.extensions.applyMail(address, envelope, session) or replies.SENDER_OK
+    answer = replies.SENDER_OK
+    if address.args or dialogue.extensions.seesSenders:
+        answer = dialogue.extensions.applyMail(address, envelope, session) or answer
     if answer.code < 400 and not address.raw.isascii() and not envelope.smtpUtf8:
         answer = replies.MAIL_NEEDS_UTF8
     if answer.code >= 400:

@@ -105,7 +105,8 @@ class ExtensionSet:
         self._onMail = tuple(e for e in self._extensions if _overrides(e, "onMail"))
         self._onPlainMail = tuple(e for e in self._onMail if not _readsOnlyParameters(e))
         self._onRcpt = tuple(e for e in self._extensions if _overrides(e, "onRcpt"))
-        #: Whether any of them has a say in a RCPT without parameters.
+        #: Whether any of them has a say in a MAIL without parameters, or a RCPT.
+        self.seesSenders = bool(self._onPlainMail)
         self.seesRecipients = bool(self._onRcpt)
 
     def keywords(self, session: Session, hidden: Iterable[str]) -> list[str]:

@@ -68,7 +68,7 @@ class _Bdat:
 def _take(dialogue: Dialogue, transfer: MessageTransfer, chunk: Chunk) -> Any:
     def done() -> Any:
         if chunk.last:
-            return transfer.finish()
+            return transfer.lastChunk()
         dialogue.move(Event.CHUNK)
         reply = transfer.chunkReply(chunk.size)
         return reply if chunk.size else dialogue.countJunk(reply)

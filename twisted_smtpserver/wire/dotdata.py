@@ -29,6 +29,9 @@ _UNDECIDED = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 _findStuffed = re.compile(rb"\r\n\.(\r\n)?").finditer
 _MANY = 200
 
+# Up to how many octets it pays to look for the end alone first.
+_SMALL = 4096
+
 
 class DotDecoder:
     """
@@ -65,6 +68,15 @@ class DotDecoder:
         carry = self._carry
         if carry == _CRLF and data[:1] not in (b"", b"."):
             carry = b""  # decided: the line has no dot. Saves two copies where segments are lines
+            if (
+                len(data) <= _SMALL
+                and data.find(_STUFFED) == len(data) - len(_END)
+                and data.endswith(_END)
+            ):
+                # A small message in one piece, without a dot to take out: the most common of all.
+                content = data[: -len(b".\r\n")]
+                if self._bareNewlines == "accept" or not hasBareNewline(content):
+                    return content, b""
         raw = carry + data if carry else data
         content, end = _undot(raw)
         if end >= 0:
