@@ -257,15 +257,6 @@ class OutputTests(FramingTestCase):
         self.feed(b"\r\n" * (2 * MAX_JOINED + 1))
         self.assertEqual(self.transport.writes, 3)
 
-    def test_corked(self) -> None:
-        """Who joins the answers to several reads does so from outside."""
-        self.receiver._corked = True
-        self.feed(b"a\r\n", b"b\r\n")
-        self.assertEqual(self.transport.writes, 0)
-        self.receiver._corked = False
-        self.feed(b"c\r\n")
-        self.assertEqual(self.transport.output, b"a\nb\nc\n")
-
     def test_atOnce(self) -> None:
         """Outside of a read a write goes out at once."""
         self.receiver.send(b"a")
@@ -351,18 +342,39 @@ class TimerTests(FramingTestCase):
     def test_expires(self) -> None:
         """It expires once; reset puts that off; the next one replaces it."""
         clock: Clock = self.receiver.clock  # type: ignore[assignment]
-        self.receiver.resetTimer()
+        self.receiver.clientSpoke()
         self.receiver.setTimer(5, lambda: self.expired.append("first"))
         self.receiver.setTimer(5, lambda: self.expired.append("second"))
         clock.advance(4)
-        self.receiver.resetTimer()
+        self.receiver.clientSpoke()
         clock.advance(4)
         self.assertEqual(self.expired, [])
         clock.advance(1)
         self.assertEqual(self.expired, ["second"])
-        self.receiver.resetTimer()
+        self.receiver.clientSpoke()
         self.receiver.stopTimer()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_fixed(self) -> None:
+        """One that is fixed isn't put off by anything that the client says."""
+        clock: Clock = self.receiver.clock  # type: ignore[assignment]
+        self.receiver.setTimer(5, lambda: self.expired.append("fixed"), isFixed=True)
+        for _ in range(4):
+            clock.advance(1)
+            self.receiver.clientSpoke()
+            self.feed(b"a\r\n", b"a\r\nb\r\n")
+        clock.advance(1)
+        self.assertEqual(self.expired, ["fixed"])
+
+    def test_sooner(self) -> None:
+        """A shorter wait ends in time, though there was a longer one before it."""
+        clock: Clock = self.receiver.clock  # type: ignore[assignment]
+        self.receiver.setTimer(50, lambda: self.expired.append("never"))
+        self.receiver.setTimer(5, lambda: self.expired.append("short"))
+        self.receiver.setTimer(6, lambda: self.expired.append("longer"))
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        clock.pump([5, 1])
+        self.assertEqual(self.expired, ["longer"])
 
     def test_stopped(self) -> None:
         """A timer that was stopped doesn't expire."""

@@ -72,12 +72,11 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(transport.queued, [b"250 OK\r\n"])
 
     def test_inTheWay(self) -> None:
-        """Behind queued octets, under TLS, and at the end, it is queued."""
+        """Behind queued octets, under TLS, and after the end, it is queued."""
         states: list[dict[str, Any]] = [
             {"dataBuffer": b"220 "},
             {"_tempDataLen": 4},
             {"TLS": True},
-            {"disconnecting": 1},
             {"connected": 0},
         ]
         for state in states:
@@ -86,19 +85,21 @@ class WriteTests(SynchronousTestCase):
             self.assertEqual((transport.socket.sent, transport.queued), (b"", [b"250 OK\r\n"]))
 
     def test_otherTransports(self) -> None:
-        """Any other transport is written to as usual; so is a subclass."""
-        transport = StringTransport()
-        immediate.write(transport, b"250 OK\r\n")
-        self.assertEqual(transport.value(), b"250 OK\r\n")
+        """It is for Twisted's own TCP transport of a server only, and not for a subclass."""
 
         class Mine(Server):
             pass
 
-        mine: Any = Mine.__new__(Mine)
-        written: list[bytes] = []
-        mine.write = written.append
-        immediate.write(mine, b"250 OK\r\n")
-        self.assertEqual(written, [b"250 OK\r\n"])
+        self.assertTrue(immediate.isPossible(makeTransport()))
+        self.assertFalse(immediate.isPossible(StringTransport()))
+        self.assertFalse(immediate.isPossible(Mine.__new__(Mine)))
+
+    def test_drained(self) -> None:
+        """Nothing is left when nothing is queued; under TLS that isn't known."""
+        self.assertTrue(immediate.isDrained(makeTransport()))
+        states: list[dict[str, Any]] = [{"dataBuffer": b"2"}, {"_tempDataLen": 4}, {"TLS": True}]
+        for state in states:
+            self.assertFalse(immediate.isDrained(makeTransport(**state)))
 
 
 class SlowReader(Protocol):

@@ -277,39 +277,41 @@ class LifetimesTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.lifetimes = Lifetimes(lambda: self.clock, 10)
         self.ended: list[int] = []
+        self.lifetimes = Lifetimes(lambda: self.clock, 10, self.end)
 
-    def begin(self, *names: int) -> Sequence[Callable[[], None]]:
-        callbacks = [partial(self.ended.append, name) for name in names]
-        for callback in callbacks:
-            self.lifetimes.begin(callback)
-        return callbacks
+    def begin(self, *names: int) -> None:
+        for name in names:
+            self.lifetimes.begin(name)
+
+    def end(self, name: int) -> None:
+        self.ended.append(name)
+        1 // name
 
     def test_each(self) -> None:
         """Each is ended at its own time, or not at all if it has ended before."""
-        _, two, three = self.begin(1, 2, 3)
+        self.begin(1, 2, 3)
         self.clock.advance(4)
-        (four,) = self.begin(4)
-        self.lifetimes.end(two)
+        self.begin(4)
+        self.lifetimes.end(2)
         self.clock.advance(5.9)
         self.assertEqual(self.ended, [])
         self.clock.advance(0.1)
         self.assertEqual(self.ended, [1, 3])
-        self.lifetimes.end(three)
+        self.lifetimes.end(3)
         self.clock.advance(3.9)
         self.assertEqual(self.ended, [1, 3])
         self.clock.advance(0.1)
         self.assertEqual(self.ended, [1, 3, 4])
-        self.lifetimes.end(four)
+        self.lifetimes.end(4)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_firstEnded(self) -> None:
         """The timer may have been for one that isn't there any more."""
-        (one,) = self.begin(1)
+        self.begin(1)
         self.clock.advance(4)
         self.begin(2)
-        self.lifetimes.end(one)
+        self.lifetimes.end(1)
         self.clock.advance(6)
         self.assertEqual(self.ended, [])
         self.clock.advance(4)
@@ -317,18 +319,18 @@ class LifetimesTests(SynchronousTestCase):
 
     def test_noneLeft(self) -> None:
         """When nothing is left there is no timer."""
-        for callback in self.begin(1, 2):
+        self.begin(1, 2)
+        for name in (1, 2):
             self.assertEqual(len(self.clock.getDelayedCalls()), 1)
-            self.lifetimes.end(callback)
+            self.lifetimes.end(name)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_failure(self) -> None:
         """One that fails doesn't keep the others."""
-        self.lifetimes.begin(lambda: 1 // 0)
-        self.begin(2)
+        self.begin(0, 2)
         self.assertRaises(ZeroDivisionError, self.clock.advance, 10)
         self.clock.advance(0)
-        self.assertEqual(self.ended, [2])
+        self.assertEqual(self.ended, [0, 2])
 
 
 class MessageCountTests(SynchronousTestCase):

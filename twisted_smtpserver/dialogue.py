@@ -422,7 +422,7 @@ class Dialogue(OctetReceiver):
         if envelope.mailFrom is not None:
             self.tell("onTransactionEnd", envelope, outcome, self.session)
         if self.session.xForward:  # it was about this message (Postfix's XFORWARD_README)
-            self.session.xForward = {}
+            self.session.forgetXForward()
 
     def transactionLost(self) -> None:
         """The client left in the middle of it."""

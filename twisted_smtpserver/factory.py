@@ -82,7 +82,9 @@ class SMTPServerFactory(ServerFactory):
         self.connections: set[SMTPProtocol] = set()
         self._resolver = ReverseLookup(self.options.resolver, self.clock)
         #: When each of them has lasted too long.
-        self.lifetimes = limits.Lifetimes(lambda: self.clock, self.options.maxSessionTime)
+        self.lifetimes = limits.Lifetimes(
+            lambda: self.clock, self.options.maxSessionTime, SMTPProtocol.lastedTooLong
+        )
         #: The connections by the client's address.
         self.counts = limits.ClientCounts(self.options.maxClientsPerAddress)
         #: The failed logins by the client's address.

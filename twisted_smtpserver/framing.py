@@ -135,7 +135,7 @@ class OrderedReceiver(LineReceiver):
             elif data.find(b"\r\n") == end and 0 <= end <= self.MAX_LENGTH:
                 # One line, as nearly always when the client waits for each answer.
                 self.lineReceived(data[:end])
-                if not self._waitIsFixed:
+                if not self._waitIsFixed:  # clientSpoke() in short
                     self._waitsSince = self.clock.seconds()
             else:
                 self._buffer = data
@@ -384,8 +384,12 @@ class OrderedReceiver(LineReceiver):
     def clientSpoke(self) -> None:
         """It came, or some of it: the wait starts anew."""
         # To note that costs a fifth of putting the timer off, which can be done when it expires.
-        if not self._waitIsFixed:
-            self._waitsSince = self.clock.seconds()
+        if self._waitIsFixed:
+            return
+        now = self.clock.seconds()
+        if now < self._waitsSince and self._timer is not None:  # the clock was set back
+            self.setTimer(self._timerSeconds, self._expired)
+        self._waitsSince = now
 
     def stopTimer(self) -> None:
         """Wait for nothing."""

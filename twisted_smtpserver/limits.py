@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
+from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+_T = TypeVar("_T")
 
 #: How long the rate of a message is judged at a time, in seconds; longer, if a client may be silent
 #: for longer.
@@ -84,34 +87,34 @@ class Pace:
             self._pausedAt = None
 
 
-class Lifetimes:
+class Lifetimes(Generic[_T]):
     """
     Ends what has lasted too long: with one timer for all, as all may last equally long.
 
     :param getClock: says what it runs on; asked when something begins.
     :param seconds: how long each may last.
+    :param ended: called with what has lasted too long.
     """
 
-    def __init__(self, getClock: Callable[[], IReactorTime], seconds: float) -> None:
+    def __init__(
+        self, getClock: Callable[[], IReactorTime], seconds: float, ended: Callable[[_T], object]
+    ) -> None:
         self._getClock = getClock
         self._seconds = seconds
-        self._dues: OrderedDict[Callable[[], object], float] = OrderedDict()
+        self._ended = ended
+        self._dues: OrderedDict[_T, float] = OrderedDict()
         self._timer: IDelayedCall | None = None
 
-    def begin(self, ended: Callable[[], object]) -> None:
-        """
-        Something began.
-
-        :param ended: called when it has lasted too long.
-        """
+    def begin(self, thing: _T) -> None:
+        """It begins."""
         clock = self._getClock()
-        self._dues[ended] = clock.seconds() + self._seconds
+        self._dues[thing] = clock.seconds() + self._seconds
         if self._timer is None:
             self._timer = clock.callLater(self._seconds, self._expire)
 
-    def end(self, ended: Callable[[], object]) -> None:
+    def end(self, thing: _T) -> None:
         """It has ended by itself, or was ended by us."""
-        self._dues.pop(ended, None)
+        self._dues.pop(thing, None)
         if not self._dues and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -119,15 +122,15 @@ class Lifetimes:
     def _expire(self) -> None:
         clock = self._getClock()
         now = clock.seconds()
-        ended, due = next(iter(self._dues.items()))
+        thing, due = next(iter(self._dues.items()))
         isDue = due <= now
         if isDue:
-            del self._dues[ended]
+            del self._dues[thing]
             due = next(iter(self._dues.values()), now)
         # First of all the timer for the others: whatever happens to this one, they are ended, too.
         self._timer = clock.callLater(max(0.0, due - now), self._expire) if self._dues else None
         if isDue:
-            ended()
+            self._ended(thing)
 
 
 class ClientCounts:

@@ -71,7 +71,7 @@ class SMTPProtocol(Dialogue):
     def connectionMade(self) -> None:
         """The connection is there; the client is told so when all is known about it."""
         self.start()
-        self.factory.lifetimes.begin(self._lastedTooLong)
+        self.factory.lifetimes.begin(self)
         session = self.session
         peer, host = self.transport.getPeer(), self.transport.getHost()
         session.peerAddress = session.remoteAddress = _address(peer)
@@ -136,7 +136,8 @@ class SMTPProtocol(Dialogue):
             return False
         return True
 
-    def _lastedTooLong(self) -> None:
+    def lastedTooLong(self) -> None:
+        """``maxSessionTime`` is over."""
         if self._closing:
             return
         if self.handshakeDue or self.phase is Phase.CONNECTED:
@@ -293,7 +294,7 @@ class SMTPProtocol(Dialogue):
         self.reset()
         self.move(Event.RESTARTED)
         session.openingCommand = session.hostNameAppearsAs = session.user = None
-        session.xForward = {}
+        session.forgetXForward()
 
     def shutDown(self) -> None:
         """See :meth:`~twisted_smtpserver.dialogue.Dialogue.shutDown`."""
@@ -318,7 +319,7 @@ class SMTPProtocol(Dialogue):
         """The connection is gone."""
         self.isLost = self._closing = self.paused = True
         # Before anything of the handler's is called: that may end in whatever it likes.
-        self.factory.lifetimes.end(self._lastedTooLong)
+        self.factory.lifetimes.end(self)
         self.factory.counts.leave(self._block)
         try:
             self._stop()

@@ -8,8 +8,9 @@ These objects hold facts. The server fills them in; a handler reads them, and ma
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver.wire.text import escape
@@ -132,6 +133,27 @@ class Envelope:
         return f"<Envelope {self.id} from {self.mailFrom!r} to {len(self.rcptTo)} recipients>"
 
 
+class _NoEnvelope(Envelope):
+    """
+    What there is between transactions: one for all sessions, so nothing can be put into it.
+    """
+
+    __slots__ = ()
+
+    # Lest somebody append to it.
+    rcptTo = property(lambda self: [])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"there is no transaction whose {name} could be set")
+
+
+_NO_ENVELOPE = Envelope()
+_NO_ENVELOPE.__class__ = _NoEnvelope
+
+# Most sessions have neither XCLIENT nor XFORWARD.
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class Session:
     """
     One connection, as its handlers see it.
@@ -149,7 +171,8 @@ class Session:
     :ivar secure: whether the connection is protected by TLS.
     :ivar tls: a :class:`~twisted_smtpserver.tls.TLSInfo` where TLS ends here, else ``None``.
     :ivar user: what ``onAuth`` returned; ``None`` before a login.
-    :ivar envelope: the current transaction's; an empty one between transactions.
+    :ivar envelope: the current transaction's; between transactions an empty one that can't be
+        changed.
     :ivar xClient: the attributes that XCLIENT set, by their names in upper case; ``None`` for what
         it said isn't known.
     :ivar xForward: the attributes that XFORWARD set for the next message, likewise.
@@ -163,7 +186,6 @@ class Session:
         "__weakref__",
         "_data",
         "_disabledCommands",
-        "_noEnvelope",
         "_received",
         "_serverDisabled",
         "_transactions",
@@ -208,17 +230,15 @@ class Session:
         self.secure: bool = False
         self.tls: Any = None
         self.user: Any = None
-        self.xClient: dict[str, Any] = {}
-        self.xForward: dict[str, Any] = {}
+        self.xClient: Mapping[str, Any] = _NOTHING
+        self.xForward: Mapping[str, Any] = _NOTHING
         self.error: str | None = None
         self._disabledCommands = self._serverDisabled = disabledCommands
         self.messages: int = 0
         self.octets: int = 0
         self.errors: int = 0
         self._data: dict[Any, Any] | None = None
-        # What there is between transactions.
-        self.envelope: Envelope = Envelope()
-        self._noEnvelope = self.envelope
+        self.envelope: Envelope = _NO_ENVELOPE
         self._transactions: int = 0
         self._received: int = 0
         #: The address from before XCLIENT: whom to trust is judged by it, not by a claimed one.
@@ -254,7 +274,11 @@ class Session:
 
     def forgetEnvelope(self) -> None:
         """End a transaction."""
-        self.envelope = self._noEnvelope
+        self.envelope = _NO_ENVELOPE
+
+    def forgetXForward(self) -> None:
+        """XFORWARD was about the transaction that ended, or came from somebody else."""
+        self.xForward = _NOTHING
 
     @property
     def transaction(self) -> int:

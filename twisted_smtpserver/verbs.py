@@ -71,9 +71,10 @@ def _hello(dialogue: Dialogue, verb: str, argument: bytes) -> Outcome:
         dialogue.move(Event.HELLO)
         session.openingCommand = verb
         session.hostNameAppearsAs = hostname
-        lines = [_heloResponse(dialogue)]
+        options = dialogue.options
+        lines = [_heloResponse(options.heloResponse, options.name, session.clientHostname)]
         if verb != "HELO":
-            lines += dialogue.extensions.keywords(session, dialogue.options.hide)
+            lines += dialogue.extensions.keywords(session)
         return dialogue.countJunk(_helloReply(*lines))
 
     return dialogue.ask("onHello", (hostname, dialogue.session), accepted)
@@ -84,9 +85,10 @@ def _helloReply(*lines: str) -> Reply:
     return Reply(250, None, *lines)
 
 
-def _heloResponse(dialogue: Dialogue) -> str:
-    first, *others = dialogue.options.heloResponse.split("%s")
-    values = (dialogue.options.name, dialogue.session.clientHostname)[: len(others)]
+@lru_cache(maxsize=256)
+def _heloResponse(response: str, name: str, clientHostname: str) -> str:
+    first, *others = response.split("%s")
+    values = (name, clientHostname)[: len(others)]
     return first + "".join(map("".join, zip_longest(values, others, fillvalue="")))
 
 
@@ -242,8 +244,18 @@ _matchMail = re.compile(
 ).fullmatch
 _matchRcpt = re.compile(rb"(?i:RCPT TO:)<(" + PLAIN_MAILBOX + rb")>").fullmatch
 
+_matchEhlo = re.compile(rb"(?i:EHLO) ([A-Za-z0-9.-]+)").fullmatch
+
 # In octets, a line that is short enough whatever maxCommandLength may be.
 _SHORT = 510
+
+
+def _shortEhlo(dialogue: Dialogue, line: bytes) -> Outcome:
+    found = _matchEhlo(line) if len(line) <= _SHORT else None
+    if found is None or dialogue.loginMissing:
+        return None
+    dialogue._plain = True
+    return do_EHLO(dialogue, found[1])
 
 
 def _shortMail(dialogue: Dialogue, line: bytes) -> Outcome:
@@ -266,10 +278,16 @@ def _shortData(dialogue: Dialogue, line: bytes) -> Outcome:
     return do_DATA(dialogue, b"")
 
 
+def _shortQuit(dialogue: Dialogue, line: bytes) -> Outcome:
+    return do_QUIT(dialogue, b"")
+
+
 #: For each verb that has one: how its line begins, in the two cases that clients use; the phases it
 #: is for; and the short way.
 SHORTCUTS: dict[str, tuple[tuple[bytes, bytes], tuple[Phase, ...], Verb]] = {
+    "EHLO": ((b"EHLO ", b"ehlo "), (Phase.GREETED, Phase.READY), _shortEhlo),
     "MAIL": ((b"MAIL ", b"mail "), (Phase.READY,), _shortMail),
     "RCPT": ((b"RCPT ", b"rcpt "), (Phase.MAIL, Phase.RCPT), _shortRcpt),
     "DATA": ((b"DATA", b"data"), (Phase.RCPT,), _shortData),
+    "QUIT": ((b"QUIT", b"quit"), (Phase.READY,), _shortQuit),
 }

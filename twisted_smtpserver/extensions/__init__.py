@@ -106,7 +106,7 @@ def buildExtensions(options: Options, handler: object) -> ExtensionSet:
             if wanted.get(extension.keyword) in options.extensions:
                 raise ConfigurationError(f"extensions: {extension.keyword} is there twice")
             wanted[extension.keyword] = extension
-    return ExtensionSet(wanted.values())
+    return ExtensionSet(wanted.values(), options.hide)
 
 
 def _check(extension: Any) -> None:

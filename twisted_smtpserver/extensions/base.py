@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from zope.interface import implementer
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 ParameterParser = Callable[[Any], Any]
 Verb = Callable[[Any, bytes], Any]
 OnMail = TypeVar("OnMail", bound=Callable[..., Any])
+Advertise = TypeVar("Advertise", bound=Callable[..., Any])
 _Parsers = dict[str, list[tuple["Extension", ParameterParser]]]
+
+
+def constant(advertise: Advertise) -> Advertise:
+    """Mark an ``advertise`` whose answer is always the same: it is asked once."""
+    advertise.isConstant = True  # type: ignore[attr-defined]
+    return advertise
 
 
 @implementer(IExtension)
@@ -51,6 +58,7 @@ class Extension:
         """
         return cls()
 
+    @constant
     def advertise(self, session: Session) -> str | None:
         """See :meth:`~twisted_smtpserver.interfaces.IExtension.advertise`."""
         return ""
@@ -85,10 +93,14 @@ class ExtensionSet:
 
     :param extensions: in the order in which EHLO lists them; of two that parse the same parameter
         the later one counts, where it is offered.
+    :param hidden: keywords that EHLO doesn't list.
     """
 
-    def __init__(self, extensions: Iterable[Extension]) -> None:
+    def __init__(self, extensions: Iterable[Extension], hidden: Collection[str] = ()) -> None:
         self._extensions = tuple(extensions)
+        self._shown = tuple(e for e in self._extensions if e.keyword not in hidden)
+        #: What EHLO lists: lines, where they are known already, and extensions to be asked.
+        self._plan: list[str | Extension] | None = None
         #: All keywords, offered or not.
         self.names = frozenset(extension.keyword for extension in self._extensions)
         self._mail: _Parsers = {}
@@ -109,19 +121,21 @@ class ExtensionSet:
         self.seesSenders = bool(self._onPlainMail)
         self.seesRecipients = bool(self._onRcpt)
 
-    def keywords(self, session: Session, hidden: Iterable[str]) -> list[str]:
+    def keywords(self, session: Session) -> list[str]:
         """
         The lines of the answer to EHLO.
 
         :param session: the session that asks.
-        :param hidden: keywords to leave out.
         """
+        if session.disabledCommands:  # which may make a difference for any of them
+            return list(filter(None, (_line(extension, session) for extension in self._shown)))
+        if self._plan is None:
+            self._plan = [_line(e, session) or e if _isConstant(e) else e for e in self._shown]
         lines = []
-        for extension in self._extensions:
-            keyword = extension.keyword
-            parameters = None if keyword in hidden else _offer(extension, session)
-            if parameters is not None:
-                lines.append(f"{keyword} {parameters}" if parameters else keyword)
+        for step in self._plan:
+            line = step if isinstance(step, str) else _line(step, session)
+            if line is not None:
+                lines.append(line)
         return lines
 
     def applyMail(self, address: Address, envelope: Envelope, session: Session) -> Reply | None:
@@ -176,6 +190,17 @@ def _offer(extension: Extension, session: Session) -> str | None:
     if disabled and not disabled.isdisjoint(extension.verbs):
         return None
     return extension.advertise(session)
+
+
+def _line(extension: Extension, session: Session) -> str | None:
+    parameters = _offer(extension, session)
+    if parameters is None:
+        return None
+    return f"{extension.keyword} {parameters}" if parameters else extension.keyword
+
+
+def _isConstant(extension: Extension) -> bool:
+    return getattr(extension.advertise, "isConstant", None) is True
 
 
 def _readsOnlyParameters(extension: Extension) -> bool:

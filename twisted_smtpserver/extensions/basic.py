@@ -7,7 +7,13 @@ from types import MappingProxyType
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.errors import Rejection
-from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag, forParameters
+from twisted_smtpserver.extensions.base import (
+    Extension,
+    ParameterParser,
+    constant,
+    flag,
+    forParameters,
+)
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.session import Address, Envelope, Session
 
@@ -49,6 +55,7 @@ class Size(Extension):
         """See :meth:`~twisted_smtpserver.extensions.base.Extension.fromOptions`."""
         return cls(options.size, options.hideSize)
 
+    @constant
     def advertise(self, session: Session) -> str | None:
         """The limit, unless it is hidden or there is none."""
         return self._advertised
@@ -127,6 +134,7 @@ class Limits(Extension):
         """See :meth:`~twisted_smtpserver.extensions.base.Extension.fromOptions`."""
         return cls(options.maxRecipients, options.maxMessages)
 
+    @constant
     def advertise(self, session: Session) -> str | None:
         """The limits."""
         return self._advertised

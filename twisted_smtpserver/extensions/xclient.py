@@ -78,6 +78,7 @@ class XClient(Extension):
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
+        self._isOn = bool(networks)
         self.verbs: dict[str, Verb] = {"XCLIENT": self._xClient}
 
     @classmethod
@@ -87,11 +88,12 @@ class XClient(Extension):
 
     def advertise(self, session: Session) -> str | None:
         """The attributes, to those who may send them."""
-        return " ".join(XCLIENT_ATTRIBUTES) if isTrusted(session, self._networks) else None
+        isOffered = self._isOn and isTrusted(session, self._networks)
+        return " ".join(XCLIENT_ATTRIBUTES) if isOffered else None
 
     def _xClient(self, dialogue: Dialogue, argument: bytes) -> Any:
         session = dialogue.session
-        if not self._networks:
+        if not self._isOn:
             return replies.NOT_IMPLEMENTED
         if not isTrusted(session, self._networks):
             return replies.NOT_TRUSTED
@@ -100,7 +102,7 @@ class XClient(Extension):
             return request
         if not session.xClient:
             session._trustedAddress = session.remoteAddress
-        session.xClient = session.xClient | attributes(XCLIENT_ATTRIBUTES, request)
+        session.xClient = {**session.xClient, **attributes(XCLIENT_ATTRIBUTES, request)}
         return dialogue.startOver(lambda: _claim(session), lambda _: _logIn(dialogue))
 
 

@@ -33,6 +33,7 @@ class XForward(Extension):
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
+        self._isOn = bool(networks)
         self.verbs: dict[str, Verb] = {"XFORWARD": self._xForward}
 
     @classmethod
@@ -42,13 +43,13 @@ class XForward(Extension):
 
     def advertise(self, session: Session) -> str | None:
         """The attributes, to those who may send them, and haven't said ADDR by XCLIENT."""
-        if "ADDR" in session.xClient or not isTrusted(session, self._networks):
+        if not self._isOn or "ADDR" in session.xClient or not isTrusted(session, self._networks):
             return None
         return " ".join(XFORWARD_ATTRIBUTES)
 
     def _xForward(self, dialogue: Dialogue, argument: bytes) -> Any:
         session = dialogue.session
-        if not self._networks:
+        if not self._isOn:
             return replies.NOT_IMPLEMENTED
         if not isTrusted(session, self._networks):
             return replies.NOT_TRUSTED
@@ -59,5 +60,5 @@ class XForward(Extension):
             return request
         # With the first of them, the others are known to be unknown.
         before = session.xForward or dict.fromkeys(XFORWARD_ATTRIBUTES)
-        session.xForward = before | attributes(XFORWARD_ATTRIBUTES, request)
+        session.xForward = {**before, **attributes(XFORWARD_ATTRIBUTES, request)}
         return replies.OK
