@@ -99,8 +99,8 @@ class ExtensionSet:
     def __init__(self, extensions: Iterable[Extension], hidden: Collection[str] = ()) -> None:
         self._extensions = tuple(extensions)
         self._shown = tuple(e for e in self._extensions if e.keyword not in hidden)
-        #: What EHLO lists: lines, where they are known already, and extensions to be asked.
-        self._plan: list[str | Extension] | None = None
+        # What EHLO lists: lines that are known already, and extensions to be asked.
+        self._plan: list[list[str] | Extension] | None = None
         #: All keywords, offered or not.
         self.names = frozenset(extension.keyword for extension in self._extensions)
         self._mail: _Parsers = {}
@@ -129,14 +129,27 @@ class ExtensionSet:
         """
         if session.disabledCommands:  # which may make a difference for any of them
             return list(filter(None, (_line(extension, session) for extension in self._shown)))
-        if self._plan is None:
-            self._plan = [_line(e, session) or e if _isConstant(e) else e for e in self._shown]
-        lines = []
-        for step in self._plan:
-            line = step if isinstance(step, str) else _line(step, session)
-            if line is not None:
-                lines.append(line)
+        lines: list[str] = []
+        for step in self._makePlan(session) if self._plan is None else self._plan:
+            if isinstance(step, list):
+                lines += step
+            else:
+                parameters = step.advertise(session)
+                if parameters is not None:
+                    lines.append(f"{step.keyword} {parameters}" if parameters else step.keyword)
         return lines
+
+    def _makePlan(self, session: Session) -> list[list[str] | Extension]:
+        self._plan = []
+        for extension in self._shown:
+            line = _line(extension, session) if _isConstant(extension) else None
+            if line is None:
+                self._plan.append(extension)
+            elif self._plan and isinstance(self._plan[-1], list):
+                self._plan[-1].append(line)
+            else:
+                self._plan.append([line])
+        return self._plan
 
     def applyMail(self, address: Address, envelope: Envelope, session: Session) -> Reply | None:
         """
