@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from hypothesis import given, settings

@@ -102,6 +102,14 @@ class SessionTests(SynchronousTestCase):
         session.forgetEnvelope()
         self.assertEqual(session.envelope.id, "")
 
+    def test_noEnvelope(self) -> None:
+        """What there is between transactions is the same for all, and nothing can get into it."""
+        nothing = Session().envelope
+        nothing.rcptTo.append(address("joe@example.com"))
+        self.assertRaisesRegex(AttributeError, "no transaction", setattr, nothing, "dsn", 1)
+        self.assertIs(Session().envelope, nothing)
+        self.assertEqual((nothing.rcptTo, nothing.recipients, nothing.dsn), ([], [], None))
+
     def test_disabledCommands(self) -> None:
         """Any collection will do, in any case."""
         session = Session()

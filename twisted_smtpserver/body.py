@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import email
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -92,7 +91,7 @@ class MessageStream:
         self._flow = flow
         self._sizeLimit = sizeLimit
         self._runInThread = runInThread
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._buffered = 0
         self._paused = False
         self._wanted = False
@@ -193,7 +192,7 @@ class MessageStream:
         if self.failure is not None:
             raise self.failure
         if self._chunks:
-            octets = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
+            octets = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
             self._chunks.clear()
             self._buffered = 0
             self._unpause()
@@ -265,7 +264,7 @@ class MessageStream:
         if self._wanted:
             raise RuntimeError("prepend() comes before reading")
         if octets and self.failure is None:
-            self._chunks.appendleft(octets)
+            self._chunks.insert(0, octets)
 
 
 def _tooLate() -> Exception:

@@ -322,7 +322,7 @@ class Dialogue(OctetReceiver):
                 self.closeAfterReply(reply.text)
         if self._plain and reply.enhanced is not None:
             reply = Reply(reply.code, None, *reply.lines)
-        self.send(reply.encode(self.utf8Replies))
+        self.send(reply.encode(True) if self.utf8Replies else reply.wire)
 
     def shutDown(self) -> None:
         """The server stops: say so, at once or when the transaction is over."""
@@ -398,7 +398,7 @@ class Dialogue(OctetReceiver):
 
         :param octets: the length of its content.
         """
-        session = self.session
+        session, events = self.session, self.factory.events
         envelope = session.envelope
         # Mostly there is one, and to look at that takes less than to begin with any().
         isAccepted = answers[0].code < 400 or any(reply.isPositive for reply in answers)
@@ -406,23 +406,24 @@ class Dialogue(OctetReceiver):
             session.messages += 1
             self.junkCommands = 0
         session.octets += octets
-        self.factory.events.messageEnded(session, envelope, octets, answers)
+        events.messageEnded(session, envelope, octets, answers)
         if self.isLost:
-            self.factory.events.replyLost(session, envelope, answers)
+            events.replyLost(session, envelope, answers)
         self._endTransaction("accepted" if isAccepted else "refused")
         session.countMessage()
         self.move(Event.END)
 
     def _endTransaction(self, outcome: str) -> None:
+        session = self.session
         if self.transfer is not None:
             self.transfer.stream.detach()
             self.transfer = None
-        envelope = self.session.envelope
-        self.session.forgetEnvelope()
+        envelope = session.envelope
+        session.forgetEnvelope()
         if envelope.mailFrom is not None:
-            self.tell("onTransactionEnd", envelope, outcome, self.session)
-        if self.session.xForward:  # it was about this message (Postfix's XFORWARD_README)
-            self.session.forgetXForward()
+            self.tell("onTransactionEnd", envelope, outcome, session)
+        if session.xForward:  # it was about this message (Postfix's XFORWARD_README)
+            session.forgetXForward()
 
     def transactionLost(self) -> None:
         """The client left in the middle of it."""

@@ -62,17 +62,17 @@ def invoke(function: Hook, *arguments: object) -> Any:
         it returned one or waits.
     :raises Exception: whatever the hook raises before it first waits.
     """
-    result = call(function, *arguments)
-    return _whenDone(result) if isinstance(result, CoroutineType) else result
-
-
-def call(function: Hook, *arguments: object) -> Any:
-    """
-    Call a hook, but leave it to the caller to :class:`Run` it if it is an ``async def``.
-
-    :returns: its plain result; a Deferred if it returned one; a coroutine that hasn't begun.
-    """
     result = function(*arguments)
+    if isinstance(result, CoroutineType):
+        return _whenDone(result)
+    return result if result is None else asDeferred(result)
+
+
+def asDeferred(result: Any) -> Any:
+    """
+    :param result: what a hook returned that is no ``async def``.
+    :returns: a Deferred for an asyncio future; all else as it is.
+    """
     return _fromFuture(result) if isinstance(result, asyncio.Future) else result
 
 
@@ -189,37 +189,36 @@ class Run:
             self._isEarly = False
             self._result = result
             return
-        while self._step(result):
-            result, self._result = self._result, None
-
-    def _step(self, result: Any) -> bool:
-        """
-        Run up to the next wait.
-
-        :returns: whether that is over already, with a result.
-        """
-        self._awaited = None
-        run, coroutine = self._runInContext, self._coroutine
-        try:
-            if isinstance(result, Failure):
-                awaited = run(result.throwExceptionIntoGenerator, coroutine)
-            else:
-                awaited = run(coroutine.send, result)
-            while type(awaited) is not Awaited and not isinstance(awaited, _WAITED_FOR):
-                awaited = run(coroutine.send, awaited)
-        except StopIteration as stop:
-            self._returned(stop.value)
-        except BaseException as error:
-            self._raised(error)
-        else:
+        run, send = self._runInContext, self._coroutine.send
+        while True:
+            self._awaited = None
+            try:
+                if isinstance(result, Failure):
+                    awaited = run(result.throwExceptionIntoGenerator, self._coroutine)
+                else:
+                    awaited = run(send, result)
+                while type(awaited) is not Awaited and not isinstance(awaited, _WAITED_FOR):
+                    awaited = run(send, awaited)
+            except StopIteration as stop:
+                self._returned(stop.value)
+                return
+            except BaseException as error:
+                self._raised(error)
+                return
             if type(awaited) is Awaited:
                 self._awaited = awaited
                 awaited.waiter = self._resume
-            else:
-                return self._follow(awaited)
-        return False
+                return
+            if not self._follow(awaited):
+                return
+            result, self._result = self._result, None
 
     def _follow(self, awaited: Deferred[Any] | asyncio.Future[Any]) -> bool:
+        """
+        Wait for something.
+
+        :returns: whether that is over already; then there is a result.
+        """
         if isinstance(awaited, asyncio.Future):
             awaited = _await(awaited)
         self._awaited = awaited

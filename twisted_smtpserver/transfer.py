@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver import replies
 from twisted_smtpserver.body import MessageStream
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
-from twisted_smtpserver.hooks import Run, call, findHook
+from twisted_smtpserver.hooks import Run, asDeferred, findHook
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance, messageReplies, perRecipientBlock
 from twisted_smtpserver.states import Event
@@ -92,11 +92,14 @@ class MessageTransfer:
             self._returned(None)
             return
         try:
-            result = call(hook, self.stream, dialogue.session)
+            result = hook(self.stream, dialogue.session)
+            isCoroutine = isinstance(result, CoroutineType)
+            if not isCoroutine:
+                result = asDeferred(result)
         except Exception as error:
             self._raised(error)
             return
-        if isinstance(result, CoroutineType):
+        if isCoroutine:
             self._running = Run(result, self._returned, self._raised)
         elif isinstance(result, Deferred):
             self._running = result
