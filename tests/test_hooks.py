@@ -6,17 +6,27 @@ import asyncio
 import contextlib
 import gc
 import types
+from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import (
+    AlreadyCalledError,
+    CancelledError,
+    Deferred,
+    fail,
+    inlineCallbacks,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.task import Clock, deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.hooks import blocking, defaultHook, findHook, invoke
+from twisted_smtpserver.hooks import Awaited, blocking, defaultHook, findHook, invoke
 
 
 class FindHookTests(SynchronousTestCase):
@@ -194,6 +204,62 @@ class InvokeTests(SynchronousTestCase):
             return "done"
 
         self.assertEqual(invoke(hook), "done")
+
+
+@inlineCallbacks
+def byGenerator(hook: Callable[[], Any]) -> Generator[Any, Any, Any]:
+    """Run a coroutine in the old way."""
+    return (yield Deferred.fromCoroutine(hook()))
+
+
+class AwaitedTests(SynchronousTestCase):
+    """A wait of which a Run is told directly, and others as by any Deferred."""
+
+    def waiting(self, run: Callable[[Any], Any]) -> tuple[Awaited[str], Any]:
+        def cancel(awaited: Deferred[str]) -> None:
+            assert isinstance(awaited, Awaited)
+            awaited.fire(Failure(CancelledError()))
+
+        awaited = Awaited[str](cancel)
+
+        async def hook() -> str:
+            try:
+                return await awaited + " came"
+            except ZeroDivisionError:
+                return "nothing came"
+
+        result = run(hook)
+        self.assertNoResult(result)
+        return awaited, result
+
+    RUNS: tuple[Callable[[Any], Any], ...] = (
+        invoke,
+        lambda hook: Deferred.fromCoroutine(hook()),
+        lambda hook: byGenerator(hook),
+    )
+
+    def test_result(self) -> None:
+        """The result arrives, whoever runs the coroutine; a Run needs no callback for it."""
+        for run in self.RUNS:
+            awaited, result = self.waiting(run)
+            self.assertEqual(awaited.waiter is not None, run is invoke)
+            awaited.fire("it")
+            self.assertEqual(self.successResultOf(result), "it came")
+            self.assertRaises(AlreadyCalledError, awaited.callback, "again")
+
+    def test_failure(self) -> None:
+        """So does a failure."""
+        for run in self.RUNS:
+            awaited, result = self.waiting(run)
+            awaited.fire(Failure(ZeroDivisionError()))
+            self.assertEqual(self.successResultOf(result), "nothing came")
+
+    def test_cancel(self) -> None:
+        """Who cancels the coroutine ends the wait."""
+        for run in self.RUNS:
+            _, result = self.waiting(run)
+            result.cancel()
+            self.failureResultOf(result, CancelledError)
 
 
 class AsyncioTests(SynchronousTestCase):
