@@ -257,6 +257,21 @@ class OutputTests(FramingTestCase):
         self.feed(b"\r\n" * (2 * MAX_JOINED + 1))
         self.assertEqual(self.transport.writes, 3)
 
+    def test_inBetween(self) -> None:
+        """Octets that come while a line is dealt with come behind it, and aren't forgotten."""
+
+        class Eager(Receiver):
+            def lineReceived(self, line: bytes) -> None:
+                if line == b"a":
+                    self.dataReceived(b"b\r\nc\r\n")
+                super().lineReceived(line)
+
+        receiver = Eager()
+        receiver.makeConnection(self.transport)
+        receiver.start()
+        receiver.dataReceived(b"a\r\n")
+        self.assertEqual(receiver.seen, [b"a", b"b", b"c"])
+
     def test_atOnce(self) -> None:
         """Outside of a read a write goes out at once."""
         self.receiver.send(b"a")

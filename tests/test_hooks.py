@@ -235,7 +235,7 @@ class AwaitedTests(SynchronousTestCase):
     RUNS: tuple[Callable[[Any], Any], ...] = (
         invoke,
         lambda hook: Deferred.fromCoroutine(hook()),
-        lambda hook: byGenerator(hook),
+        byGenerator,
     )
 
     def test_result(self) -> None:

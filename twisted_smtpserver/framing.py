@@ -137,6 +137,8 @@ class OrderedReceiver(LineReceiver):
                 self.lineReceived(data[:end])
                 if not self._waitIsFixed:  # clientSpoke() in short
                     self._waitsSince = self.clock.seconds()
+                if self._buffer:  # a transport in memory may bring octets at any time
+                    self._consume()
             else:
                 self._buffer = data
                 self._consume()
@@ -196,6 +198,8 @@ class OrderedReceiver(LineReceiver):
         if self.paused:
             if len(waiting) > MAX_WAITING:
                 self.stopReading(WAITING_INPUT)
+            return
+        if self._corked:  # it isn't left: its turn is next
             return
         self.goOnReading(WAITING_INPUT)
         if waiting and self.line_mode:
