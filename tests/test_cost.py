@@ -155,12 +155,14 @@ class CostTests(SynchronousTestCase):
         for each in (client, plain):
             each.say("EHLO client.example")
             send(each, ONE_BY_ONE[:1])
-        gc.collect()
         gc.disable()
         try:
-            for _ in range(MESSAGES):
-                send(client, (RCPT, b"RSET\r\n", *ONE_BY_ONE[:1]))
-                send(plain, (*ONE_BY_ONE[1:], *ONE_BY_ONE[:1]))
+            # Twice, because other tests' garbage may come to light in the first round.
+            for _ in range(2):
+                gc.collect()
+                for _ in range(MESSAGES):
+                    send(client, (RCPT, b"RSET\r\n", *ONE_BY_ONE[:1]))
+                    send(plain, (*ONE_BY_ONE[1:], *ONE_BY_ONE[:1]))
             self.assertEqual(gc.collect(), 0)
         finally:
             gc.enable()

@@ -113,8 +113,8 @@ class MessageStream:
         Take the next octets of the content.
 
         :param octets: at least one.
-        :param isLast: whether :meth:`end` follows. A reader who learns that with the octets need
-            not wait once more.
+        :param isLast: whether that is the true end of the message, instead of a call of
+            :meth:`end`. A reader who learns that with the octets need not wait once more.
         """
         self.byteLength += len(octets)
         if self._sizeLimit and self.byteLength > self._sizeLimit and not self.sizeExceeded:

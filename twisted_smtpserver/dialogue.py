@@ -244,11 +244,14 @@ class Dialogue(OctetReceiver):
             follows.
         """
         if type(outcome) is Reply:  # first: to ask whether it is a Deferred takes longer
-            if outcome.code >= 500 and self.closeReason is None and not self._closing:
-                outcome = self._countError(outcome)
-                if outcome is None:
-                    return
-            self._write(outcome)
+            if outcome.code < 400 and not self._plain:
+                self.send(outcome.encode(True) if self.utf8Replies else outcome.wire)
+            else:
+                if outcome.code >= 500 and self.closeReason is None and not self._closing:
+                    outcome = self._countError(outcome)
+                    if outcome is None:
+                        return
+                self._write(outcome)
         elif isinstance(outcome, Deferred):
             self._wait(outcome)
             return

@@ -251,7 +251,7 @@ class OrderedReceiver(LineReceiver):
         :param sink: called with them, until it calls :meth:`endRaw`.
         """
         self._sink = sink
-        self.setRawMode()
+        self.line_mode = 0
 
     def endRaw(self, rest: bytes) -> None:
         """
@@ -261,7 +261,8 @@ class OrderedReceiver(LineReceiver):
         """
         self._sink = None
         self.line_mode = 1
-        self._replaceBuffer(rest)
+        self._buffer = rest
+        self._lineStart = 0
 
     @property
     def waitingInput(self) -> bytes:

@@ -226,6 +226,8 @@ class MessageTransfer:
         dialogue.clientSpoke()
         if content:
             self.stream.feed(content, isLast=True)
+        else:
+            self.stream.end()
         dialogue.endRaw(rest)
         dialogue.settle(self._finish())
 
@@ -248,6 +250,7 @@ class MessageTransfer:
         decoder = self._decoder
         assert isinstance(decoder, NewlineFilter)
         self._feed(decoder.end(), decoder.bareNewline)
+        self.stream.end()
         return self._finish()
 
     def _feed(self, content: bytes, hasBareNewline: bool) -> None:
@@ -268,7 +271,6 @@ class MessageTransfer:
 
     def _finish(self) -> Reply | list[Reply] | Deferred[Reply | list[Reply]]:
         """The true end of the message was seen."""
-        self.stream.end()
         if self._done:
             return self._finalReplies()
         self._final = Deferred(self._finalCanceled)
