@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.messages import refusing
@@ -76,6 +77,21 @@ class HoldTests(SynchronousTestCase):
             self.assertEqual(client.answers(), [])
             later.answer()
             self.assertEqual(codes(client.answers()), [250, 250, 252, 500, 214])
+
+    def test_lateReactor(self) -> None:
+        """
+        A reactor that was kept from its work for longer than all waits runs what is due in its
+        order: the answer comes before the end of the wait for it.
+        """
+        client: Client = talk(
+            Phase.MAIL,
+            handlerTimeout=30,
+            onRcptTo=lambda *_: deferLater(client.clock, 2, lambda: None),
+        )
+        client.wait(29)
+        client.send(f"{RCPT}\r\n".encode())
+        client.wait(60)
+        self.assertEqual(codes(client.answers()), [250])
 
     def test_clientsTimeStandsStill(self) -> None:
         """While it is held the client's time doesn't run."""

@@ -17,8 +17,9 @@ from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogEvent, Logger
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 import twisted_smtpserver
 from twisted_smtpserver import Rejection
@@ -115,6 +116,11 @@ class Plain:
         """Accept, and read nothing."""
 
 
+@implementer(ILogObserver)
+def _nobody(event: LogEvent) -> None:
+    """Hears nothing."""
+
+
 class CostTests(SynchronousTestCase):
     """What each message costs."""
 
@@ -152,7 +158,7 @@ class CostTests(SynchronousTestCase):
                     pass
 
         # Not Twisted's, which remembers so many events, and forgets those of other tests for ours.
-        logger = Logger(observer=lambda event: None)
+        logger = Logger(observer=_nobody)
         client, plain = connect(Waiting(), logger=logger), connect(Plain(), logger=logger)
         for each in (client, plain):
             each.say("EHLO client.example")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from zope.interface.verify import verifyObject
 
 from twisted_smtpserver import Accepted, ConfigurationError, Rejection
 from twisted_smtpserver.extensions import Extension
+from twisted_smtpserver.extensions.basic import Size
 from twisted_smtpserver.interfaces import IExtension
 from twisted_smtpserver.replies import OK, Reply
 from twisted_smtpserver.testing import Client, RecordingHandler, connect
@@ -280,6 +282,21 @@ class ExtensionSetTests(SynchronousTestCase):
         client.say("MAIL FROM:<joe@example.org> SIZE=5")
         mailFrom = client.session.envelope.mailFrom
         return None if mailFrom is None else mailFrom.values["SIZE"]
+
+    def test_wrapped(self):
+        """What is known of the original's answer isn't taken for that of one that wraps it."""
+
+        class Shrinking(Size):
+            left = 3
+
+            @functools.wraps(Size.advertise)
+            def advertise(self, session):
+                self.left -= 1
+                return str(self.left)
+
+        client = connect(RecordingHandler(), extensions=[Shrinking(100, False)])
+        for left in (2, 1):
+            self.assertIn(f"SIZE {left}", client.say("EHLO client.example").lines)
 
     def test_sameParameter(self):
         """Of two that have the same parameter the later one counts, where it is offered."""

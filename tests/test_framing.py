@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -369,6 +370,23 @@ class TimerTests(FramingTestCase):
         self.receiver.clientSpoke()
         self.receiver.stopTimer()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_setBack(self) -> None:
+        """A clock that is set back lengthens the wait that has begun, and no other."""
+        for segment in (b"a\r\n", b"a\r\nb\r\n"):
+            receiver = Receiver()
+            receiver.makeConnection(self.transport)
+            receiver.start()
+            clock: Clock = receiver.clock  # type: ignore[assignment]
+            expired: list[str] = []
+            clock.advance(7200)
+            receiver.setTimer(5, partial(expired.append, "it"))
+            clock.rightNow -= 3600
+            receiver.dataReceived(segment)
+            clock.advance(4.9)
+            self.assertEqual(expired, [])
+            clock.advance(0.1)
+            self.assertEqual(expired, ["it"])
 
     def test_fixed(self) -> None:
         """One that is fixed isn't put off by anything that the client says."""

@@ -164,6 +164,17 @@ class ResultsTests(SynchronousTestCase):
             self.assertEqual(codes(client.pipeline("DATA", ".")), [354, 451])
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 3)
 
+    def test_tooLateToChoose(self) -> None:
+        """How many replies there are is settled when DATA comes."""
+
+        def onData(stream: Any, session: Any) -> None:
+            session.envelope.perRecipient = not session.envelope.perRecipient
+
+        for isLmtp in (False, True):
+            client = talk(Phase.RCPT, onData=onData, lmtp=isLmtp)
+            client.say(RCPT)
+            self.assertEqual(codes(client.pipeline("DATA", ".")), [354, 250] + [250] * isLmtp)
+
     def test_next(self) -> None:
         """The next transaction starts anew."""
         client = recipients(lambda stream: None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -109,6 +111,15 @@ class SessionTests(SynchronousTestCase):
         self.assertRaisesRegex(AttributeError, "no transaction", setattr, nothing, "dsn", 1)
         self.assertIs(Session().envelope, nothing)
         self.assertEqual((nothing.rcptTo, nothing.recipients, nothing.dsn), ([], [], None))
+
+    def test_copies(self) -> None:
+        """A session can be copied, and sent to another process."""
+        session = Session()
+        session.xForward["NAME"] = "a.example"
+        for copied in (copy.deepcopy(session), pickle.loads(pickle.dumps(session))):
+            self.assertEqual((copied.id, copied.xForward), (session.id, session.xForward))
+            self.assertIs(copied.envelope, session.envelope)
+            self.assertEqual(copied.newEnvelope().id, f"{session.id}-1")
 
     def test_disabledCommands(self) -> None:
         """Any collection will do, in any case."""

@@ -425,8 +425,7 @@ class Dialogue(OctetReceiver):
         session.forgetEnvelope()
         if envelope.mailFrom is not None:
             self.tell("onTransactionEnd", envelope, outcome, session)
-        if session.xForward:  # it was about this message (Postfix's XFORWARD_README)
-            session.forgetXForward()
+        session.forgetXForward()  # it was about this message (Postfix's XFORWARD_README)
 
     def transactionLost(self) -> None:
         """The client left in the middle of it."""

@@ -135,8 +135,7 @@ class OrderedReceiver(LineReceiver):
             elif data.find(b"\r\n") == end and 0 <= end <= self.MAX_LENGTH:
                 # One line, as nearly always when the client waits for each answer.
                 self.lineReceived(data[:end])
-                if not self._waitIsFixed:  # clientSpoke() in short
-                    self._waitsSince = self.clock.seconds()
+                self.clientSpoke()
                 if self._buffer:  # a transport in memory may bring octets at any time
                     self._consume()
             else:
@@ -378,10 +377,14 @@ class OrderedReceiver(LineReceiver):
         self._expired = expired
 
     def _expire(self) -> None:
-        self._timer = None
-        left = self._waitsSince + self._timerSeconds - self.clock.seconds()
-        if left > _TICK:
-            self._timer = self.clock.callLater(left, self._expire)
+        assert self._timer is not None
+        due, self._timer = self._timer.getTime(), None
+        end = self._waitsSince + self._timerSeconds
+        now = self.clock.seconds()
+        # Where the reactor is late, what is due between then and now comes first: what is waited
+        # for may be among it. That is why the time that the call was for counts, too.
+        if min(due, now) < end - _TICK:
+            self._timer = self.clock.callLater(max(0.0, end - now), self._expire)
             return
         expired, self._expired = self._expired, _nothing
         expired()

@@ -8,9 +8,8 @@ These objects hold facts. The server fills them in; a handler reads them, and ma
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver.wire.text import escape
@@ -146,12 +145,12 @@ class _NoEnvelope(Envelope):
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"there is no transaction whose {name} could be set")
 
+    def __reduce__(self) -> str:
+        return "_NO_ENVELOPE"  # copies and pickles are the same one, too
+
 
 _NO_ENVELOPE = Envelope()
 _NO_ENVELOPE.__class__ = _NoEnvelope
-
-# Most sessions have neither XCLIENT nor XFORWARD.
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Session:
@@ -173,9 +172,6 @@ class Session:
     :ivar user: what ``onAuth`` returned; ``None`` before a login.
     :ivar envelope: the current transaction's; between transactions an empty one that can't be
         changed.
-    :ivar xClient: the attributes that XCLIENT set, by their names in upper case; ``None`` for what
-        it said isn't known.
-    :ivar xForward: the attributes that XFORWARD set for the next message, likewise.
     :ivar error: the text of the last refusal sent.
     :ivar messages: how many messages were accepted.
     :ivar octets: how many octets of message content came in.
@@ -190,6 +186,8 @@ class Session:
         "_serverDisabled",
         "_transactions",
         "_trustedAddress",
+        "_xClient",
+        "_xForward",
         "clientHostname",
         "envelope",
         "error",
@@ -210,8 +208,6 @@ class Session:
         "secure",
         "tls",
         "user",
-        "xClient",
-        "xForward",
     )
 
     def __init__(self, lmtp: bool = False, disabledCommands: frozenset[str] = frozenset()) -> None:
@@ -230,14 +226,15 @@ class Session:
         self.secure: bool = False
         self.tls: Any = None
         self.user: Any = None
-        self.xClient: Mapping[str, Any] = _NOTHING
-        self.xForward: Mapping[str, Any] = _NOTHING
+        # Made on demand: most connections never need one.
+        self._data: dict[Any, Any] | None = None
+        self._xClient: dict[str, Any] | None = None
+        self._xForward: dict[str, Any] | None = None
         self.error: str | None = None
         self._disabledCommands = self._serverDisabled = disabledCommands
         self.messages: int = 0
         self.octets: int = 0
         self.errors: int = 0
-        self._data: dict[Any, Any] | None = None
         self.envelope: Envelope = _NO_ENVELOPE
         self._transactions: int = 0
         self._received: int = 0
@@ -247,9 +244,26 @@ class Session:
     @property
     def data(self) -> dict[Any, Any]:
         """A place for the application's own values; it lives as long as the connection."""
-        if self._data is None:  # made on demand: most idle connections never need one
+        if self._data is None:
             self._data = {}
         return self._data
+
+    @property
+    def xClient(self) -> dict[str, Any]:
+        """
+        The attributes that XCLIENT set, by their names in upper case; ``None`` for what it said
+        isn't known.
+        """
+        if self._xClient is None:
+            self._xClient = {}
+        return self._xClient
+
+    @property
+    def xForward(self) -> dict[str, Any]:
+        """The attributes that XFORWARD set for the next message, likewise."""
+        if self._xForward is None:
+            self._xForward = {}
+        return self._xForward
 
     @property
     def disabledCommands(self) -> frozenset[str]:
@@ -278,7 +292,7 @@ class Session:
 
     def forgetXForward(self) -> None:
         """XFORWARD was about the transaction that ended, or came from somebody else."""
-        self.xForward = _NOTHING
+        self._xForward = None
 
     @property
     def transaction(self) -> int:

@@ -44,6 +44,7 @@ class MessageTransfer:
         "_final",
         "_first",
         "_isWanted",
+        "_perRecipient",
         "_refusal",
         "_result",
         "_running",
@@ -52,7 +53,8 @@ class MessageTransfer:
 
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
-        self._envelope = dialogue.session.envelope
+        envelope = self._envelope = dialogue.session.envelope
+        self._perRecipient = envelope.perRecipient  # the client counts on it from here on
         self.stream = MessageStream(self, dialogue.options.size, dialogue.factory.runInThread)
         self._decoder: DotDecoder | NewlineFilter | None = None
         self._running: Deferred[Any] | Run | None = None  # the handler, while it is at work
@@ -217,13 +219,13 @@ class MessageTransfer:
         dialogue, decoder = self._dialogue, self._decoder
         assert isinstance(decoder, DotDecoder)
         content, rest = decoder.feed(octets)
-        if decoder.bareNewline:  # first of all, so that nobody gets to read it
-            self.stream.fail(BareNewline())
         if rest is None:
-            if dialogue.octetsCame(len(octets)) and content:
-                self.stream.feed(content)
+            if dialogue.octetsCame(len(octets)):
+                self._feed(content, decoder.bareNewline)
             return
         dialogue.clientSpoke()
+        if decoder.bareNewline:
+            self.stream.fail(BareNewline())
         if content:
             self.stream.feed(content, isLast=True)
         else:
@@ -254,7 +256,7 @@ class MessageTransfer:
         return self._finish()
 
     def _feed(self, content: bytes, hasBareNewline: bool) -> None:
-        if hasBareNewline:
+        if hasBareNewline:  # first of all, so that nobody gets to read it
             self.stream.fail(BareNewline())
         if content:
             self.stream.feed(content)
@@ -285,7 +287,7 @@ class MessageTransfer:
     def _finalReplies(self) -> Reply | list[Reply]:
         answers = self._answers()
         self._dialogue.messageDone(self.stream.byteLength, answers)
-        if self._envelope.perRecipient:
+        if self._perRecipient:
             # LMTP's clients expect one reply for each recipient; those of PRDR have to be told.
             return answers if self._dialogue.session.lmtp else perRecipientBlock(answers)
         # A single reply is quicker, but a refusal would count as one of a command's.
@@ -297,14 +299,14 @@ class MessageTransfer:
         try:
             if refusal is not None:
                 pass
-            elif envelope.perRecipient:
+            elif self._perRecipient:
                 return messageReplies(self._result, envelope, self._refuseOne)
             else:
                 return [acceptance(self._result, replies.MESSAGE_ACCEPTED)]
         except Exception as error:
             # No 250 for anybody, if it isn't clear for whom it is meant.
             refusal = self._dialogue.refuse(error, "onData")
-        return [refusal] * (len(envelope.rcptTo) if envelope.perRecipient else 1)
+        return [refusal] * (len(envelope.rcptTo) if self._perRecipient else 1)
 
     def _failureReply(self) -> Reply | None:
         """The reply for all recipients, if it is settled already that there is no acceptance."""

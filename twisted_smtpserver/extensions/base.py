@@ -26,7 +26,8 @@ _Parsers = dict[str, list[tuple["Extension", ParameterParser]]]
 
 def constant(advertise: Advertise) -> Advertise:
     """Mark an ``advertise`` whose answer is always the same: it is asked once."""
-    advertise.isConstant = True  # type: ignore[attr-defined]
+    # Itself, and not just True: what wraps it may copy its attributes, and answer otherwise.
+    advertise.isConstant = advertise  # type: ignore[attr-defined]
     return advertise
 
 
@@ -140,16 +141,17 @@ class ExtensionSet:
         return lines
 
     def _makePlan(self, session: Session) -> list[list[str] | Extension]:
-        self._plan = []
+        plan: list[list[str] | Extension] = []
         for extension in self._shown:
             line = _line(extension, session) if _isConstant(extension) else None
             if line is None:
-                self._plan.append(extension)
-            elif self._plan and isinstance(self._plan[-1], list):
-                self._plan[-1].append(line)
+                plan.append(extension)
+            elif plan and isinstance(plan[-1], list):
+                plan[-1].append(line)
             else:
-                self._plan.append([line])
-        return self._plan
+                plan.append([line])
+        self._plan = plan
+        return plan
 
     def applyMail(self, address: Address, envelope: Envelope, session: Session) -> Reply | None:
         """
@@ -213,7 +215,8 @@ def _line(extension: Extension, session: Session) -> str | None:
 
 
 def _isConstant(extension: Extension) -> bool:
-    return getattr(extension.advertise, "isConstant", None) is True
+    function = getattr(extension.advertise, "__func__", None)
+    return function is not None and getattr(function, "isConstant", None) is function
 
 
 def _readsOnlyParameters(extension: Extension) -> bool:

@@ -102,7 +102,7 @@ class XClient(Extension):
             return request
         if not session.xClient:
             session._trustedAddress = session.remoteAddress
-        session.xClient = {**session.xClient, **attributes(XCLIENT_ATTRIBUTES, request)}
+        session.xClient.update(attributes(XCLIENT_ATTRIBUTES, request))
         return dialogue.startOver(lambda: _claim(session), lambda _: _logIn(dialogue))
 
 

@@ -58,7 +58,7 @@ class XForward(Extension):
         request = parseXForward(argument)
         if isinstance(request, Reply):
             return request
-        # With the first of them, the others are known to be unknown.
-        before = session.xForward or dict.fromkeys(XFORWARD_ATTRIBUTES)
-        session.xForward = {**before, **attributes(XFORWARD_ATTRIBUTES, request)}
+        if not session.xForward:  # with the first of them, the others are known to be unknown
+            session.xForward.update(dict.fromkeys(XFORWARD_ATTRIBUTES))
+        session.xForward.update(attributes(XFORWARD_ATTRIBUTES, request))
         return replies.OK
