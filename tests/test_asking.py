@@ -85,12 +85,13 @@ class HoldTests(SynchronousTestCase):
         """
         client: Client = talk(
             Phase.MAIL,
+            socketTimeout=30,
             handlerTimeout=30,
             onRcptTo=lambda *_: deferLater(client.clock, 2, lambda: None),
         )
         client.wait(29)
         client.send(f"{RCPT}\r\n".encode())
-        client.wait(60)
+        client.clock.advance(60)
         self.assertEqual(codes(client.answers()), [250])
 
     def test_clientsTimeStandsStill(self) -> None:
