@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver import replies
 from twisted_smtpserver.errors import Rejection, asRejection
 from twisted_smtpserver.framing import OrderedReceiver
-from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.hooks import Hook, findHook, invoke, isDefault
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
@@ -95,8 +95,9 @@ class Asker(OrderedReceiver):
         failed: Callable[[Exception], Outcome] | None = None,
     ) -> Outcome:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.ask`."""
-        hook = findHook(self.factory.handler, name)
-        if hook is None:
+        # findHook() in short: for most hooks of most handlers it is over here.
+        hook = getattr(self.factory.handler, name, None)
+        if hook is None or isDefault(hook):
             return accepted(None)
         try:
             result = invoke(hook, *arguments)

@@ -41,10 +41,13 @@ def findHook(handler: object, name: str) -> Hook | None:
         :class:`~twisted_smtpserver.handlers.SMTPHandler` gave it.
     """
     hook: Hook | None = getattr(handler, name, None)
-    if hook is None:
-        return None
+    return None if hook is None or isDefault(hook) else hook
+
+
+def isDefault(hook: Hook) -> bool:
+    """Whether a hook is marked by :func:`defaultHook`."""
     # "is True": a mock has every attribute that it is asked for.
-    return None if getattr(hook, "isDefaultHook", None) is True else hook
+    return getattr(hook, "isDefaultHook", None) is True
 
 
 def defaultHook(function: _T) -> _T:
