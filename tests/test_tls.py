@@ -54,7 +54,7 @@ class HandshakeTests(SynchronousTestCase):
         shaken = Handshake(ServerContextFactory(settingsFor()))
         self.assertTrue(shaken.server.completed)
         self.assertEqual(
-            TLSInfo(version="TLSv1.3", cipher="TLS_AES_256_GCM_SHA384", cipherBits=256), shaken.info
+            TLSInfo(version="TLSv1.3", cipher="TLS_AES_128_GCM_SHA256", cipherBits=128), shaken.info
         )
         self.assertEqual(SERVER.certificate, shaken.certificate)
 

@@ -371,7 +371,9 @@ class OrderedReceiver(LineReceiver):
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self.clock.callLater(seconds, self._expire)
+            # Not for longer than the shortest waits that may follow, or it had to be set anew for
+            # those; and most sessions are over by then.
+            self._timer = self.clock.callLater(min(seconds, CLOSING_TIME), self._expire)
         self._timerSeconds = seconds
         self._waitIsFixed = isFixed
         self._expired = expired

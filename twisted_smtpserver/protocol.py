@@ -275,11 +275,11 @@ class SMTPProtocol(Dialogue):
         if not self.handshakeDue or self._closing:
             return
         self.handshakeDue = False
-        self.stopTimer()
         session = self.session
         session.secure = True
         session.tls = describeTLS(self.transport)
         if self.phase is Phase.CONNECTED:
+            self.stopTimer()
             self._lookUpClient()
             return
         self._forget()
