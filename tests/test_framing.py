@@ -258,6 +258,21 @@ class OutputTests(FramingTestCase):
         self.feed(b"\r\n" * (2 * MAX_JOINED + 1))
         self.assertEqual(self.transport.writes, 3)
 
+    def test_manyToOne(self) -> None:
+        """So much at most is joined, also of answers to a single line."""
+
+        class Talkative(Receiver):
+            def lineReceived(self, line: bytes) -> None:
+                for _ in range(10 * MAX_JOINED):
+                    self.send(b"x")
+
+        receiver = Talkative()
+        receiver.makeConnection(self.transport)
+        receiver.start()
+        receiver.dataReceived(b"a\r\n")
+        self.assertEqual(len(self.transport.output), 10 * MAX_JOINED)
+        self.assertEqual(self.transport.writes, 10)
+
     def test_inBetween(self) -> None:
         """Octets that come while a line is dealt with come behind it, and aren't forgotten."""
 

@@ -276,7 +276,7 @@ class OrderedReceiver(LineReceiver):
         if self._closing:
             return
         self._output += octets
-        if not self._corked:
+        if not self._corked or len(self._output) >= MAX_JOINED:
             self._flush()
 
     def _flush(self) -> None:
