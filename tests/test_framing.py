@@ -77,11 +77,15 @@ def pieces(octets: bytes, cuts: list[int]) -> Iterator[bytes]:
 class FramingTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         """A receiver on a transport in memory."""
-        self.receiver = Receiver()
         self.transport = MemoryTransport()
-        self.transport.protocol = self.receiver
-        self.receiver.makeConnection(self.transport)
-        self.receiver.start()
+        self.receiver = self.connected(Receiver())
+
+    def connected(self, receiver: Receiver) -> Receiver:
+        """Put a receiver on the transport, in the place of the last one."""
+        self.transport.protocol = receiver
+        receiver.makeConnection(self.transport)
+        receiver.start()
+        return receiver
 
     def feed(self, *segments: bytes) -> list[bytes]:
         """Feed segments; what was seen."""
@@ -266,9 +270,7 @@ class OutputTests(FramingTestCase):
                 for _ in range(10 * MAX_JOINED):
                     self.send(b"x")
 
-        receiver = Talkative()
-        receiver.makeConnection(self.transport)
-        receiver.start()
+        receiver = self.connected(Talkative())
         receiver.dataReceived(b"a\r\n")
         self.assertEqual(len(self.transport.output), 10 * MAX_JOINED)
         self.assertEqual(self.transport.writes, 10)
@@ -282,9 +284,7 @@ class OutputTests(FramingTestCase):
                     self.dataReceived(b"b\r\nc\r\n")
                 super().lineReceived(line)
 
-        receiver = Eager()
-        receiver.makeConnection(self.transport)
-        receiver.start()
+        receiver = self.connected(Eager())
         receiver.dataReceived(b"a\r\n")
         self.assertEqual(receiver.seen, [b"a", b"b", b"c"])
 
@@ -389,9 +389,7 @@ class TimerTests(FramingTestCase):
     def test_setBack(self) -> None:
         """A clock that is set back lengthens the wait that has begun, and no other."""
         for segment in (b"a\r\n", b"a\r\nb\r\n"):
-            receiver = Receiver()
-            receiver.makeConnection(self.transport)
-            receiver.start()
+            receiver = self.connected(Receiver())
             clock: Clock = receiver.clock  # type: ignore[assignment]
             expired: list[str] = []
             clock.advance(7200)

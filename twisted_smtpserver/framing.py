@@ -368,8 +368,7 @@ class OrderedReceiver(LineReceiver):
         """
         now = self._waitsSince = self.clock.seconds()
         if self._timer is not None and self._timer.getTime() > now + seconds:
-            self._timer.cancel()
-            self._timer = None
+            self.stopTimer()
         if self._timer is None:
             # Not for longer than the shortest waits that may follow, or it had to be set anew for
             # those; and most sessions are over by then.

@@ -227,10 +227,9 @@ class Run:
         self._awaited = awaited
         self._isEarly = True
         awaited.addBoth(self._resume)
-        if not self._isEarly:
-            return True
+        isOver = not self._isEarly
         self._isEarly = False
-        return False
+        return isOver
 
 
 def _await(future: asyncio.Future[Any]) -> Deferred[Any]:

@@ -150,7 +150,7 @@ class _NoEnvelope(Envelope):
 
 
 _NO_ENVELOPE = Envelope()
-_NO_ENVELOPE.__class__ = _NoEnvelope
+_NO_ENVELOPE.__class__ = _NoEnvelope  # not before it is filled
 
 
 class Session:

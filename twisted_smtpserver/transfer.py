@@ -224,12 +224,7 @@ class MessageTransfer:
                 self._feed(content, decoder.bareNewline)
             return
         dialogue.clientSpoke()
-        if decoder.bareNewline:
-            self.stream.fail(BareNewline())
-        if content:
-            self.stream.feed(content, isLast=True)
-        else:
-            self.stream.end()
+        self._feed(content, decoder.bareNewline, isLast=True)
         dialogue.endRaw(rest)
         dialogue.settle(self._finish())
 
@@ -251,15 +246,16 @@ class MessageTransfer:
         """
         decoder = self._decoder
         assert isinstance(decoder, NewlineFilter)
-        self._feed(decoder.end(), decoder.bareNewline)
-        self.stream.end()
+        self._feed(decoder.end(), decoder.bareNewline, isLast=True)
         return self._finish()
 
-    def _feed(self, content: bytes, hasBareNewline: bool) -> None:
+    def _feed(self, content: bytes, hasBareNewline: bool, isLast: bool = False) -> None:
         if hasBareNewline:  # first of all, so that nobody gets to read it
             self.stream.fail(BareNewline())
         if content:
-            self.stream.feed(content)
+            self.stream.feed(content, isLast)
+        elif isLast:
+            self.stream.end()
 
     def chunkReply(self, size: int) -> Reply:
         """
@@ -294,19 +290,16 @@ class MessageTransfer:
         return answers[0] if answers[0].code < 400 else answers
 
     def _answers(self) -> list[Reply]:
-        envelope = self._envelope
         refusal = self._failureReply()
-        try:
-            if refusal is not None:
-                pass
-            elif self._perRecipient:
-                return messageReplies(self._result, envelope, self._refuseOne)
-            else:
+        if refusal is None:
+            try:
+                if self._perRecipient:
+                    return messageReplies(self._result, self._envelope, self._refuseOne)
                 return [acceptance(self._result, replies.MESSAGE_ACCEPTED)]
-        except Exception as error:
-            # No 250 for anybody, if it isn't clear for whom it is meant.
-            refusal = self._dialogue.refuse(error, "onData")
-        return [refusal] * (len(envelope.rcptTo) if self._perRecipient else 1)
+            except Exception as error:
+                # No 250 for anybody, if it isn't clear for whom it is meant.
+                refusal = self._dialogue.refuse(error, "onData")
+        return [refusal] * (len(self._envelope.rcptTo) if self._perRecipient else 1)
 
     def _failureReply(self) -> Reply | None:
         """The reply for all recipients, if it is settled already that there is no acceptance."""

@@ -129,21 +129,22 @@ class ExtensionSet:
         :param session: the session that asks.
         """
         if session.disabledCommands:  # which may make a difference for any of them
-            return list(filter(None, (_line(extension, session) for extension in self._shown)))
+            return list(filter(None, (_line(e, _offer(e, session)) for e in self._shown)))
         lines: list[str] = []
         for step in self._makePlan(session) if self._plan is None else self._plan:
             if isinstance(step, list):
                 lines += step
             else:
-                parameters = step.advertise(session)
-                if parameters is not None:
-                    lines.append(f"{step.keyword} {parameters}" if parameters else step.keyword)
+                line = _line(step, step.advertise(session))
+                if line is not None:
+                    lines.append(line)
         return lines
 
     def _makePlan(self, session: Session) -> list[list[str] | Extension]:
         plan: list[list[str] | Extension] = []
         for extension in self._shown:
-            line = _line(extension, session) if _isConstant(extension) else None
+            isConstant = _isConstant(extension)
+            line = _line(extension, extension.advertise(session)) if isConstant else None
             if line is None:
                 plan.append(extension)
             elif plan and isinstance(plan[-1], list):
@@ -207,8 +208,7 @@ def _offer(extension: Extension, session: Session) -> str | None:
     return extension.advertise(session)
 
 
-def _line(extension: Extension, session: Session) -> str | None:
-    parameters = _offer(extension, session)
+def _line(extension: Extension, parameters: str | None) -> str | None:
     if parameters is None:
         return None
     return f"{extension.keyword} {parameters}" if parameters else extension.keyword
