@@ -121,6 +121,24 @@ def _nobody(event: LogEvent) -> None:
     """Hears nothing."""
 
 
+class SessionTests(SynchronousTestCase):
+    """What each session costs."""
+
+    def test_timers(self) -> None:
+        """A short one has no timer of its own: the first looks have one for all connections."""
+        clock = CountingClock()
+        factory = connect(Plain(), reactor=clock).protocol.factory  # one that goes on
+        clock.counts.clear()
+        for _ in range(MESSAGES):
+            client = connect(factory)
+            client.say("EHLO client.example")
+            send(client, ONE_BY_ONE)
+            send(client, (b"QUIT\r\n",))
+            client.lose()
+        self.assertEqual(len(factory.connections), 1)
+        self.assertEqual(clock.counts, {})
+
+
 class CostTests(SynchronousTestCase):
     """What each message costs."""
 

@@ -18,6 +18,7 @@ from twisted_smtpserver.framing import (
     MAX_WAITING,
     OrderedReceiver,
 )
+from twisted_smtpserver.limits import CommonTimer
 from twisted_smtpserver.testing import MemoryTransport
 
 
@@ -34,6 +35,7 @@ class Receiver(OrderedReceiver):
         super().__init__()
         self.seen: list[bytes] = []
         self.clock = Clock()
+        self.firstLooks = CommonTimer(lambda: self.clock, CLOSING_TIME, OrderedReceiver.look)
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line."""
@@ -400,6 +402,38 @@ class TimerTests(FramingTestCase):
             self.assertEqual(expired, [])
             clock.advance(0.1)
             self.assertEqual(expired, ["it"])
+
+    def test_inCommon(self) -> None:
+        """Those that wait long have one timer at first, and each is waited for as long as said."""
+        first, second = self.connected(Receiver()), self.connected(Receiver())
+        second.clock, second.firstLooks = first.clock, first.firstLooks
+        clock: Clock = first.clock  # type: ignore[assignment]
+        first.setTimer(15, partial(self.expired.append, "first"))
+        clock.advance(1)
+        second.setTimer(20, partial(self.expired.append, "second"))
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        clock.pump([8, 1])
+        self.assertEqual(len(clock.getDelayedCalls()), 2)
+        clock.advance(4.9)
+        self.assertEqual(self.expired, [])
+        clock.advance(0.1)
+        self.assertEqual(self.expired, ["first"])
+        clock.advance(6)
+        self.assertEqual(self.expired, ["first", "second"])
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_inCommonNoMore(self) -> None:
+        """Who waits for nothing any more, or for less, leaves the others their timer."""
+        first, second = self.connected(Receiver()), self.connected(Receiver())
+        second.clock, second.firstLooks = first.clock, first.firstLooks
+        clock: Clock = first.clock  # type: ignore[assignment]
+        first.setTimer(15, partial(self.expired.append, "never"))
+        second.setTimer(15, partial(self.expired.append, "never, too"))
+        first.stopTimer()
+        second.setTimer(3, partial(self.expired.append, "second"))
+        clock.advance(3)
+        self.assertEqual(self.expired, ["second"])
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_fixed(self) -> None:
         """One that is fixed isn't put off by anything that the client says."""

@@ -21,7 +21,7 @@ from twisted_smtpserver.limits import (
     MAX_LOGIN_ADDRESSES,
     MAX_LOGIN_DELAY,
     ClientCounts,
-    Lifetimes,
+    CommonTimer,
     LoginFailures,
     Pace,
     addressBlock,
@@ -270,17 +270,17 @@ class SessionTimeTests(SynchronousTestCase):
         self.assertTrue(client.transport.isAborted)
 
 
-class LifetimesTests(SynchronousTestCase):
+class CommonTimerTests(SynchronousTestCase):
     """One timer for all."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.ended: list[int] = []
-        self.lifetimes = Lifetimes(lambda: self.clock, 10, self.end)
+        self.timer = CommonTimer(lambda: self.clock, 10, self.end)
 
     def begin(self, *names: int) -> None:
         for name in names:
-            self.lifetimes.begin(name)
+            self.timer.begin(name)
 
     def end(self, name: int) -> None:
         self.ended.append(name)
@@ -291,17 +291,17 @@ class LifetimesTests(SynchronousTestCase):
         self.begin(1, 2, 3)
         self.clock.advance(4)
         self.begin(4)
-        self.lifetimes.end(2)
+        self.timer.end(2)
         self.clock.advance(5.9)
         self.assertEqual(self.ended, [])
         self.clock.advance(0.1)
         self.assertEqual(self.ended, [1, 3])
-        self.lifetimes.end(3)
+        self.timer.end(3)
         self.clock.advance(3.9)
         self.assertEqual(self.ended, [1, 3])
         self.clock.advance(0.1)
         self.assertEqual(self.ended, [1, 3, 4])
-        self.lifetimes.end(4)
+        self.timer.end(4)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_firstEnded(self) -> None:
@@ -309,7 +309,7 @@ class LifetimesTests(SynchronousTestCase):
         self.begin(1)
         self.clock.advance(4)
         self.begin(2)
-        self.lifetimes.end(1)
+        self.timer.end(1)
         self.clock.advance(6)
         self.assertEqual(self.ended, [])
         self.clock.advance(4)
@@ -320,8 +320,37 @@ class LifetimesTests(SynchronousTestCase):
         self.begin(1, 2)
         for name in (1, 2):
             self.assertEqual(len(self.clock.getDelayedCalls()), 1)
-            self.lifetimes.end(name)
+            self.timer.end(name)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_begun(self) -> None:
+        """Who begins is told when it will be over."""
+        self.clock.advance(5)
+        self.assertEqual(self.timer.begin(1), 15)
+
+    def test_setBack(self) -> None:
+        """A clock that is set back puts nothing off for longer than the time it has anyway."""
+        self.clock.advance(7200)
+        self.begin(1)
+        self.clock.advance(1)
+        self.begin(2)
+        self.clock.rightNow -= 3600
+        self.begin(3)
+        self.clock.advance(9.9)
+        self.assertEqual(self.ended, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.ended, [1, 2, 3])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_setBackMeanwhile(self) -> None:
+        """Where nothing is waited for, a clock that is set back changes nothing."""
+        self.clock.advance(7200)
+        self.begin(1)
+        self.timer.end(1)
+        self.clock.rightNow -= 3600
+        self.begin(2, 3)
+        self.clock.advance(10)
+        self.assertEqual(self.ended, [2, 3])
 
     def test_failure(self) -> None:
         """One that fails doesn't keep the others."""

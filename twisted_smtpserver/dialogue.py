@@ -87,6 +87,7 @@ class Dialogue(OctetReceiver):
         self.extensions = factory.extensions
         self.verbs = factory.verbs
         self.clock = factory.clock
+        self.firstLooks = factory.firstLooks
         self.writesImmediately = factory.options.immediateWrites
         self.authNeeded = factory.authNeeded
         self.MAX_LENGTH = max(_MAX_AUTH_LINE, factory.options.maxCommandLength) - len(b"\r\n")

@@ -19,6 +19,7 @@ from twisted_smtpserver.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.events import Events
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
+from twisted_smtpserver.framing import CLOSING_TIME, OrderedReceiver
 from twisted_smtpserver.gates import makeSteps
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.functions import fromFunctions
@@ -82,9 +83,11 @@ class SMTPServerFactory(ServerFactory):
         self.connections: set[SMTPProtocol] = set()
         self._resolver = ReverseLookup(self.options.resolver, self.clock)
         #: When each of them has lasted too long.
-        self.lifetimes = limits.Lifetimes(
+        self.lifetimes = limits.CommonTimer(
             lambda: self.clock, self.options.maxSessionTime, SMTPProtocol.lastedTooLong
         )
+        #: When to look for the first time whether each of them was waited for too long.
+        self.firstLooks = limits.CommonTimer(lambda: self.clock, CLOSING_TIME, OrderedReceiver.look)
         #: The connections by the client's address.
         self.counts = limits.ClientCounts(self.options.maxClientsPerAddress)
         #: The failed logins by the client's address.

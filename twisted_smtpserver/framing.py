@@ -9,12 +9,16 @@ into one write; and bounds what waits on either side.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.protocols.basic import LineReceiver
 
 from twisted_smtpserver import immediate
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.limits import CommonTimer
 
 #: Octets that wait behind a pending answer before the socket is paused. Below it the socket stays
 #: open, because Twisted learns that the peer left only from a socket that it reads.
@@ -46,6 +50,7 @@ class OrderedReceiver(LineReceiver):
     A :class:`~twisted.protocols.basic.LineReceiver` that can be held, with bounds and one timer.
 
     :ivar clock: what the timer runs on.
+    :ivar firstLooks: the timer that it has together with others, for :data:`CLOSING_TIME` seconds.
     """
 
     # Most of these are looked at for each line. As slots they are found at once, and take a third
@@ -58,6 +63,7 @@ class OrderedReceiver(LineReceiver):
         "_held",
         "_inputEnded",
         "_lineStart",
+        "_looksAt",
         "_output",
         "_sink",
         "_stopped",
@@ -66,6 +72,7 @@ class OrderedReceiver(LineReceiver):
         "_waitIsFixed",
         "_waitsSince",
         "clock",
+        "firstLooks",
         "line_mode",
         "paused",
         "transport",
@@ -73,6 +80,7 @@ class OrderedReceiver(LineReceiver):
     )
 
     clock: IReactorTime
+    firstLooks: CommonTimer[OrderedReceiver]
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -82,6 +90,7 @@ class OrderedReceiver(LineReceiver):
         self._held = False
         self._inputEnded = False
         self._lineStart = 0  # where in the buffer the next line begins
+        self._looksAt = inf  # when we look whether the wait is over
         self._output = b""
         self._sink: Sink | None = None
         self._stopped = 0
@@ -299,7 +308,7 @@ class OrderedReceiver(LineReceiver):
         hasNothingToSay = self.writesImmediately and immediate.isDrained(transport)
         transport.loseConnection()
         # A peer that doesn't read, or that never answers TLS's close, must not keep us.
-        if hasNothingToSay and self._timer is not None:
+        if hasNothingToSay and self._looksAt < inf:
             self._expired = transport.abortConnection  # it won't come to that
         else:
             self.setTimer(CLOSING_TIME, transport.abortConnection)
@@ -367,25 +376,29 @@ class OrderedReceiver(LineReceiver):
         :param isFixed: whether :meth:`clientSpoke` makes no difference.
         """
         now = self._waitsSince = self.clock.seconds()
-        if self._timer is not None and self._timer.getTime() > now + seconds:
+        if self._looksAt > now + seconds:
             self.stopTimer()
-        if self._timer is None:
             # Not for longer than the shortest waits that may follow, or it had to be set anew for
-            # those; and most sessions are over by then.
-            self._timer = self.clock.callLater(min(seconds, CLOSING_TIME), self._expire)
+            # those. Most sessions are over by then; that is why they have that timer in common.
+            if seconds < CLOSING_TIME:
+                self._timer = self.clock.callLater(seconds, self.look)
+                self._looksAt = now + seconds
+            else:
+                self._looksAt = self.firstLooks.begin(self)
         self._timerSeconds = seconds
         self._waitIsFixed = isFixed
         self._expired = expired
 
-    def _expire(self) -> None:
-        assert self._timer is not None
-        due, self._timer = self._timer.getTime(), None
+    def look(self) -> None:
+        """(The timer's call.) See whether the wait is over; if it isn't, look again later."""
+        due, self._looksAt, self._timer = self._looksAt, inf, None
         end = self._waitsSince + self._timerSeconds
         now = self.clock.seconds()
         # Where the reactor is late, what is due between then and now comes first: what is waited
-        # for may be among it. That is why the time that the call was for counts, too.
+        # for may be among it. That is why the time that the look was for counts, too.
         if min(due, now) < end - _TICK:
-            self._timer = self.clock.callLater(max(0.0, end - now), self._expire)
+            self._looksAt = max(end, now)
+            self._timer = self.clock.callLater(self._looksAt - now, self.look)
             return
         expired, self._expired = self._expired, _nothing
         expired()
@@ -396,7 +409,7 @@ class OrderedReceiver(LineReceiver):
         if self._waitIsFixed:
             return
         now = self.clock.seconds()
-        if now < self._waitsSince and self._timer is not None:  # the clock was set back
+        if now < self._waitsSince and self._looksAt < inf:  # the clock was set back
             self.setTimer(self._timerSeconds, self._expired)
         self._waitsSince = now
 
@@ -405,4 +418,7 @@ class OrderedReceiver(LineReceiver):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        elif self._looksAt < inf:
+            self.firstLooks.end(self)
+        self._looksAt = inf
         self._expired = _nothing

@@ -87,30 +87,41 @@ class Pace:
             self._pausedAt = None
 
 
-class Lifetimes(Generic[_T]):
+class CommonTimer(Generic[_T]):
     """
-    Ends what has lasted too long: with one timer for all, as all may last equally long.
+    One timer for many things that are all waited for equally long.
 
     :param getClock: says what it runs on; asked when something begins.
-    :param seconds: how long each may last.
-    :param ended: called with what has lasted too long.
+    :param seconds: how long each is waited for.
+    :param expired: called with what hasn't ended until then.
     """
 
     def __init__(
-        self, getClock: Callable[[], IReactorTime], seconds: float, ended: Callable[[_T], object]
+        self, getClock: Callable[[], IReactorTime], seconds: float, expired: Callable[[_T], object]
     ) -> None:
         self._getClock = getClock
         self._seconds = seconds
-        self._ended = ended
+        self._expired = expired
         self._dues: OrderedDict[_T, float] = OrderedDict()
+        self._latest = 0.0
         self._timer: IDelayedCall | None = None
 
-    def begin(self, thing: _T) -> None:
-        """It begins."""
+    def begin(self, thing: _T) -> float:
+        """
+        The wait begins, for something that isn't waited for yet.
+
+        :returns: when it is over.
+        """
         clock = self._getClock()
-        self._dues[thing] = clock.seconds() + self._seconds
+        due = clock.seconds() + self._seconds
+        if due < self._latest and self._timer is not None:  # the clock was set back
+            # What began before is waited for anew, so that nothing is due before its forerunner.
+            self._dues = OrderedDict.fromkeys(self._dues, due)
+            self._timer.reset(self._seconds)
+        self._latest = self._dues[thing] = due
         if self._timer is None:
             self._timer = clock.callLater(self._seconds, self._expire)
+        return due
 
     def end(self, thing: _T) -> None:
         """It has ended by itself, or was ended by us."""
@@ -127,10 +138,10 @@ class Lifetimes(Generic[_T]):
         if isDue:
             del self._dues[thing]
             due = next(iter(self._dues.values()), now)
-        # First of all the timer for the others: whatever happens to this one, they are ended, too.
+        # First of all the timer for the others: whatever happens to this one, they expire, too.
         self._timer = clock.callLater(max(0.0, due - now), self._expire) if self._dues else None
         if isDue:
-            self._ended(thing)
+            self._expired(thing)
 
 
 class ClientCounts:

