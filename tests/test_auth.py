@@ -7,7 +7,7 @@ import hashlib
 import hmac
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import makeCA, makeCertificate
@@ -580,6 +580,17 @@ class FailureScheduleTests(SynchronousTestCase):
         self.assertEqual(client.answers(), [])
         client.wait(0.25)
         self.assertEqual([answer.code for answer in client.answers()], [535])
+
+    def test_shortHandlerTimeout(self):
+        """It is no matter of handlerTimeout: failures are answered as such, and counted."""
+        for onAuth in (lambda c, s: None, lambda c, s: succeed(None)):
+            client = connect(onAuth=onAuth, handlerTimeout=0.5, allowInsecureAuth=True)
+            client.say("EHLO client.example")
+            for expected in ([535], [535], [535, 421]):
+                client.send(PLAIN_WRONG.encode() + b"\r\n")
+                client.wait(1)
+                self.assertEqual([answer.code for answer in client.answers()], expected)
+            self.assertTrue(client.isClosed)
 
     def test_attempts(self):
         """After maxAuthAttempts failures comes 421."""

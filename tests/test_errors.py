@@ -48,6 +48,21 @@ class CheckCodeTests(SynchronousTestCase):
 class RejectionTests(SynchronousTestCase):
     """What a rejection tells the client."""
 
+    def test_ownReply(self) -> None:
+        """Whoever catches one that has a reply of its own can see it."""
+        for error, code, enhanced in (
+            (MessageTooLarge(), 552, "5.3.4"),
+            (BareNewline(), 550, "5.6.0"),
+            (AuthenticationFailed("no"), 535, "5.7.8"),
+            (AuthenticationFailed("no", 454), 454, "4.7.0"),
+            (AuthenticationFailed("no", enhanced="4.7.0"), 450, "4.7.0"),
+        ):
+            self.assertEqual((error.code, error.enhanced), (code, enhanced))
+            self.assertEqual(str(error), error.text)
+            self.assertEqual(error.toReply(STAGE), Reply(code, enhanced, error.text))
+        self.assertIn("CRLF", BareNewline().text)
+        self.assertEqual(MessageTooLarge("bigger than that").text, "bigger than that")
+
     def test_toReply(self) -> None:
         """What it leaves open the hook's stage fills in, and the two codes always match."""
         table = {

@@ -26,6 +26,7 @@ from twisted_smtpserver.limits import (
     Pace,
     addressBlock,
 )
+from twisted_smtpserver.options import Options
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import (
@@ -558,17 +559,17 @@ class LoginFailuresTests(SynchronousTestCase):
     """The failed logins that are remembered."""
 
     def test_delays(self) -> None:
-        """Two are free; from then on it doubles up to the bound, however many there are."""
+        """Three are free; from then on it doubles up to the bound, however many there are."""
         failures = LoginFailures(1.5)
         got = [failures.failed("192.0.2.1", "joe", 0) for _ in range(2000)]
-        self.assertEqual(got[:6], [0, 0, 1.5, 3, 6, MAX_LOGIN_DELAY])
-        self.assertEqual(set(got[6:]), {MAX_LOGIN_DELAY})
+        self.assertEqual(got[:7], [0, 0, 0, 1.5, 3, 6, MAX_LOGIN_DELAY])
+        self.assertEqual(set(got[7:]), {MAX_LOGIN_DELAY})
 
     def test_clients(self) -> None:
         """A client is an address, of IPv6 a /64; a unix socket is none."""
         failures = LoginFailures(1)
         for address in ("192.0.2.1", "2001:db8::1"):
-            for _ in range(2):
+            for _ in range(3):
                 failures.failed(address, "joe", 0)
         got = [
             failures.failed(address, "joe", 0)
@@ -581,7 +582,8 @@ class LoginFailuresTests(SynchronousTestCase):
     def test_expired(self) -> None:
         """What is forgotten leaves nothing behind; each failure is a new beginning."""
         failures = LoginFailures(1)
-        failures.failed("192.0.2.1", "joe", 0)
+        for _ in range(2):
+            failures.failed("192.0.2.1", "joe", 0)
         failures.failed("192.0.2.2", "joe", 500)
         failures.failed("192.0.2.1", "joe", 899)
         self.assertEqual(failures.failed("192.0.2.1", "joe", 1400), 1)
@@ -601,7 +603,7 @@ class LoginFailuresTests(SynchronousTestCase):
         """It takes back what its own user mistyped last, once, and nobody else's failures."""
         failures = LoginFailures(1)
         failures.succeeded("192.0.2.1", "joe")
-        for name in ("ann", "joe", "ann", "joe", "joe"):
+        for name in ("joe", "ann", "joe", "ann", "joe", "joe"):
             delay = failures.failed("192.0.2.1", name, 0)
         self.assertEqual(delay, 4)
         for name in ("ann", "joe", "joe"):
@@ -656,7 +658,7 @@ class LoginDelayTests(SynchronousTestCase):
     def test_grows(self) -> None:
         """The answers come later and later, over all connections of an address; no other's do."""
         self.make()
-        self.assertEqual([self.seconds(self.arrive()) for _ in range(5)], [0, 0, 1, 2, 4])
+        self.assertEqual([self.seconds(self.arrive()) for _ in range(6)], [0, 0, 0, 1, 2, 4])
         self.assertEqual(self.seconds(self.arrive("192.0.2.2")), 0)
 
     def test_longest(self) -> None:
@@ -682,31 +684,39 @@ class LoginDelayTests(SynchronousTestCase):
     def test_schedule(self) -> None:
         """It is added to the schedule that all failed logins have."""
         self.make(authFailureDelay=1)
-        self.assertEqual([self.seconds(self.arrive()) for _ in range(4)], [1, 1, 2, 3])
+        self.assertEqual([self.seconds(self.arrive()) for _ in range(5)], [1, 1, 1, 2, 3])
 
     def test_oneConnection(self) -> None:
         """It grows within a connection, too; the end comes with the last answer."""
-        self.make(maxAuthAttempts=3)
+        self.make(maxAuthAttempts=4)
         client = self.arrive()
-        self.assertEqual([self.seconds(client) for _ in range(2)], [0, 0])
+        self.assertEqual([self.seconds(client) for _ in range(3)], [0, 0, 0])
         self.ask(client)
         client.wait(0.75)
         self.assertEqual(client.answers(), [])
         client.wait(0.25)
         self.assertEqual(codes(client.answers()), [535, 421])
 
+    def test_default(self) -> None:
+        """With the defaults it doesn't grow within an address's first connection."""
+        self.make(maxAuthAttempts=Options.maxAuthAttempts)
+        client = self.arrive()
+        for expected in ([535], [535], [535, 421]):
+            self.ask(client)
+            self.assertEqual(codes(client.answers()), expected)
+
     def test_notTwice(self) -> None:
         """``errorDelay`` isn't added: failed logins have a limit of their own."""
         self.make(maxErrors=2, errorDelay=5)
         client = self.arrive()
-        self.assertEqual([self.seconds(client) for _ in range(4)], [0, 0, 1, 2])
+        self.assertEqual([self.seconds(client) for _ in range(5)], [0, 0, 0, 1, 2])
 
     def test_success(self) -> None:
         """
         Who knows the password never waits. But an account of one's own is no help in trying others.
         """
         self.make()
-        for expected in (0, 0, 1, 2, 4):
+        for expected in (0, 0, 0, 1, 2, 4):
             self.assertEqual(self.seconds(self.arrive(), user="ann"), expected)
             self.assertEqual(self.seconds(self.arrive(), 235, password="right"), 0)
         self.assertEqual(self.seconds(self.arrive(), 235, password="right", user="ann"), 0)
@@ -715,13 +725,13 @@ class LoginDelayTests(SynchronousTestCase):
     def test_parallel(self) -> None:
         """A delayed answer holds its own connection only; they grow while others wait."""
         self.make()
-        clients = [self.arrive() for _ in range(4)]
+        clients = [self.arrive() for _ in range(5)]
         for client in clients:
             self.ask(client)
         other = self.arrive()
         self.assertEqual(other.say("NOOP").code, 250)
         other.wait(1)
-        self.assertEqual([len(client.answers()) for client in clients], [1, 1, 1, 0])
+        self.assertEqual([len(client.answers()) for client in clients], [1, 1, 1, 1, 0])
         other.wait(1)
         self.assertEqual(len(clients[-1].answers()), 1)
 
@@ -741,7 +751,7 @@ class LoginDelayTests(SynchronousTestCase):
     def test_reload(self) -> None:
         """New certificates forget nothing."""
         self.make(selfSigned=True)
-        for _ in range(2):
+        for _ in range(3):
             self.seconds(self.arrive())
         self.factory.updateSecureContext()
         self.assertEqual(self.seconds(self.arrive()), 1)

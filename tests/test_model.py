@@ -182,7 +182,7 @@ class Model:
         return 235 if self.loggedIn else 535
 
     def starttls(self) -> int:
-        return 502 if self.greeted and self.sender is None else 503
+        return 502 if self.greeted and self.chunks is None else 503
 
     def nonsense(self) -> int:
         self.unknown += 1

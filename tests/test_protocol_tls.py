@@ -256,8 +256,17 @@ class StartTLSTests(SynchronousTestCase):
         self.assertEqual(client.say("VRFY a").code, 502)
 
     def test_inTransaction(self) -> None:
-        """Not in a transaction (section 4.1.4 of RFC 5321)."""
-        client = talk(Phase.MAIL, selfSigned=True)
+        """A transaction that was begun in clear is forgotten; but BDAT comes to its end first."""
+        for phase in (Phase.MAIL, Phase.RCPT):
+            client = talk(phase, selfSigned=True)
+            self.assertEqual(client.say("STARTTLS").code, 220)
+            client.startTLS()
+            self.assertIsNone(client.session.envelope.mailFrom)
+            self.assertEqual(brief(client.say(RCPT)), (503, "5.5.1"))
+            self.assertEqual(client.say(HELLO).code, 250)
+            self.assertEqual(brief(client.say(RCPT)), (503, "5.5.1"))
+            self.assertEqual(client.say(MAIL).code, 250)
+        client = talk(Phase.CHUNKS, selfSigned=True)
         self.assertEqual(brief(client.say("STARTTLS")), (503, "5.5.1"))
 
     def test_timeout(self) -> None:

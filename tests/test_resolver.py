@@ -280,7 +280,6 @@ class ReverseLookupTests(SynchronousTestCase):
             ("10.1.2.3", "[10.1.2.3]"),
             ("192.168.0.1", "[192.168.0.1]"),
             ("172.16.0.1", "[172.16.0.1]"),
-            ("100.64.0.1", "[100.64.0.1]"),
             ("fd00::1", "[IPv6:fd00::1]"),
             ("169.254.1.1", "[169.254.1.1]"),
             ("fe80::1%eth0", "[IPv6:fe80::1]"),
@@ -292,14 +291,27 @@ class ReverseLookupTests(SynchronousTestCase):
             ("240.0.0.1", "[240.0.0.1]"),
             ("255.255.255.255", "[255.255.255.255]"),
             ("4000::1", "[IPv6:4000::1]"),
-            ("192.0.2.1", "[192.0.2.1]"),
-            ("2001:db8::1", "[IPv6:2001:db8::1]"),
             ("/run/smtp.sock", "localhost"),
             (None, "localhost"),
         ):
             self.assertEqual(literal, self.lookup.clientHostname(address))
         self.assertEqual([], self.resolver.asked)
         self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_notInPublic(self):
+        """
+        What no public DNS knows only a resolver of one's own is asked about.
+        """
+        self.patch(client, "getResolver", self.fail)
+        for address, literal in (
+            ("192.0.2.1", "[192.0.2.1]"),
+            ("100.64.0.1", "[100.64.0.1]"),
+            ("2001:db8::1", "[IPv6:2001:db8::1]"),
+        ):
+            self.resolver.asked.clear()
+            self.successResultOf(self.lookup.clientHostname(address))
+            self.assertEqual(1, len(self.resolver.asked))
+            self.assertEqual(literal, ReverseLookup(None, self.clock).clientHostname(address))
 
     def test_slow(self):
         """

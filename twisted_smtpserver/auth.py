@@ -190,7 +190,10 @@ class Login:
             answers.append(replies.TOO_MANY_AUTH_FAILURES)
         # What dialogue.settle() would add by errorDelay isn't for lists: nothing is delayed twice.
         delay = self._putOff()
-        return deferLater(dialogue.clock, delay, lambda: answers) if delay > 0 else answers
+        if delay <= 0:
+            return answers
+        # A handlerTimeout that ends sooner cancels it; but it isn't the handler that took so long.
+        return deferLater(dialogue.clock, delay, lambda: None).addBoth(lambda _: answers)
 
     def _putOff(self) -> float:
         """
@@ -205,7 +208,7 @@ class Login:
         address = dialogue.session.remoteAddress
         # It depends on the address alone: so it doesn't tell who exists, either.
         more = dialogue.factory.loginFailures.failed(address, self._username, now)
-        # It must not be mistaken for a handler that takes too long.
+        # That part must not be what makes the handler's time run out.
         return slot + min(more, max(0, dialogue.options.handlerTimeout / 2 - passed - slot))
 
     def _untilNextSlot(self, passed: float) -> float:

@@ -69,15 +69,20 @@ class Rejection(SMTPServerError):
     :raises ValueError: if the code or the enhanced code has a wrong form.
     """
 
-    #: Used where the constructor was given no code; ``None`` means the hook's own.
+    #: What a subclass's constructor fills in where it was given nothing; ``None`` leaves that to the
+    #: hook.
     defaultReply: Reply | None = None
 
     def __init__(self, text: str = "", code: int | None = None, enhanced: str | None = None):
-        super().__init__(text)
         checkCode(code, enhanced)
         self.text = text
         self.code = code
         self.enhanced = enhanced
+        if self.defaultReply is not None:
+            reply = self.toReply(self.defaultReply)
+            self.text = text or reply.lines[0]
+            self.code, self.enhanced = reply.code, reply.enhanced
+        super().__init__(self.text)
 
     def toReply(self, stage: Reply) -> Reply:
         """
@@ -86,16 +91,15 @@ class Rejection(SMTPServerError):
         :param stage: the refusal that the hook's stage has by default; it fills in what this
             rejection leaves open.
         """
-        default = self.defaultReply or stage
         code = self.code
         if code is None:
             # Rejection("later", enhanced="4.2.0") at a 550 stage must not become "550 4.2.0".
-            fits = self.enhanced is None or self.enhanced[0] == str(default.code)[0]
-            code = default.code if fits else int(f"{self.enhanced[0]}50")  # type: ignore[index]
+            fits = self.enhanced is None or self.enhanced[0] == str(stage.code)[0]
+            code = stage.code if fits else int(f"{self.enhanced[0]}50")  # type: ignore[index]
         enhanced = self.enhanced
         if enhanced is None:
-            enhanced = default.enhanced if code == default.code else replies.defaultEnhanced(code)
-        return Reply(code, enhanced, self.text or default.lines[0])
+            enhanced = stage.enhanced if code == stage.code else replies.defaultEnhanced(code)
+        return Reply(code, enhanced, self.text or stage.lines[0])
 
 
 class AuthenticationFailed(Rejection):

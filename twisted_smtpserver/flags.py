@@ -221,7 +221,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("maxAuthAttempts", "N", "failed logins before the connection is closed", _whole),
         _flag("scramIterations", "N", "those of your users' SCRAM secrets", _whole),
         _flag("authFailureDelay", "SECONDS", "when a failed login is answered", _seconds),
-        _flag("loginDelay", "SECONDS", "how much later from an address's third failed login on; "
+        _flag("loginDelay", "SECONDS", "how much later from an address's fourth failed login on; "
               "twice as much with each more", _seconds),
         _flag("maxAllowedUnauthenticatedCommands", "N", "commands before a login that is required; "
               "0 for no limit", _wholeOrOff),

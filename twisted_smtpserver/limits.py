@@ -22,8 +22,9 @@ RATE_WINDOW = 300.0
 #: The longest that the reply to an error is put off, in seconds.
 MAX_ERROR_DELAY = 10.0
 
-#: So many failed logins of one address aren't delayed: people mistype.
-FREE_LOGIN_FAILURES = 2
+#: So many failed logins of one address aren't delayed: people mistype. They are as many as a
+#: connection has by default (``maxAuthAttempts``).
+FREE_LOGIN_FAILURES = 3
 
 #: The longest that ``loginDelay`` grows to, in seconds.
 MAX_LOGIN_DELAY = 10.0

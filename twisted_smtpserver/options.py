@@ -53,8 +53,8 @@ class Options:
     :ivar allowInsecureAuth: offer AUTH in clear, too.
     :ivar maxAuthAttempts: failed logins before 421.
     :ivar authFailureDelay: when a failed login is answered, counted from its command.
-    :ivar loginDelay: from the third failed login of an address on, of IPv6 of a /64, how much later
-        it is answered than that; twice as much with each more, 10 s at most. 0 for no delay.
+    :ivar loginDelay: from the fourth failed login of an address on, of IPv6 of a /64, how much
+        later it is answered than that; twice as much with each more, 10 s at most. 0 for no delay.
     :ivar scramIterations: the iterations that a user who doesn't exist seems to have; give what
         your users' SCRAM secrets have, or the difference tells who exists.
     :ivar scramSaltKey: at least 16 octets that the salts of such users are made from; by default

@@ -28,6 +28,11 @@ TIME_LIMIT = 1.5
 #: How many of an address's PTR records are tried.
 NAME_LIMIT = 2
 
+# RFC 1918, RFC 4193.
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
+)
+
 # When twisted.names repeats a query; its own default goes on long after nobody waits any more.
 _RETRIES = (1, 1)
 
@@ -66,12 +71,14 @@ def addressLiteral(address: str | None) -> str:
 
 @lru_cache(maxsize=1024)
 def _worthLookingUp(
-    address: str | None,
+    address: str | None, inPublic: bool
 ) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     parsed = _parse(address)
-    if parsed is None or not parsed.is_global or parsed.is_multicast or parsed.is_reserved:
+    if parsed is None or parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified:
         return None
-    return parsed
+    if parsed.is_multicast or parsed.is_reserved or any(parsed in each for each in _PRIVATE):
+        return None
+    return parsed if parsed.is_global or not inPublic else None
 
 
 class ReverseLookup:
@@ -87,14 +94,16 @@ class ReverseLookup:
         self, resolver: IResolver | None = None, reactor: IReactorTime | None = None
     ) -> None:
         self._resolver: Any = resolver
+        self._isGiven = resolver is not None
         self._reactor: Any = reactor
 
     def clientHostname(self, address: str | None, port: int | None = None) -> str | Deferred[str]:
         """
         Look up a client's name.
 
-        Addresses that only mean something in their own network (loopback, private, link-local,
-        documentation, multicast, reserved and so on) are not looked up.
+        Addresses that only mean something in their own network (loopback, private, link-local) or
+        nowhere (multicast, reserved) are not looked up; others that no public DNS knows, such as
+        those for documentation, only by a resolver that was given.
 
         :param address: the client's IP address; anything else is a unix socket's.
         :param port: the client's port, which makes no difference.
@@ -103,7 +112,7 @@ class ReverseLookup:
             :data:`TIME_LIMIT` seconds. The Deferred may be canceled; it fails in no other way.
         """
         literal = addressLiteral(address)
-        parsed = _worthLookingUp(address)
+        parsed = _worthLookingUp(address, not self._isGiven)
         if parsed is None:
             return literal
 

@@ -87,7 +87,7 @@ _ROWS: dict[str, tuple[Reply | None, ...]] = {
     "VRFY": _ANYTIME,
     "HELP": _ANYTIME,
     "QUIT": _ANYTIME,
-    "STARTTLS": (_NO_HELLO, None, _BUSY, _BUSY, _BUSY),
+    "STARTTLS": (_NO_HELLO, None, None, None, _BUSY),
     "AUTH": (_NO_HELLO, None, _BUSY, _BUSY, _BUSY),
     "XCLIENT": (None, None, _BUSY, _BUSY, _BUSY),
     "XFORWARD": (_NO_HELLO, None, _BUSY, _BUSY, _BUSY),

@@ -34,8 +34,8 @@ class Chain:
     * ``onConnect``, ``onSecure``, ``onHello``, ``onMailFrom``, ``onRcptTo``: the stages are asked
       in order; the first refusal ends it. The result is the first one that isn't ``None``.
     * ``onAuth``, ``scramSecret``: likewise, but the first result that isn't ``None`` ends it, too.
-    * ``onData``: the one stage that has it. A chain of policies may have none: as a stage of a
-      chain that stores messages; else they are thrown away, as with any handler without ``onData``.
+    * ``onData``: the one stage that has it. A chain of policies may have none, to be a stage of a
+      chain that has one; a server doesn't take it as its handler.
     * ``onClose``: every stage that ``onConnect`` got to, whether the stage has that hook or not, in
       reverse order. The stage that refused is the last one it got to.
     * ``onTransactionEnd``, ``onError``: all stages in order.
