@@ -7,10 +7,11 @@ import hashlib
 import hmac
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import makeCA, makeCertificate
+from tests.talk import Later, Log
 from twisted_smtpserver import Authenticated, AuthenticationFailed, ConfigurationError, Rejection
 from twisted_smtpserver.auth import peerIdentity
 from twisted_smtpserver.sasl import scramSecret
@@ -335,6 +336,33 @@ class MechanismTests(SynchronousTestCase):
             self.assertEqual(self.scram(client, password, name).code, 535)
             self.assertEqual(handler.asked, [])
 
+    def test_scramSecretRefuses(self):
+        """What ``scramSecret`` refuses is a failed login like any other."""
+        for error, code in (
+            (AuthenticationFailed("Account locked"), 535),
+            (Rejection("Account locked", 550), 550),
+        ):
+            log = Log()
+            handler = ScramUsers()
+            handler.scramSecret = Later()
+            client = greeted(
+                handler,
+                authMethods=["SCRAM-SHA-256"],
+                authFailureDelay=1,
+                maxAuthAttempts=1,
+                logger=log.logger,
+            )
+            client.send(b"AUTH SCRAM-SHA-256 " + b64("n,,n=joe,r=clientnonce").encode() + b"\r\n")
+            handler.scramSecret.fail(error)
+            self.assertEqual(client.answers(), [])
+            client.wait(1)
+            self.assertEqual([answer.code for answer in client.answers()], [code, 421])
+            self.assertEqual([event["username"] for event in log.of("loginFailed")], ["joe"])
+        handler.scramSecret = lambda *arguments: fail(Rejection("later", 454))
+        client = greeted(handler, authMethods=["SCRAM-SHA-256"], authFailureDelay=1)
+        answer = client.say("AUTH SCRAM-SHA-256 " + b64("n,,n=joe,r=clientnonce"))
+        self.assertEqual(answer.code, 454)
+
     def test_scramSecretOfWrongType(self):
         """A hook that returns the password instead of a secret is a bug, not a login."""
         handler = ScramUsers()
@@ -502,9 +530,9 @@ class VerdictTests(SynchronousTestCase):
 class ChallengeTests(SynchronousTestCase):
     """Challenges are one line each, however long, and can be canceled."""
 
-    def refused(self, data):
+    def refused(self, data, code=None, logger=False):
         def onAuth(credentials, session):
-            raise AuthenticationFailed(data=data)
+            raise AuthenticationFailed(data=data, code=code)
 
         client = connect(
             onAuth=onAuth,
@@ -512,7 +540,7 @@ class ChallengeTests(SynchronousTestCase):
             authMethods=["XOAUTH2"],
             authFailureDelay=0,
             maxAuthAttempts=2,
-            logger=False,
+            logger=logger,
         )
         client.say("EHLO client.example")
         return client, client.say("AUTH XOAUTH2 " + b64("user=joe\1auth=Bearer stale\1\1"))
@@ -530,6 +558,24 @@ class ChallengeTests(SynchronousTestCase):
         client.say("AUTH XOAUTH2 " + b64("user=joe\1auth=Bearer stale\1\1"))
         client.send(b"*\r\n")
         self.assertEqual([answer.code for answer in client.answers()], [501, 421])
+
+    def test_leaves(self):
+        """Who leaves at the challenge has been refused, and it is counted and logged."""
+        log = Log()
+        client, _ = self.refused({}, logger=log.logger)
+        self.assertEqual(client.protocol.failedLogins, 1)
+        client.lose()
+        self.assertEqual([event["username"] for event in log.of("loginFailed")], ["joe"])
+        known = client.protocol.factory.loginFailures._clients
+        self.assertEqual([count for _, count, *_ in known.values()], [1])
+
+    def test_notTheClients(self):
+        """A refusal for now doesn't count, canceled or not."""
+        client, _ = self.refused({}, code=454)
+        self.assertEqual(client.say("").code, 454)
+        client.say("AUTH XOAUTH2 " + b64("user=joe\1auth=Bearer stale\1\1"))
+        self.assertEqual(client.say("*").code, 501)
+        self.assertEqual(client.protocol.failedLogins, 0)
 
     def test_badData(self):
         """Data that isn't text is a bug."""

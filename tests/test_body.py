@@ -131,6 +131,15 @@ class ReadTests(StreamTestCase):
         self.stream.read()
         self.failureResultOf(self.stream.read(), RuntimeError)
 
+    def test_smallChunks(self) -> None:
+        """Octets that nobody reads take no more than they are, however small the segments."""
+        octets = bytes(range(256)) * 8
+        for number in range(len(octets)):
+            self.stream.feed(octets[number : number + 1])
+            self.assertLess(len(self.stream._chunks), 64)
+        self.stream.end()
+        self.assertEqual(self.successResultOf(self.stream.read()), octets)
+
     def test_canceled(self) -> None:
         """A reading that was canceled makes room for another; no octets are lost to it."""
         result = self.stream.read()

@@ -141,6 +141,21 @@ class RefusedTests(SynchronousTestCase):
                 self.assertEqual(codes(answers), [503 if phase is Phase.READY else 501], line)
                 self.assertTrue(client.isClosed)
 
+    def test_almost(self) -> None:
+        """Nor is what comes behind a line that only somebody less strict takes for BDAT."""
+        for line in (
+            *(b"BDAT\t76", b" BDAT 76", b"BDAT 76\tLAST", b"\0BDAT 76", b"bdat\xa076 LAST"),
+            *(b"BDAT " + b"0" * 3000 + b"76", b"\tBdat " + b"0" * 20000 + b"76", b"BDAT\r 76"),
+        ):
+            for phase in (Phase.READY, Phase.RCPT, Phase.CHUNKS):
+                client = talk(phase)
+                client.send(line + b"\r\nRSET\r\n" + MAIL.encode() + b"\r\n")
+                self.assertEqual(codes(client.answers()), [500], line[:20])
+                self.assertTrue(client.isClosed)
+        client = talk(Phase.RCPT)
+        for line in (b"BDATA 76", b"BDAT1 76", b"X BDAT 76"):
+            self.assertEqual(client.say(line).code, 500)
+
     def test_byTheHandler(self) -> None:
         """Once the handler has failed, that chunk and all later ones have the failure."""
         for later in (False, True):
@@ -242,6 +257,23 @@ class TimeoutTests(SynchronousTestCase):
         client.send(chunk + b"BDAT 0 LAST\r\n")
         self.assertEqual(codes(client.answers()), [451, 451])
         self.assertEqual(outcomes(client), ["refused"])
+
+    def test_pausedHandlerInBetween(self) -> None:
+        """It goes on running when other commands, answered late, come in between."""
+        later = Later()
+        client = sender(later, socketTimeout=200, handlerTimeout=60, maxErrors=4, errorDelay=1)
+        chunk = b"BDAT %d\r\n" % HIGH_WATER + b"x" * HIGH_WATER
+        client.send(chunk + b"VRFY\r\n" * 3)
+        client.wait(1)
+        self.assertEqual(codes(client.answers()), [250, 501, 501, 501])
+        self.assertTrue(client.transport.isPaused)
+        client.wait(59)
+        self.assertEqual(later.canceled, 0)
+        client.wait(1)
+        self.assertEqual(later.canceled, 1)
+        self.assertFalse(client.transport.isPaused)
+        client.send(b"BDAT 0 LAST\r\n")
+        self.assertEqual(codes(client.answers()), [451])
 
     def test_bounded(self) -> None:
         """However many chunks come, no more than two segments wait for a handler."""

@@ -175,6 +175,22 @@ class ResultsTests(SynchronousTestCase):
             client.say(RCPT)
             self.assertEqual(codes(client.pipeline("DATA", ".")), [354, 250] + [250] * isLmtp)
 
+    def test_otherRecipients(self) -> None:
+        """Nor does it change with what the handler makes of the list of recipients."""
+        for change in (list.clear, list.pop, lambda rcptTo: rcptTo.extend(rcptTo)):
+            for result, expected in ((None, [250] * 3), (Rejection("no", 552), [552] * 3)):
+                later = Later()
+
+                def onData(stream: Any, session: Any, change: Any = change, later: Any = later):
+                    change(session.envelope.rcptTo)
+                    return later()
+
+                client = talk(Phase.RCPT, onData=onData, lmtp=True)
+                client.pipeline(RCPT, RCPT, "DATA")
+                client.send(b".\r\n")
+                later.answer(result)
+                self.assertEqual(codes(client.answers()), [354, *expected])
+
     def test_next(self) -> None:
         """The next transaction starts anew."""
         client = recipients(lambda stream: None)

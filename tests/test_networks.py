@@ -52,6 +52,16 @@ class NetworksTests(SynchronousTestCase):
     def test_bad(self) -> None:
         """The text of the error names the option and what is wrong."""
         bad: Any
-        for bad in (["example.com"], "example.com", ["192.0.2.0/33"], [""], [None], [5], 5, None):
+        for bad in (
+            ["fe80::1%eth0"],
+            ["example.com"],
+            "example.com",
+            ["192.0.2.0/33"],
+            [""],
+            [None],
+            [5],
+            5,
+            None,
+        ):
             with self.assertRaisesRegex(ConfigurationError, "^useProxy: .* is neither"):
                 Networks(bad, "useProxy")

@@ -198,6 +198,14 @@ class DNSBlockListTests(SynchronousTestCase):
         client.wait(2)
         self.assertEqual(codes(client.answers()), [220])
 
+    def test_unreachable(self) -> None:
+        """A list that can't be asked lets everybody pass, too, and the log says why."""
+        broken = Lists(two="127.0.0.2")
+        self.patch(broken, "lookupAddress", lambda name: 1 // 0)
+        for lists in (Lists(one=OSError("Network is unreachable")), broken):
+            self.assertEqual(greeting(self.arrive("8.8.4.4", lists))[0], 220)
+        self.assertEqual(len(self.flushLoggedErrors(OSError, ZeroDivisionError)), 3)
+
     def test_notAsked(self) -> None:
         """Of addresses that mean nothing to others, nobody is told."""
         lists = Lists(one="127.0.0.2")

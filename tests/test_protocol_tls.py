@@ -232,6 +232,23 @@ class StartTLSTests(SynchronousTestCase):
         client.say(HELLO)
         self.assertEqual(client.say(MAIL).code, 530)
 
+    def test_claimedLogin(self) -> None:
+        """A LOGIN that XCLIENT named in clear logs nobody in later; addresses stay."""
+        handler = RecordingHandler()
+        handler.onAuth = lambda credentials, session: credentials.username  # type: ignore[attr-defined]
+        client = connect(handler, selfSigned=True, useXClient=True)
+        client.say(HELLO)
+        self.assertEqual(client.say("XCLIENT LOGIN=admin ADDR=198.51.100.7").code, 220)
+        self.assertEqual(client.session.user, "admin")
+        client.say(HELLO)
+        client.say("STARTTLS")
+        client.startTLS()
+        client.say(HELLO)
+        self.assertEqual(client.say("XCLIENT PORT=99").code, 220)
+        session = client.session
+        self.assertEqual((session.user, session.xClient.get("LOGIN")), (None, None))
+        self.assertEqual((session.remoteAddress, session.remotePort), ("198.51.100.7", 99))
+
     def test_kept(self) -> None:
         """What is known otherwise stays: id, addresses, data, disabled commands, counters."""
         client = talk(Phase.READY, RecordingHandler(), selfSigned=True)

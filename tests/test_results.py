@@ -88,7 +88,7 @@ class MessageRepliesTests(SynchronousTestCase):
         ]
 
     def codes(self, result: object) -> list[int]:
-        return [reply.code for reply in messageReplies(result, self.envelope, refuse)]
+        return [reply.code for reply in messageReplies(result, self.envelope.rcptTo, refuse)]
 
     def test_oneForAll(self) -> None:
         """One value is for all of them."""

@@ -134,6 +134,8 @@ class FlagTests(SynchronousTestCase):
             ("192.0.2.1", ("192.0.2.1", 53)),
             ("192.0.2.1:5353", ("192.0.2.1", 5353)),
             ("2001:db8::1", ("2001:db8::1", 53)),
+            ("[2001:db8::1]", ("2001:db8::1", 53)),
+            ("[2001:db8::1]:5353", ("2001:db8::1", 5353)),
         ):
             resolver = parse("--resolver", text).keywords["resolver"]
             self.assertIsInstance(resolver, Resolver)
@@ -160,6 +162,16 @@ class RefusalTests(SynchronousTestCase):
         self.assertRefused("--close-timeout: '-1' is no number of seconds", "--close-timeout=-1")
         self.assertRefused("--no-delay: 'maybe' is neither yes nor no", "--no-delay=maybe")
         self.assertRefused("--sni-options: 'a:b' is not NAME:CERT:KEY", "--sni-options=a:b")
+        self.assertRefused("--resolver: 99999 is no port number", "--resolver=192.0.2.1:99999")
+        for text in ("dns.example", "[192.0.2.1", "192.0.2.1:", "a:b:c"):
+            advice = "is no address such as 192.0.2.53 or [2001:db8::53]:53"
+            self.assertRefused(f"--resolver: {text!r} {advice}", "--resolver", text)
+
+    def test_empty(self) -> None:
+        """An empty value would mean something else for each flag, and is never meant."""
+        for flag in ("host", "maildir", "auth-methods", "name", "size", "xclient-from"):
+            for value in ("", " "):
+                self.assertRefused(f"--{flag}: its value is empty", f"--{flag}={value}")
 
     def test_passphraseFile(self) -> None:
         """A file that can't be read is refused, without a word of what may be the passphrase."""

@@ -137,7 +137,8 @@ class Login:
             session = self._dialogue.session
             self._username = query.username
             arguments = (query.username, query.mechanism, session)
-            return self._dialogue.ask("scramSecret", arguments, self._answerQuery)
+            failed = _failing(self._dialogue, "scramSecret", self._fail)
+            return self._dialogue.ask("scramSecret", arguments, self._answerQuery, failed)
         if isinstance(step, Done):
             return self._judge(step.credentials)
         if step.reason is Reason.MALFORMED:
@@ -167,49 +168,55 @@ class Login:
     def _refused(self, refusal: AuthenticationFailed) -> Any:
         if not self._mechanism.usesErrorChallenge:
             return self._fail(refusal)
-        # RFC 7628 §3.2.3: the client gets the reason, and answers with something meaningless.
+        # RFC 7628 §3.2.3: the client gets the reason, and answers with something meaningless. It
+        # has failed already, and may know that and leave.
+        reply = refusal.toReply(replies.AUTH_FAILED)
+        more = self._count(reply)
         reason = self._mechanism.errorChallenge(refusal.data or {})
-        return self._challenge(reason, lambda dummy: self._explained(dummy, refusal))
+        return self._challenge(reason, lambda dummy: self._explained(dummy, reply, more))
 
-    def _explained(self, line: bytes, refusal: AuthenticationFailed) -> Any:
+    def _explained(self, line: bytes, reply: Reply, more: float) -> Any:
         self._begun = self._dialogue.clock.seconds()
         if line == b"*":  # canceled, which the failed login was not
-            canceled = replies.AUTH_CANCELED
-            refusal = AuthenticationFailed(canceled.text, canceled.code, None, canceled.enhanced)
-        return self._fail(refusal)
+            reply = replies.AUTH_CANCELED
+        return self._answerFailure(reply, more)
 
     def _fail(self, refusal: AuthenticationFailed) -> Any:
-        dialogue = self._dialogue
         reply = refusal.toReply(replies.AUTH_FAILED)
+        return self._answerFailure(reply, self._count(reply))
+
+    def _count(self, reply: Reply) -> float:
+        """
+        Count a failed login, unless it isn't the client's fault.
+
+        :returns: how much later than others it is answered, in seconds.
+        """
         if reply.code < 500:
-            return reply  # not the client's fault
+            return 0
+        dialogue = self._dialogue
         dialogue.failedLogins += 1
         dialogue.factory.events.loginFailed(dialogue.session, self._mechanism.name, self._username)
+        # It depends on the address alone: so it doesn't tell who exists, either.
+        return dialogue.factory.loginFailures.failed(
+            dialogue.session.remoteAddress, self._username, dialogue.clock.seconds()
+        )
+
+    def _answerFailure(self, reply: Reply, more: float) -> Any:
+        if reply.code < 500:
+            return reply
+        dialogue = self._dialogue
         answers = [reply]
         if dialogue.failedLogins >= dialogue.options.maxAuthAttempts:
             answers.append(replies.TOO_MANY_AUTH_FAILURES)
         # What dialogue.settle() would add by errorDelay isn't for lists: nothing is delayed twice.
-        delay = self._putOff()
+        passed = dialogue.clock.seconds() - self._begun
+        slot = self._untilNextSlot(passed)
+        # That much more must not be what makes the handler's time run out.
+        delay = slot + min(more, max(0, dialogue.options.handlerTimeout / 2 - passed - slot))
         if delay <= 0:
             return answers
         # A handlerTimeout that ends sooner cancels it; but it isn't the handler that took so long.
         return deferLater(dialogue.clock, delay, lambda: None).addBoth(lambda _: answers)
-
-    def _putOff(self) -> float:
-        """
-        Count the failure.
-
-        :returns: for how long its answer has to wait.
-        """
-        dialogue = self._dialogue
-        now = dialogue.clock.seconds()
-        passed = now - self._begun
-        slot = self._untilNextSlot(passed)
-        address = dialogue.session.remoteAddress
-        # It depends on the address alone: so it doesn't tell who exists, either.
-        more = dialogue.factory.loginFailures.failed(address, self._username, now)
-        # That part must not be what makes the handler's time run out.
-        return slot + min(more, max(0, dialogue.options.handlerTimeout / 2 - passed - slot))
 
     def _untilNextSlot(self, passed: float) -> float:
         interval = self._dialogue.options.authFailureDelay
@@ -241,16 +248,27 @@ def askForLogin(
         dialogue.session.user = granted.user  # not before all went well
         return reply
 
+    arguments = (Credentials.of(credentials), dialogue.session)
+    return dialogue.ask("onAuth", arguments, answered, _failing(dialogue, "onAuth", refused))
+
+
+def _failing(dialogue: Dialogue, hook: str, refused: Any) -> Any:
+    """
+    What to do with an exception of one of the hooks for logins.
+
+    :param refused: called with an :class:`~twisted_smtpserver.errors.AuthenticationFailed`, if that
+        is what it comes to.
+    """
+
     def failed(error: Exception) -> Any:
         if isinstance(error, AuthenticationFailed):
             return refused(error)
-        reply = dialogue.refuse(error, "onAuth")
+        reply = dialogue.refuse(error, hook)
         if reply.code < 500:
             return reply
         return refused(AuthenticationFailed(reply.text, reply.code, enhanced=reply.enhanced))
 
-    arguments = (Credentials.of(credentials), dialogue.session)
-    return dialogue.ask("onAuth", arguments, answered, failed)
+    return failed
 
 
 def _granted(result: object) -> Authenticated:

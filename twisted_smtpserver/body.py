@@ -27,6 +27,9 @@ from twisted_smtpserver.interfaces import IMessageStream
 #: Octets that wait for a reader before the socket is paused.
 HIGH_WATER = 65536
 
+# Each has an overhead, which for very small ones is most of what they take.
+_MOST_CHUNKS = 64
+
 #: How much :meth:`MessageStream.read` holds unless told otherwise.
 READ_LIMIT = 32 * 2**20
 
@@ -128,6 +131,8 @@ class MessageStream:
             reader.fire(octets)
             return
         self._chunks.append(octets)
+        if len(self._chunks) == _MOST_CHUNKS:
+            self._chunks[:] = [b"".join(self._chunks)]
         self._buffered += len(octets)
         if self._buffered >= HIGH_WATER and not self._paused:
             self._paused = True

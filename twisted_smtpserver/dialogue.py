@@ -27,6 +27,7 @@ from twisted_smtpserver.octets import OctetReceiver
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Event, Phase
+from twisted_smtpserver.wire.bdat import mayAnnounceChunk
 from twisted_smtpserver.wire.commands import Command, parseCommand
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class Dialogue(OctetReceiver):
         command = parseCommand(line)
         if not isinstance(command, Command):
             self._plain = False
+            self._checkChunk(line)
             return self.countUnrecognized(command)
         verb, argument = command
         self._plain = verb in HELLOS
@@ -173,9 +175,15 @@ class Dialogue(OctetReceiver):
         onRefusal = getattr(self.verbs.get(command.verb), "refused", None)
         return refusal if onRefusal is None else onRefusal(self, command.argument, refusal)
 
+    def _checkChunk(self, line: bytes) -> None:
+        """What follows a line that may have been meant as BDAT must not be taken for commands."""
+        if mayAnnounceChunk(line):
+            self.closeAfterReply("malformed BDAT")
+
     def lineTooLong(self, beginning: bytes) -> None:
         """RFC 5321 §4.5.3.1.4, RFC 4954 §4."""
         self._plain = False
+        self._checkChunk(beginning)
         inExchange, self._lineTaker = self._lineTaker is not None, None
         isAuth = inExchange or _isAuth(beginning)
         self.settle(replies.AUTH_LINE_TOO_LONG if isAuth else replies.LINE_TOO_LONG)

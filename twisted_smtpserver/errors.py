@@ -69,8 +69,7 @@ class Rejection(SMTPServerError):
     :raises ValueError: if the code or the enhanced code has a wrong form.
     """
 
-    #: What a subclass's constructor fills in where it was given nothing; ``None`` leaves that to the
-    #: hook.
+    #: What a subclass's constructor fills in where it was given nothing; ``None``: the hook does.
     defaultReply: Reply | None = None
 
     def __init__(self, text: str = "", code: int | None = None, enhanced: str | None = None):

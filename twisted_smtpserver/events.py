@@ -55,7 +55,8 @@ class Events:
     def _quiet(self, session: Session) -> bool:
         if self._logger is None or not self._ignoresSome:
             return self._logger is None
-        return session.remoteAddress in self._ignored or session.peerAddress in self._ignored
+        # Not the proxy's, of which the address is only where it connects for itself.
+        return session.remoteAddress in self._ignored
 
     def _info(self, event: dict[str, Any]) -> None:
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.names.client import Resolver
@@ -104,8 +105,15 @@ def _certified(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _nameServer(text: str) -> Resolver:
-    host, _, port = text.partition(":") if text.count(":") == 1 else (text, "", "")
-    return Resolver(servers=[(host, int(_port(port or "53")))])
+    match = re.fullmatch(r"(?:\[([^]]*)]|([^:]*))(?::([0-9]+))?", text, re.ASCII)
+    host, port = (match[1] or match[2], match[3]) if match else (text, None)
+    try:
+        address = ip_address(host)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no address such as 192.0.2.53 or [2001:db8::53]:53"
+        ) from None
+    return Resolver(servers=[(str(address), int(_port(port or "53")))])
 
 
 # These put the values of a repeated flag together.

@@ -29,6 +29,8 @@ class Networks:
             networks = [networks]
         for network in networks:
             try:
+                if "%" in str(network):  # which would be ignored: a zone is somebody else's here
+                    raise ValueError
                 self._networks.append(ip_network(str(network), strict=False))
             except ValueError:
                 raise ConfigurationError(

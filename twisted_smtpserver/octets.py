@@ -96,16 +96,23 @@ class OctetReceiver(Asker):
         self.settle(replies.TOO_SLOW)
         return False
 
-    def pauseBody(self, expired: Callable[[], object]) -> None:
-        """
-        The handler doesn't read: stop the client.
-
-        :param expired: called when the handler hasn't gone on within ``handlerTimeout``.
-        """
+    def pauseBody(self) -> None:
+        """The handler doesn't read: stop the client, and let it not take too long."""
         self.stopReading(BODY_UNREAD)
         if self._pace is not None:
             self._pace.pause(self.clock.seconds())
-        self.setTimer(self.options.handlerTimeout, expired)
+        self._waitForReader()
+
+    def _waitForReader(self) -> None:
+        assert self.transfer is not None
+        self.setTimer(self.options.handlerTimeout, self.transfer.timedOut)
+
+    def waitForClient(self) -> None:
+        """See :meth:`~twisted_smtpserver.asking.Asker.waitForClient`."""
+        if self._stopped & BODY_UNREAD and not self._closing:
+            self._waitForReader()  # another command came in between
+        else:
+            super().waitForClient()
 
     def resumeBody(self) -> None:
         """The handler reads again."""

@@ -283,6 +283,7 @@ class SMTPProtocol(Dialogue):
             self._lookUpClient()
             return
         self._forget()
+        session.forgetClaimedLogin()
         self._plain = False
         self.settle(self.ask("onSecure", (session,), lambda _: None, self._distrustLater))
         if self._waitToken is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from twisted_smtpserver import replies
 from twisted_smtpserver.errors import checkCode
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.session import Address, Envelope
+from twisted_smtpserver.session import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +64,17 @@ def acceptance(result: object, stage: Reply) -> Reply:
 Refuse = Callable[[BaseException], Reply]
 
 
-def messageReplies(result: object, envelope: Envelope, refuse: Refuse) -> list[Reply]:
+def messageReplies(result: object, recipients: Sequence[Address], refuse: Refuse) -> list[Reply]:
     """
     The final replies for a message where each recipient gets one (RFC 2033 §4.2).
 
-    :param result: one value for all; a list in the order of ``envelope.rcptTo``; or a dict by
-        address, object or string, with a value for each of them.
-    :param envelope: the transaction's envelope.
+    :param result: one value for all; a list in the order of the recipients; or a dict by address,
+        object or string, with a value for each of them.
+    :param recipients: those that were accepted.
     :param refuse: turns a returned exception into a reply.
     :returns: as many replies as there are recipients.
     :raises TypeError: (or ValueError) if the results don't match the recipients.
     """
-    recipients = envelope.rcptTo
     if isinstance(result, Mapping):
         return [_one(value, refuse) for value in _byAddress(result, recipients)]
     if isinstance(result, Sequence) and not isinstance(result, str):

@@ -290,6 +290,11 @@ class Session:
         """End a transaction."""
         self.envelope = _NO_ENVELOPE
 
+    def forgetClaimedLogin(self) -> None:
+        """XCLIENT's LOGIN came in clear, from whomever."""
+        if self._xClient is not None:
+            self._xClient.pop("LOGIN", None)
+
     def forgetXForward(self) -> None:
         """XFORWARD was about the transaction that ended, or came from somebody else."""
         self._xForward = None

@@ -214,6 +214,8 @@ def _makeTaker(flag: Flag) -> Callable[..., None]:
             self[flag.name] = self.inheritance.handed[flag.option]
             return
         try:
+            if not text.strip():  # a variable of the shell's that isn't set, mostly
+                raise ValueError("its value is empty")
             value = flag.read(text)
         except ValueError as error:
             raise usage.UsageError(f"--{flag.name}: {error}") from None

@@ -45,6 +45,7 @@ class MessageTransfer:
         "_first",
         "_isWanted",
         "_perRecipient",
+        "_recipients",
         "_refusal",
         "_result",
         "_running",
@@ -54,7 +55,9 @@ class MessageTransfer:
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
         envelope = self._envelope = dialogue.session.envelope
-        self._perRecipient = envelope.perRecipient  # the client counts on it from here on
+        # The client counts on these from here on, whatever the handler does with the envelope.
+        self._perRecipient = envelope.perRecipient
+        self._recipients = tuple(envelope.rcptTo) if self._perRecipient else ()
         self.stream = MessageStream(self, dialogue.options.size, dialogue.factory.runInThread)
         self._decoder: DotDecoder | NewlineFilter | None = None
         self._running: Deferred[Any] | Run | None = None  # the handler, while it is at work
@@ -180,7 +183,7 @@ class MessageTransfer:
         except Exception as error:  # from the canceller of the handler's Deferred
             self._dialogue.factory.reportError(Failure(error), self._dialogue.session)
 
-    def _timedOut(self) -> None:
+    def timedOut(self) -> None:
         """The handler left the stream paused for too long."""
         self._refusal = replies.HANDLER_TIMED_OUT
         self.stop()
@@ -207,7 +210,7 @@ class MessageTransfer:
 
     def pause(self) -> None:
         """(The stream's call.) The handler doesn't keep up; now it is the handler that is slow."""
-        self._dialogue.pauseBody(self._timedOut)
+        self._dialogue.pauseBody()
 
     def resume(self) -> None:
         """(The stream's call.) It is the client's turn again."""
@@ -294,12 +297,12 @@ class MessageTransfer:
         if refusal is None:
             try:
                 if self._perRecipient:
-                    return messageReplies(self._result, self._envelope, self._refuseOne)
+                    return messageReplies(self._result, self._recipients, self._refuseOne)
                 return [acceptance(self._result, replies.MESSAGE_ACCEPTED)]
             except Exception as error:
                 # No 250 for anybody, if it isn't clear for whom it is meant.
                 refusal = self._dialogue.refuse(error, "onData")
-        return [refusal] * (len(self._envelope.rcptTo) if self._perRecipient else 1)
+        return [refusal] * (len(self._recipients) or 1)
 
     def _failureReply(self) -> Reply | None:
         """The reply for all recipients, if it is settled already that there is no acceptance."""

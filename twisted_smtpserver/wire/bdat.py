@@ -15,6 +15,10 @@ from twisted_smtpserver.replies import Reply
 _CHUNK = re.compile(rb"([0-9]{1,20})( LAST)?", re.IGNORECASE)
 
 
+# In whatever a looser parser may take for white space.
+_BEGINNING = re.compile(rb"[\x00-\x20\x7f-\xff]*BDAT(?![A-Za-z0-9])", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """
@@ -26,6 +30,16 @@ class Chunk:
 
     size: int
     last: bool
+
+
+def mayAnnounceChunk(line: bytes) -> bool:
+    """
+    Tell whether somebody who is less strict may take a line that is no command for BDAT. What comes
+    next may be a chunk then.
+
+    :param line: the line, or its beginning.
+    """
+    return _BEGINNING.match(line) is not None
 
 
 def parseBdat(argument: bytes) -> Chunk | Reply:

@@ -8,12 +8,16 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger, LogLevel
 from twisted.names import client, dns
 from twisted.names.error import AuthoritativeDomainError, DomainError
+from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.session import Session
+
+_log = Logger()
 
 _LISTED = ipaddress.ip_network("127.0.0.0/8")  # RFC 5782 §2.1
 # What lists answer to those whose questions they don't like, instead of to the question.
@@ -62,7 +66,7 @@ class DNSBlockList(SMTPHandler):
             from twisted.internet import reactor
 
             self._reactor = reactor
-        asked: Deferred[Any] = self._resolver.lookupAddress(name)
+        asked: Deferred[Any] = defer.maybeDeferred(self._resolver.lookupAddress, name)
         asked.addTimeout(self._seconds, self._reactor)
         asked.addCallback(_isListed)
         asked.addErrback(_nothing)
@@ -76,6 +80,10 @@ def _isListed(found: Any) -> bool:
     return any(address in _LISTED and address not in _ERRORS for address in addresses)
 
 
-def _nothing(failure: Any) -> bool:
-    failure.trap(DomainError, AuthoritativeDomainError, defer.TimeoutError, defer.CancelledError)
+def _nothing(failure: Failure) -> bool:
+    if not failure.check(
+        DomainError, AuthoritativeDomainError, defer.TimeoutError, defer.CancelledError
+    ):
+        # The network is down, for one. That mustn't keep anybody's mail out.
+        _log.failure("A block list can't be asked", failure, LogLevel.warn)
     return False
