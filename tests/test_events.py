@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -14,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.logins import PASSWORD, TOKEN, Logins
-from tests.talk import HELLO, MAIL, RCPT, Log, codes, walk
+from tests.talk import HELLO, MAIL, RCPT, Later, Log, codes, walk
 from twisted_smtpserver import (
     Accepted,
     Authenticated,
@@ -23,7 +24,9 @@ from twisted_smtpserver import (
     SMTPHandler,
     SMTPServerFactory,
 )
+from twisted_smtpserver.body import HIGH_WATER
 from twisted_smtpserver.events import Events
+from twisted_smtpserver.extensions.base import Extension
 from twisted_smtpserver.networks import Networks
 from twisted_smtpserver.replies import MESSAGE_ACCEPTED
 from twisted_smtpserver.session import Envelope, Session
@@ -150,7 +153,7 @@ class SummaryTests(EventsTestCase):
         self.assertEqual(
             self.line("session"),
             f"{client.session.id}: [192.0.2.1] [192.0.2.1]:40000 hello=client.example tls=no"
-            " user=- messages=1 octets=24 errors=1 seconds=2.5: quit",
+            ' user=- messages=1 octets=24 errors=1 last="Command not recognized" seconds=2.5: quit',
         )
 
     def test_endings(self) -> None:
@@ -170,7 +173,7 @@ class SummaryTests(EventsTestCase):
             ("TLS handshake in clear", {}, lambda client: client.send(b"\x16\x03\x01")),
             ("spoke HTTP", {}, lambda client: client.say("GET / HTTP/1.1")),
             ("malformed BDAT", {}, lambda client: client.say("BDAT")),
-            ("PROXY is not for", {"useProxy": ["10.0.0.1"]}, lambda client: None),
+            ("not in useProxy", {"useProxy": ["10.0.0.1"]}, lambda client: None),
             ("no PROXY header", {"useProxy": True}, lambda client: client.wait(10)),
             (
                 "no TLS handshake in time",
@@ -266,7 +269,7 @@ class TroubleTests(EventsTestCase):
         second = connect(first.factory)
         self.assertTrue(second.isClosed)
         self.assertEqual(
-            self.line("refused"), "connection from 192.0.2.1 refused: maxClients reached"
+            self.line("refused"), "connection from 192.0.2.1 refused: maxClients reached (1)"
         )
 
     def test_incident(self):
@@ -297,6 +300,120 @@ class TroubleTests(EventsTestCase):
 
 # Text that would end, repaint or reformat a line: controls, direction marks, format fields.
 WILD = "{session}{0}%s$x\u202e\u200b"
+
+
+class RejectedTests(EventsTestCase):
+    """Senders and recipients that the handler refused."""
+
+    def test_line(self):
+        """Who it was, and why; later refusals, too."""
+        answer = Later()
+
+        def onMailFrom(address, session):
+            if address.local == "joe":
+                raise Rejection("Not today", 450)
+
+        client = self.connect(onMailFrom=onMailFrom, onRcptTo=answer)
+        self.assertEqual(client.say(HELLO).code, 250)
+        self.assertEqual(client.say(MAIL).code, 450)
+        client.say("MAIL FROM:<ann@example.org>")
+        client.send(RCPT.encode() + b"\r\n")
+        answer.fail(Rejection("Nobody\r\nhere"))
+        self.assertEqual(client.answer().code, 550)
+        start = f"{client.session.id}: "
+        whose = "of [192.0.2.1] [192.0.2.1]:40000 refused: "
+        self.assertEqual(
+            [formatEvent(event) for event in self.log.of("rejected")],
+            [
+                f"{start}MAIL <joe@example.org> {whose}450 Not today",
+                f"{start}RCPT <jane@example.com> from <ann@example.org> {whose}550 Nobody  here",
+            ],
+        )
+
+    def test_others(self):
+        """Other hooks' refusals are in the session's line, where they are not what ended it."""
+
+        def refuse(*arguments):
+            raise Rejection("go away")
+
+        client = self.connect(onHello=refuse)
+        client.say(HELLO)
+        client.say("QUIT")
+        self.assertIn(' errors=1 last="go away" seconds=0.0: quit', self.line("session"))
+        self.assertEqual(self.log.of("rejected"), [])
+
+    def test_quiet(self):
+        """Not of those who aren't logged."""
+        client = self.connect(onMailFrom=lambda *_: 1 // 0, ignoredHosts=["192.0.2.1"])
+        client.pipeline(HELLO, MAIL)
+        self.assertEqual(self.log.of("rejected"), [])
+
+
+class TimeoutTests(EventsTestCase):
+    """Hooks that take longer than ``handlerTimeout``."""
+
+    def test_hooks(self):
+        """Each of them is named once."""
+        steps = [HELLO, "AUTH PLAIN AGpvZQBqb2U=", MAIL, RCPT, "DATA"]
+        hooks = ("onHello", "onAuth", "onMailFrom", "onRcptTo", "onData")
+        for number, hook in enumerate(hooks):
+            self.log.events.clear()
+            options = {"onAuth": lambda *_: "joe"} | {hook: Later()}
+            client = self.connect(**options, handlerTimeout=2, allowInsecureAuth=True)
+            for line in steps[: number + 1]:
+                client.send(line.encode() + b"\r\n")
+            client.wait(2)
+            (event,) = self.log.of("hookTimedOut")
+            self.assertEqual(event["hook"], hook)
+            self.assertIn(f": {hook} took longer than handlerTimeout, cl", formatEvent(event))
+            self.assertEqual(self.log.of("rejected"), [])
+
+    def test_message(self):
+        """At its end, and while it is left unread."""
+
+        async def reading(stream, session):
+            await stream.__anext__()
+            await Deferred()
+
+        for content in (b"x\r\n.\r\n", b"x" * (HIGH_WATER + 9)):
+            self.log.events.clear()
+            client = self.connect(onData=reading, handlerTimeout=2)
+            for line in (HELLO, MAIL, RCPT, "DATA"):
+                client.send(line.encode() + b"\r\n")
+            client.send(content[:1])
+            client.send(content[1:])
+            client.wait(2)
+            self.assertEqual([event["hook"] for event in self.log.of("hookTimedOut")], ["onData"])
+
+    def test_verb(self):
+        """A verb of an extension's that isn't a hook's."""
+
+        class Slow(Extension):
+            keyword = "SLOW"
+            verbs = MappingProxyType({"SLOW": lambda dialogue, argument: Deferred()})
+
+        client = self.connect(extensions=[Slow()], handlerTimeout=2)
+        client.say(HELLO)
+        client.send(b"SLOW\r\n")
+        client.wait(2)
+        self.assertEqual([event["hook"] for event in self.log.of("hookTimedOut")], ["a verb"])
+
+    def test_left(self):
+        """If the client has left, it wasn't the hook."""
+        for hook, steps in (("onRcptTo", 3), ("onData", 4)):
+            client = self.connect(**{hook: Later()}, handlerTimeout=2)
+            for line in (HELLO, MAIL, RCPT, "DATA")[:steps]:
+                client.send(line.encode() + b"\r\n")
+            client.lose()
+            client.wait(2)
+        self.assertEqual(self.log.of("hookTimedOut"), [])
+
+    def test_quiet(self):
+        """Nor is it said of those who aren't logged."""
+        client = self.connect(onHello=Later(), handlerTimeout=2, ignoredHosts=["192.0.2.1"])
+        client.send(HELLO.encode() + b"\r\n")
+        client.wait(2)
+        self.assertEqual(self.log.of("hookTimedOut"), [])
 
 
 class EscapingTests(EventsTestCase):
@@ -541,7 +658,11 @@ class LoggerTests(SynchronousTestCase):
             self.talk(logger)
             kinds = [event["event"] for event in self.events]
             self.assertEqual(
-                kinds, ["message", "incident", "refused", "loginFailed", "replyLost", "session"]
+                kinds,
+                [
+                    *("message", "incident", "rejected", "refused"),
+                    *("loginFailed", "replyLost", "session"),
+                ],
             )
             namespaces = {event["log_namespace"] for event in self.events}
             self.assertEqual(namespaces, {"twisted_smtpserver"})
@@ -558,7 +679,7 @@ class LoggerTests(SynchronousTestCase):
         log = Log()
         self.talk(log.logger)
         self.assertEqual(self.events, [])
-        self.assertEqual(len(log.events), 6)
+        self.assertEqual(len(log.events), 7)
 
     def test_subclass(self):
         """Any object will do that is one of Twisted's loggers, or like one."""
@@ -569,8 +690,8 @@ class LoggerTests(SynchronousTestCase):
                 super().info(*arguments, isOther=True, **event)
 
         self.talk(Other("other", observer=log.logger.observer))
-        self.assertEqual(len(log.events), 6)
-        self.assertEqual(len([event for event in log.events if "isOther" in event]), 3)
+        self.assertEqual(len(log.events), 7)
+        self.assertEqual(len([event for event in log.events if "isOther" in event]), 4)
 
     def test_wrong(self):
         """What is none is refused at once, not at the first event."""

@@ -371,7 +371,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(client.say("STARTTLS").code, 220)
         client.send(b"EHLO a.example\r\n" * 10)
         client.lose()
-        self.assertEqual(log.of("session")[0]["why"], "TLS handshake failed")
+        self.assertEqual(log.of("session")[0]["why"], "TLS handshake failed: wrong version number")
 
     def test_unknownReason(self) -> None:
         """A failure without a type doesn't break the summary."""

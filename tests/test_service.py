@@ -14,12 +14,12 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.protocols.basic import LineReceiver
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.certificates import makeCertificate
-from twisted_smtpserver import ConfigurationError, Discard
+from twisted_smtpserver import ConfigurationError, Discard, service
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.testing import RecordingHandler, connect, makeFactory
@@ -279,16 +279,43 @@ class CertificateTests(SynchronousTestCase):
         self.assertIs(signal.getsignal(signal.SIGHUP), earlier)
 
     def test_nothingToRead(self) -> None:
-        """Without certificates, or with one of our own making, SIGHUP is left alone."""
-        earlier = signal.getsignal(signal.SIGHUP)
+        """Without certificates, or with one of our own making, SIGHUP ends nothing."""
         made = makeFactory(Discard(), selfSigned=True)
         before = made.contextFactory
-        service = self.start(makeFactory(Discard()), made)
-        self.assertIs(signal.getsignal(signal.SIGHUP), earlier)
-        service.reloadCertificates()
+        started = self.start(makeFactory(Discard()), made)
+        with capturedLogs() as events:
+            self.hangUp()
+        self.assertEqual(
+            [formatEvent(e) for e in events], ["There are no certificates to read again"]
+        )
         self.assertIs(made.contextFactory, before)
-        service.stopService()
-        self.assertIs(signal.getsignal(signal.SIGHUP), earlier)
+        self.assertFalse(started.reloadCertificates())
+        self.assertEqual(self.signals, [signal.SIGHUP])
+
+    def test_told(self) -> None:
+        """Each certificate is named in the log, at the start and when it was read again."""
+        for start in (lambda: self.start(self.factory, self.factory), self.hangUp):
+            with capturedLogs() as events:
+                start()
+            (text,) = [e for e in map(formatEvent, events) if e.startswith("The certificate of")]
+            self.assertRegex(text, "^The certificate of mx.test expires on 20..-..-..$")
+
+    def test_expired(self) -> None:
+        """One that has expired is a warning."""
+        self.patch(service, "hasExpired", lambda certificate: True)
+        with capturedLogs() as events:
+            self.start(self.factory)
+        (event,) = [e for e in events if e["log_level"] is LogLevel.warn]
+        self.assertRegex(formatEvent(event), "^The certificate of mx.test expired on 20..-..-..$")
+
+    def test_reasons(self) -> None:
+        """What is wrong with files that several factories have is said once."""
+        other = makeFactory(Discard(), cert=str(self.folder / "cert"), key=str(self.folder / "key"))
+        self.start(self.factory, other)
+        (self.folder / "key").write_text("nothing")
+        with capturedLogs() as events:
+            self.hangUp()
+        self.assertEqual(len(events), 1)
 
     def test_defaultAction(self) -> None:
         """An earlier handler that can't be called, the default, isn't; it is put back, though."""

@@ -8,7 +8,6 @@ the client's next commands wait, with a bound, and are never run out of order.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -36,6 +35,9 @@ REFUSALS = {
     "onRcptTo": Reply(550, "5.1.1", "Recipient refused"),
     "onData": Reply(450, "4.3.0", "Message refused, try again later"),
 }
+
+#: The hooks whose refusals have an event of their own, with the command that it names.
+_REJECTING = {"onMailFrom": "MAIL", "onRcptTo": "RCPT"}
 
 _LOGIN_HOOKS = ("onAuth", "scramSecret")
 
@@ -104,12 +106,33 @@ class Asker(OrderedReceiver):
             if result is None or not isinstance(result, Deferred):
                 return accepted(result)
         except Exception as error:
-            return self.refuse(error, name) if failed is None else failed(error)
-        judge = partial(self.refuse, stage=name) if failed is None else failed
+            return self._judge(name, arguments, error, failed)
         answer: Deferred[Outcome] = _following(result)
         answer.addCallback(accepted)
-        answer.addErrback(lambda failure: judge(self._asError(failure)))
+        answer.addErrback(
+            lambda failure: self._judge(name, arguments, self._asError(failure), failed)
+        )
         return answer
+
+    def _judge(
+        self,
+        name: str,
+        arguments: tuple[object, ...],
+        error: Exception,
+        failed: Callable[[Exception], Outcome] | None,
+    ) -> Outcome:
+        """The outcome of a hook that failed, and a line for the log where there is no other."""
+        outcome = self.refuse(error, name) if failed is None else failed(error)
+        if isinstance(error, _TimedOut):
+            self.noteTimeout(name)
+        elif name in _REJECTING:
+            self.factory.events.rejected(self.session, _REJECTING[name], arguments[0], outcome)
+        return outcome
+
+    def noteTimeout(self, hook: str) -> None:
+        """A hook took longer than ``handlerTimeout``, unless it was the client that left."""
+        if not self.isLost:
+            self.factory.events.hookTimedOut(self.session, hook)
 
     def refuse(self, error: BaseException, stage: str) -> Reply:
         """
@@ -124,7 +147,7 @@ class Asker(OrderedReceiver):
                 return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT))
         except Exception as mistake:  # a code that is none, a text that isn't text
             error = mistake
-        incident = self.factory.reportError(Failure(error), self.session)
+        incident = self.factory.reportError(Failure(error), self.session, stage)
         code, enhanced = (454, "4.7.0") if stage in _LOGIN_HOOKS else (451, "4.3.0")
         return Reply(code, enhanced, f"Internal error, incident {incident}")
 
@@ -136,10 +159,10 @@ class Asker(OrderedReceiver):
         try:
             result = invoke(hook, *arguments)
         except Exception as error:
-            self.factory.reportError(Failure(error), self.session)
+            self.factory.reportError(Failure(error), self.session, name)
         else:
             if isinstance(result, Deferred):
-                result.addErrback(self.factory.reportError, self.session)
+                result.addErrback(self.factory.reportError, self.session, name)
 
     # -- Waiting -----------------------------------------------------------------------------------
 
@@ -153,7 +176,10 @@ class Asker(OrderedReceiver):
         outcome.addCallback(self._arrived, token)
 
     def _failed(self, failure: Failure) -> Reply:
-        return self.refuse(self._asError(failure), "")
+        error = self._asError(failure)
+        if isinstance(error, _TimedOut):
+            self.noteTimeout("a verb")
+        return self.refuse(error, "")
 
     def _asError(self, failure: Failure) -> Exception:
         if self._givingUp:

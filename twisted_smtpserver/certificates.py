@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.options import VERSIONS
+from twisted_smtpserver.wire.text import escape
 
 #: PEM text, or the path of a file with it. A ``str`` is PEM if it has a ``-----BEGIN`` in it.
 PEMSource = str | bytes | os.PathLike[str]
@@ -135,6 +136,23 @@ def readCertificates(label: str, source: PEMSource | None) -> list[x509.Certific
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise ConfigurationError(f"{label}: no PEM certificate in it, or a damaged one") from None
+
+
+def certificateNames(certificate: x509.Certificate) -> str:
+    """
+    The names that a certificate is for, for people to read: its alternative names, else its
+    subject.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return escape(certificate.subject.rfc4514_string())
+    return escape(", ".join(map(str, names.get_values_for_type(x509.DNSName))))
+
+
+def hasExpired(certificate: x509.Certificate) -> bool:
+    """Whether nobody should take the certificate for good any more."""
+    return certificate.not_valid_after_utc < datetime.datetime.now(datetime.timezone.utc)
 
 
 def hostName(name: str) -> str | None:

@@ -126,6 +126,8 @@ class Events:
         tls = session.tls.version if session.tls else "yes" if session.secure else "no"
         user, why = _user(session.user), escape(why)
         messages, octets, errors = session.messages, session.octets, session.errors
+        error = escape(session.error or "")
+        last = f' last="{error}"' if error not in ("", why) else ""
         self._info(
             {
                 "event": "session",
@@ -137,12 +139,51 @@ class Events:
                 "messages": messages,
                 "octets": octets,
                 "errors": errors,
+                "error": error,
                 "seconds": seconds,
                 "why": why,
                 "text": f"{session.id}: {whose} hello={hello} tls={tls} user={user}"
-                f" messages={messages} octets={octets} errors={errors}"
+                f" messages={messages} octets={octets} errors={errors}{last}"
                 f" seconds={seconds:.1f}: {why}",
             },
+        )
+
+    def rejected(self, session: Session, command: str, address: Any, reply: Reply) -> None:
+        """
+        A hook refused a sender or a recipient.
+
+        :param command: MAIL or RCPT.
+        :param address: the sender's or recipient's :class:`~twisted_smtpserver.session.Address`.
+        """
+        if self._quiet(session) or self._logger is None:
+            return
+        sender = session.envelope.mailFrom
+        origin = "" if sender is None else f" from <{escape(sender.address)}>"
+        self._logger.info(
+            "{session}: {command} <{address}>{origin} of {client} refused: {reply}",
+            event="rejected",
+            session=session.id,
+            command=command,
+            address=escape(address.address),
+            origin=origin,
+            client=client(session),
+            reply=_said(reply),
+        )
+
+    def hookTimedOut(self, session: Session, hook: str) -> None:
+        """
+        A hook took longer than ``handlerTimeout``.
+
+        :param hook: its name.
+        """
+        if self._quiet(session) or self._logger is None:
+            return
+        self._logger.warn(
+            "{session}: {hook} took longer than handlerTimeout, client {client}",
+            event="hookTimedOut",
+            session=session.id,
+            hook=hook,
+            client=client(session),
         )
 
     def loginFailed(self, session: Session, method: str, username: str) -> None:
@@ -190,20 +231,22 @@ class Events:
                 why=why,
             )
 
-    def incident(self, failure: Failure, session: Session | None) -> str:
+    def incident(self, failure: Failure, session: Session | None, hook: str = "") -> str:
         """
         Something failed that shouldn't have.
 
+        :param hook: its name, if that is what failed.
         :returns: the incident's id, which is all that the client learns.
         """
         identifier = secrets.token_hex(4)
         if self._logger is not None:
             self._logger.failure(
-                "{session}: incident {incident}: a handler failed (client {client})",
+                "{session}: incident {incident}: {hook} failed (client {client})",
                 failure,
                 event="incident",
                 session=session.id if session else "-",
                 incident=identifier,
+                hook=hook or "a handler",
                 client=client(session) if session else "-",
             )
         return identifier
@@ -218,7 +261,7 @@ def client(session: Session) -> str:
 
 @lru_cache(maxsize=256)
 def _client(name: str, address: str, port: int | None) -> str:
-    return f"{escape(name)} [{address}]:{port}"
+    return f"{escape(name) or 'unknown'} [{address}]:{port}"
 
 
 def _recipients(envelope: Envelope) -> str:

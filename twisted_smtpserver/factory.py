@@ -122,7 +122,9 @@ class SMTPServerFactory(ServerFactory):
         if self._allGone is not None:
             return _Refusal(replies.SHUTTING_DOWN, self.options.secure)
         if self.countAll(len(self.connections)) >= self._maxClients:
-            self.events.refusedConnection(str(getattr(addr, "host", "unix")), "maxClients reached")
+            self.events.refusedConnection(
+                str(getattr(addr, "host", "unix")), f"maxClients reached ({self._maxClients})"
+            )
             return _Refusal(replies.TOO_MANY_CLIENTS, self.options.secure)
         connection = self.protocol(self)
         # Behind a proxy the client isn't known yet: see the protocol.
@@ -143,17 +145,18 @@ class SMTPServerFactory(ServerFactory):
             return addressLiteral(address)
         return self._resolver.clientHostname(address)
 
-    def reportError(self, failure: Failure, session: Session | None = None) -> str:
+    def reportError(self, failure: Failure, session: Session | None = None, hook: str = "") -> str:
         """
         A bug showed itself: log it, and tell the handler's ``onError``.
 
+        :param hook: the name of the hook that failed, if it was one.
         :returns: the incident's id.
         """
-        incident = self.events.incident(failure, session)
-        hook = findHook(self.handler, "onError")
-        if hook is not None:
+        incident = self.events.incident(failure, session, hook)
+        onError = findHook(self.handler, "onError")
+        if onError is not None:
             try:
-                result = invoke(hook, failure, session)
+                result = invoke(onError, failure, session)
             except Exception:
                 self.events.incident(Failure(), session)
             else:

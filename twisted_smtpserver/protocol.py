@@ -29,7 +29,7 @@ from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue import Dialogue
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.states import Event, Phase
-from twisted_smtpserver.tls import describeTLS
+from twisted_smtpserver.tls import describeTLS, handshakeTrouble
 from twisted_smtpserver.wire.proxy import ProxyError, ProxyParser, normalizeAddress
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class SMTPProtocol(Dialogue):
 
     def _awaitProxyHeader(self) -> None:
         if self.session.peerAddress not in self.options.proxyNetworks:
-            self._drop("PROXY is not for this client to say")
+            self._drop("not in useProxy, so no proxy of ours")
             return
         parser = ProxyParser()
         self.setTimer(PROXY_TIME, lambda: self._drop("no PROXY header in time"))
@@ -349,7 +349,8 @@ class SMTPProtocol(Dialogue):
 
 def _describe(reason: Failure, inHandshake: bool) -> str:
     if inHandshake:
-        return "TLS handshake failed"
+        trouble = handshakeTrouble(reason.value)
+        return f"TLS handshake failed: {trouble}" if trouble else "TLS handshake failed"
     if reason.check(type(connectionDone.value)):
         return "client left"
     return f"connection lost: {reason.type.__name__ if reason.type else 'unknown'}"

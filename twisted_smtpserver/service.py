@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_smtpserver.certificates import certificateNames, hasExpired
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
 
@@ -31,8 +32,9 @@ class SMTPService(Service):
 
     The ports are bound in ``privilegedStartService``, so that ``twistd --uid`` can take port 25
     before it drops root's privileges; keys were read even before, when the factories were made.
-    While the service runs, SIGHUP makes it read the factories' certificates again. Factories that
-    have no ``maxClients`` take together as many connections as the process has descriptors for.
+    While the service runs, SIGHUP makes it read the factories' certificates again, and where there
+    are none it does nothing. Factories that have no ``maxClients`` take together as many
+    connections as the process has descriptors for.
 
     :param listeners: pairs of an endpoint and the :class:`SMTPServerFactory` that serves it. The
         endpoint is a description as :func:`twisted.internet.endpoints.serverFromString` takes it,
@@ -86,6 +88,7 @@ class SMTPService(Service):
             self.privilegedStartService()
         super().startService()
         self._installSignalHandler()
+        self._tellCertificates()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -105,19 +108,38 @@ class SMTPService(Service):
 
         If that fails, the log says why, and the old ones stay in use.
 
-        :returns: whether all that there are could be read.
+        :returns: whether there are any, and all could be read.
         """
-        isGood = True
-        for factory in self._factories():
-            if _hasCertificates(factory):
-                try:
-                    factory.updateSecureContext()
-                except ConfigurationError as error:
-                    _log.error("Keeping the old certificates: {error}", error=error)
-                    isGood = False
-                else:
-                    _log.info("The certificates were read again")
-        return isGood
+        factories = list(filter(_hasCertificates, self._factories()))
+        if not factories:
+            _log.info("There are no certificates to read again")
+            return False
+        reasons = []
+        for factory in factories:
+            try:
+                factory.updateSecureContext()
+            except ConfigurationError as error:
+                reasons.append(str(error))
+        for reason in dict.fromkeys(reasons):  # mostly they have the same files
+            _log.error("Keeping the old certificates: {error}", error=reason)
+        if not reasons:
+            _log.info("The certificates were read again")
+            self._tellCertificates()
+        return not reasons
+
+    def _tellCertificates(self) -> None:
+        """Log what certificates there are; one that has expired is easily overlooked."""
+        contexts = [f.contextFactory for f in self._factories() if _hasCertificates(f)]
+        found = [c for context in contexts if context is not None for c in context.certificates]
+        for certificate in dict.fromkeys(found):
+            isOver = hasExpired(certificate)
+            log = _log.warn if isOver else _log.info
+            log(
+                "The certificate of {names} {verb} on {date:%Y-%m-%d}",
+                names=certificateNames(certificate),
+                verb="expired" if isOver else "expires",
+                date=certificate.not_valid_after_utc,
+            )
 
     def _factories(self) -> list[SMTPServerFactory]:
         """The factories, each once."""
@@ -164,10 +186,9 @@ class SMTPService(Service):
     # -- SIGHUP ------------------------------------------------------------------------------------
 
     def _installSignalHandler(self) -> None:
-        # Where there is nothing to read again, SIGHUP keeps its meaning: the terminal is gone.
-        wanted = any(map(_hasCertificates, self._factories()))
+        # Also where there is nothing to read again: "systemctl reload" mustn't end the server.
         # Python lets no other thread set handlers.
-        if wanted and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             self._earlierHandler = signal.signal(signal.SIGHUP, self._hangUp)
 
     def _restoreSignalHandler(self) -> None:

@@ -181,7 +181,7 @@ def _setCertificate(
     raise ConfigurationError(f"{label}key and cert: {reason}")
 
 
-def _makeContext(label: str, settings: TLSSettings) -> SSL.Context:
+def _makeContext(label: str, settings: TLSSettings) -> tuple[SSL.Context, x509.Certificate]:
     """
     Build the context for one certificate.
 
@@ -190,6 +190,7 @@ def _makeContext(label: str, settings: TLSSettings) -> SSL.Context:
     the right alert, and still wants its certificates in pyOpenSSL's deprecated types.
 
     :param label: what names of options in messages begin with.
+    :returns: the context and the certificate.
     :raises ConfigurationError: if it can't be done; the text names the option.
     """
     key = readKey(f"{label}key", settings)
@@ -204,7 +205,7 @@ def _makeContext(label: str, settings: TLSSettings) -> SSL.Context:
     _setCiphers(context, label, settings.ciphers or _CIPHERS)
     _setVerification(context, label, settings)
     _setCertificate(context, label, key, chain)
-    return context
+    return context, chain[0]
 
 
 def _serverName(connection: SSL.Connection) -> str | None:
@@ -297,9 +298,11 @@ class ServerContextFactory:
         self._creator = tls if IOpenSSLServerConnectionCreator.providedBy(tls) else None
         self._wrapped = tls
         self._context: SSL.Context | None = None
+        #: The certificates that were read, without those that are sent along with them.
+        self.certificates: list[x509.Certificate] = []
         self._named: dict[str, SSL.Context] = {}
         if settings is not None:
-            self._context = _makeContext("", settings)
+            self._context = self._makeContext("", settings)
             self._named = dict(self._readNamed(settings))
             if self._named:
                 self._context.set_tlsext_servername_callback(self._selectCertificate)
@@ -331,8 +334,13 @@ class ServerContextFactory:
             context = _contextOf(value)
             if context is None:
                 named = _namedSettings(label, value, settings)
-                context = _makeContext(f"{label}.", named)
+                context = self._makeContext(f"{label}.", named)
             yield pattern, context
+
+    def _makeContext(self, label: str, settings: TLSSettings) -> SSL.Context:
+        context, certificate = _makeContext(label, settings)
+        self.certificates.append(certificate)
+        return context
 
     def _selectCertificate(self, connection: SSL.Connection) -> None:
         name = _serverName(connection) or ""
@@ -370,6 +378,16 @@ def _connectionOf(transport: object) -> SSL.Connection | None:
     getHandle = getattr(transport, "getHandle", None)
     handle = getHandle() if callable(getHandle) else None
     return handle if isinstance(handle, SSL.Connection) else None
+
+
+def handshakeTrouble(error: BaseException | None) -> str:
+    """
+    Tell why a handshake failed.
+
+    :param error: what the connection was lost with.
+    :returns: OpenSSL's words, which may be those for a client's alert; empty if it has none.
+    """
+    return _reason(error) if isinstance(error, SSL.Error) and error.args else ""
 
 
 def describeTLS(transport: object) -> TLSInfo:

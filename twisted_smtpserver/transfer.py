@@ -129,6 +129,7 @@ class MessageTransfer:
     def _firstCanceled(self, first: Deferred[Reply]) -> None:
         # It took too long, or the client left, and then the transaction is over already.
         self._first = None
+        self._dialogue.noteTimeout("onData")
         self.stop()
         if not self._dialogue.isLost:
             self._dialogue.refuseTransaction()
@@ -185,6 +186,7 @@ class MessageTransfer:
 
     def timedOut(self) -> None:
         """The handler left the stream paused for too long."""
+        self._dialogue.noteTimeout("onData")
         self._refusal = replies.HANDLER_TIMED_OUT
         self.stop()
 
@@ -279,6 +281,7 @@ class MessageTransfer:
 
     def _finalCanceled(self, final: Deferred[Reply | list[Reply]]) -> None:
         self._final = None
+        self._dialogue.noteTimeout("onData")
         self._refusal = replies.HANDLER_TIMED_OUT
         self.stop()
         final.callback(self._finalReplies())

@@ -187,6 +187,9 @@ class WorkerService(SMTPService):
         """Nothing: the supervisor reads them. (Terminals send SIGHUP to all processes.)"""
         return False
 
+    def _tellCertificates(self) -> None:
+        """The supervisor did."""
+
     def takeCertificates(self, handed: Mapping[str, Any]) -> None:
         """
         Use certificates that the supervisor has tried already.

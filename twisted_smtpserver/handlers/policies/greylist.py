@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.files import RunInThread
@@ -16,11 +17,14 @@ from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.limits import addressBlock
 from twisted_smtpserver.session import Address, Session
 
+_log = Logger()
+
 
 class Greylist(SMTPHandler):
     """
     Refuses a client's first try to send from an address to another one for a while (RFC 6647); who
-    comes again is let in, and is remembered. Those who have logged in aren't asked to.
+    comes again is let in, and is remembered. Those who have logged in aren't asked to. While the
+    database can't be used everybody is let in, and the log says why.
 
     :param path: an SQLite database, which is created if need be.
     :param delay: how long the first try is refused, in seconds.
@@ -43,6 +47,7 @@ class Greylist(SMTPHandler):
         clock: Callable[[], float] = time.time,
         runInThread: RunInThread = deferToThread,
     ) -> None:
+        self._path = os.path.abspath(path)
         self._delay = delay
         self._window = window
         self._remember = remember
@@ -68,7 +73,13 @@ class Greylist(SMTPHandler):
         if session.user is not None or session.remoteAddress is None or sender is None:
             return
         key = (str(addressBlock(session.remoteAddress)), sender.address, address.address)
-        if not await self._runInThread(self._isKnown, key):
+        try:
+            isKnown = await self._runInThread(self._isKnown, key)
+        except sqlite3.Error as error:
+            # A disk that is full, or a damaged file, mustn't keep anybody's mail out.
+            _log.error("Greylist {path}: {error}", path=self._path, error=error)
+            return
+        if not isKnown:
             raise Rejection("Greylisted, try again later", 450, "4.7.1")
 
     def close(self) -> None:
