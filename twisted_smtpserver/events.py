@@ -126,7 +126,7 @@ class Events:
         tls = session.tls.version if session.tls else "yes" if session.secure else "no"
         user, why = _user(session.user), escape(why)
         messages, octets, errors = session.messages, session.octets, session.errors
-        error = escape(session.error or "")
+        error = escape(session.error) if session.error else ""
         last = f' last="{error}"' if error not in ("", why) else ""
         self._info(
             {
