@@ -180,7 +180,7 @@ class OptionsTests(SynchronousTestCase):
     def test_chainWithoutData(self):
         """Somebody has to take the messages."""
         policy = fromFunctions(onRcptTo=lambda address, session: None)
-        self.assertRaises(ConfigurationError, makeFactory, Chain(policy))
+        self.assertRaises(ConfigurationError, makeFactory, Chain(policy, isPart=True))
         makeFactory(Chain(policy, Discard()))
 
     def test_classAsHandler(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +31,9 @@ ASKING = {
 }
 UNTIL_ANSWERED = {"onAuth": ["credentials"], "scramSecret": ["user", "SCRAM-SHA-256"]}
 TELLING = {"onTransactionEnd": ["envelope", "accepted"], "onError": ["failure"]}
+
+#: For hooks beside onData, no stage needs to have that one.
+Part = functools.partial(Chain, isPart=True)
 
 
 class ChainTests(SynchronousTestCase):
@@ -62,7 +66,7 @@ class ChainTests(SynchronousTestCase):
     def chain(self, hooks: Sequence[str], *results: object) -> Chain:
         """A chain with stages a, b, c … that have these hooks and results."""
         stages = zip("abcdef", results, strict=False)
-        return Chain(*(self.stage(name, result, *hooks) for name, result in stages))
+        return Part(*(self.stage(name, result, *hooks) for name, result in stages))
 
     def call(self, chain: object, hook: str, *arguments: object) -> Any:
         """Call a chain's hook as the server does."""
@@ -81,7 +85,7 @@ class HookTests(ChainTests):
 
     def test_none(self) -> None:
         """Defaults aren't hooks, for a chain either."""
-        for chain in (Chain(), Chain(SMTPHandler(), object()), Chain(Chain())):
+        for chain in (Part(), Part(SMTPHandler(), object()), Part(Part())):
             for name in HOOKS:
                 self.assertFalse(hasattr(chain, name))
                 self.assertIsNone(findHook(chain, name))
@@ -89,14 +93,14 @@ class HookTests(ChainTests):
     def test_each(self) -> None:
         """A chain has exactly the hooks that a stage has."""
         for given in HOOKS:
-            chain = Chain(SMTPHandler(), fromFunctions(**{given: lambda *arguments: None}))
+            chain = Part(SMTPHandler(), fromFunctions(**{given: lambda *arguments: None}))
             for name in HOOKS:
                 self.assertEqual(findHook(chain, name) is not None, name == given)
 
     def test_later(self) -> None:
         """A hook that is assigned to a stage later counts from then on."""
         stage = SMTPHandler()
-        chain = Chain(stage)
+        chain = Part(stage)
         self.assertIsNone(findHook(chain, "onRcptTo"))
         stage.onRcptTo = lambda address, session: "later"  # type: ignore[method-assign]
         self.assertEqual(self.call(chain, "onRcptTo", "address"), "later")
@@ -112,12 +116,12 @@ class HookTests(ChainTests):
         stage = SMTPHandler()
         stage.other = 1  # type: ignore[attr-defined]
         with self.assertRaises(AttributeError) as raised:
-            _ = Chain(stage).other
+            _ = Part(stage).other
         self.assertIn("'Chain'", str(raised.exception))
 
     def test_repr(self) -> None:
         """The repr names the stages."""
-        self.assertEqual(repr(Chain("a", Chain("b"))), "<Chain of 'a', <Chain of 'b'>>")
+        self.assertEqual(repr(Part("a", Part("b"))), "<Chain of 'a', <Chain of 'b'>>")
 
 
 class AskingTests(ChainTests):
@@ -147,14 +151,14 @@ class AskingTests(ChainTests):
 
     def test_stagesWithoutTheHook(self) -> None:
         """A stage without the hook isn't asked."""
-        chain = Chain(SMTPHandler(), self.stage("b", "text", "onHello"), object())
+        chain = Part(SMTPHandler(), self.stage("b", "text", "onHello"), object())
         self.assertEqual(self.call(chain, "onHello", "name"), "text")
         self.assertAsked("b")
 
     def test_nested(self) -> None:
         """A chain may be a stage."""
         first = self.chain(["onRcptTo"], None, "text")
-        chain = Chain(first, self.stage("c", "other", "onRcptTo"))
+        chain = Part(first, self.stage("c", "other", "onRcptTo"))
         self.assertEqual(self.call(chain, "onRcptTo", "address"), "text")
         self.assertAsked("abc")
 
@@ -207,7 +211,7 @@ class WaitingTests(ChainTests):
         async def hook(address: object, session: object) -> Any:
             return await self.first
 
-        chain = Chain(fromFunctions(onRcptTo=hook), self.stage("b", None, "onRcptTo"))
+        chain = Part(fromFunctions(onRcptTo=hook), self.stage("b", None, "onRcptTo"))
         result = self.call(chain, "onRcptTo", "address")
         self.assertAsked("")
         self.first.callback("text")
@@ -219,7 +223,7 @@ class WaitingTests(ChainTests):
         for before in ((), (succeed(None),)):
             pending: Deferred[Any] = Deferred()
             chain = self.chain(["onRcptTo"], *before, pending, None)
-            result = self.call(Chain(chain), "onRcptTo", "address")
+            result = self.call(Part(chain), "onRcptTo", "address")
             result.cancel()
             self.failureResultOf(result, CancelledError)
             self.assertTrue(pending.called)
@@ -277,6 +281,12 @@ class DataTests(ChainTests):
         result.cancel()
         self.failureResultOf(result, CancelledError)
 
+    def test_none(self) -> None:
+        """One has to have it, unless the chain is to be a stage itself."""
+        for stages in ((), (SMTPHandler(), self.stage("b", None, "onRcptTo"))):
+            error = self.assertRaises(ConfigurationError, Chain, *stages)
+            self.assertIn("onData", str(error))
+
     def test_two(self) -> None:
         """Two are refused at once, by name."""
 
@@ -330,7 +340,7 @@ class CloseTests(ChainTests):
 
     def test_refused(self) -> None:
         """Those that were asked, the one that refused included."""
-        chain = Chain(
+        chain = Part(
             self.stage("a", None, *self.BOTH),
             self.stage("b", None, "onClose"),
             refusing := self.stage("c", Rejection("no"), "onConnect"),
@@ -348,7 +358,7 @@ class CloseTests(ChainTests):
         first = self.stage("a", None, *self.BOTH)
         second = self.stage("b", None, "onClose")
         second.onConnect = lambda session: pending  # type: ignore[method-assign]
-        chain = Chain(first, second, self.stage("c", None, *self.BOTH))
+        chain = Part(first, second, self.stage("c", None, *self.BOTH))
         connecting = self.call(chain, "onConnect")
         connecting.cancel()
         self.failureResultOf(connecting, CancelledError)
@@ -361,9 +371,7 @@ class CloseTests(ChainTests):
     def test_secondPass(self) -> None:
         """A second pass that ends earlier, as after XCLIENT, doesn't undo the first."""
         refusing = self.stage("b", None, *self.BOTH)
-        chain = Chain(
-            self.stage("a", None, *self.BOTH), refusing, self.stage("c", None, *self.BOTH)
-        )
+        chain = Part(self.stage("a", None, *self.BOTH), refusing, self.stage("c", None, *self.BOTH))
         self.call(chain, "onConnect")
         refusing.onConnect = self.stage("b", Rejection("no"), "onConnect").onConnect  # type: ignore[method-assign]
         self.assertRaises(Rejection, self.call, chain, "onConnect")
@@ -384,12 +392,12 @@ class CloseTests(ChainTests):
 
     def test_nested(self) -> None:
         """A chain that is a stage remembers its own."""
-        inner = Chain(
+        inner = Part(
             self.stage("b", None, *self.BOTH),
             self.stage("c", Rejection("no"), "onConnect"),
             self.stage("d", None, *self.BOTH),
         )
-        chain = Chain(self.stage("a", None, *self.BOTH), inner, self.stage("e", None, *self.BOTH))
+        chain = Part(self.stage("a", None, *self.BOTH), inner, self.stage("e", None, *self.BOTH))
         self.assertRaises(Rejection, self.call, chain, "onConnect")
         self.close(chain, "ba")
 

@@ -249,7 +249,7 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
         name = handler.__name__
         raise ConfigurationError(f"{name} is a class: give an instance of it, {name}()")
     if isinstance(handler, Chain) and findHook(handler, "onData") is None:
-        raise ConfigurationError("a Chain needs a stage with onData: Discard(), for one")
+        raise ConfigurationError("a Chain that is part of another one can't be the handler")
     if not any(callable(getattr(handler, name, None)) for name in HOOKS):
         raise ConfigurationError(
             f"{type(handler).__name__} has none of the hooks: {', '.join(sorted(HOOKS))}"

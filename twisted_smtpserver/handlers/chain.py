@@ -34,8 +34,7 @@ class Chain:
     * ``onConnect``, ``onSecure``, ``onHello``, ``onMailFrom``, ``onRcptTo``: the stages are asked
       in order; the first refusal ends it. The result is the first one that isn't ``None``.
     * ``onAuth``, ``scramSecret``: likewise, but the first result that isn't ``None`` ends it, too.
-    * ``onData``: the one stage that has it. A chain of policies may have none, to be a stage of a
-      chain that has one; a server doesn't take it as its handler.
+    * ``onData``: the one stage that has it.
     * ``onClose``: every stage that ``onConnect`` got to, whether the stage has that hook or not, in
       reverse order. The stage that refused is the last one it got to.
     * ``onTransactionEnd``, ``onError``: all stages in order.
@@ -46,11 +45,13 @@ class Chain:
     Nothing waits unless a stage does. Cancelling the result cancels the stage that is waited for.
 
     :param stages: the handlers.
-    :raises ConfigurationError: if two stages have ``onData``.
+    :param isPart: whether it is to be a stage of another chain. Then it needs no ``onData``.
+    :raises ConfigurationError: if not exactly one stage has ``onData``.
     """
 
-    def __init__(self, *stages: object) -> None:
+    def __init__(self, *stages: object, isPart: bool = False) -> None:
         self._stages = stages
+        self._isPart = isPart
         self._reached: WeakKeyDictionary[Session, int] = WeakKeyDictionary()
         self._checkData()
 
@@ -69,6 +70,8 @@ class Chain:
 
     def _checkData(self) -> None:
         having = self._having("onData")
+        if not having and not self._isPart:
+            raise ConfigurationError("a Chain needs a stage with onData: Discard(), for one")
         if len(having) > 1:
             stages = " and ".join(map(repr, having))
             raise ConfigurationError(f"only one stage of a chain can have onData, not {stages}")
