@@ -185,4 +185,4 @@ class BlockTests(SynchronousTestCase):
         """Without the parameter mixed results have nowhere to go: 451."""
         answers = deliver(greeted(Results([None, REFUSED])), "a", "b", parameter="")
         self.assertEqual(codes(answers), [(451, "4.3.0")])
-        self.flushLoggedErrors(TypeError)
+        self.flushLoggedErrors(ValueError)

@@ -157,12 +157,19 @@ class ResultsTests(SynchronousTestCase):
         self.assertEqual(codes(client.pipeline("DATA", ".")), [354, 250, 250])
 
     def test_smtp(self) -> None:
-        """In SMTP a list or dict is a bug: 451, once."""
-        for result in ([None], {"jane@example.com": None}, [Rejection("no")]):
+        """In SMTP there is one reply: results that don't agree, or don't match, are a bug."""
+        for result, code in (
+            *(([None, "fine"], 451), ([None], 451), ([], 451), ({"jane@example.com": None}, 451)),
+            *(([None, Rejection("no", 552)], 451), (b"ok", 451), (["fine", "fine"], 250)),
+            *(([None, None], 250), ({"jane@example.com": None, "b@example.com": None}, 250)),
+            *(([Rejection("no", 552)] * 2, 552), (Rejection("no", 552), 552), ("fine", 250)),
+        ):
             client = talk(Phase.RCPT, onData=lambda *_, result=result: result)
+            client.say("RCPT TO:<b@example.com>")
             self.assertFalse(client.session.envelope.perRecipient)
-            self.assertEqual(codes(client.pipeline("DATA", ".")), [354, 451])
-        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 3)
+            self.assertEqual(codes(client.pipeline("DATA", ".")), [354, code], result)
+            self.assertEqual(client.session.messages, code == 250)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError, TypeError)), 6)
 
     def test_tooLateToChoose(self) -> None:
         """How many replies there are is settled when DATA comes."""

@@ -128,9 +128,9 @@ class IDataHandler(Interface):
         :param stream: the :class:`IMessageStream`.
         :param session: the :class:`~twisted_smtpserver.session.Session`.
         :returns: ``None``, a text or an :class:`~twisted_smtpserver.results.Accepted` for the 250.
-            Where ``session.envelope.perRecipient``, also a list in the order of
-            ``session.envelope.rcptTo``, or a dict by address (object or string), whose values may
-            be exceptions, too.
+            Also a list of those in the order of ``session.envelope.rcptTo``, or a dict by address
+            (object or string), whose values may be exceptions, too; they may differ where
+            ``session.envelope.perRecipient``.
         :raises Rejection: 450 by default.
         """
 

@@ -64,6 +64,23 @@ def acceptance(result: object, stage: Reply) -> Reply:
 Refuse = Callable[[BaseException], Reply]
 
 
+def messageReply(result: object, recipients: Sequence[Address], refuse: Refuse) -> Reply:
+    """
+    The final reply for a message, where it is one for all recipients (RFC 5321 §4.2.5).
+
+    :param result: as for :func:`messageReplies`.
+    :raises TypeError: (or ValueError) also if the results differ.
+    """
+    if result is None:  # as nearly always
+        return replies.MESSAGE_ACCEPTED
+    if isinstance(result, str) or not isinstance(result, (Mapping, Sequence)):
+        return _one(result, refuse)
+    answers = set(messageReplies(result, recipients, refuse))
+    if len(answers) != 1:
+        raise ValueError("the results differ, and SMTP has one reply for all recipients")
+    return answers.pop()
+
+
 def messageReplies(result: object, recipients: Sequence[Address], refuse: Refuse) -> list[Reply]:
     """
     The final replies for a message where each recipient gets one (RFC 2033 §4.2).

@@ -19,7 +19,7 @@ from twisted_smtpserver.body import MessageStream
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
 from twisted_smtpserver.hooks import Run, asDeferred, findHook
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.results import acceptance, messageReplies, perRecipientBlock
+from twisted_smtpserver.results import messageReplies, messageReply, perRecipientBlock
 from twisted_smtpserver.states import Event
 from twisted_smtpserver.wire.dotdata import DotDecoder
 from twisted_smtpserver.wire.newlines import NewlineFilter
@@ -301,7 +301,7 @@ class MessageTransfer:
             try:
                 if self._perRecipient:
                     return messageReplies(self._result, self._recipients, self._refuseOne)
-                return [acceptance(self._result, replies.MESSAGE_ACCEPTED)]
+                return [messageReply(self._result, self._envelope.rcptTo, self._refuseOne)]
             except Exception as error:
                 # No 250 for anybody, if it isn't clear for whom it is meant.
                 refusal = self._dialogue.refuse(error, "onData")
