@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import os
 import sys
@@ -356,6 +357,14 @@ class ServiceTests(SynchronousTestCase):
             self.assertRefused(reason, "--discard", *flags)
         self.make(f"--handler={__name__}.MadeByClass", "--submission", "--self-signed")
 
+    def test_maildirIsFile(self) -> None:
+        """A Maildir that is a file is said to be one."""
+        path = Path(self.mktemp()).absolute()
+        path.touch()
+        preparation = self.make(f"--maildir={path}").services[0]
+        error = self.assertRaises(ConfigurationError, preparation.startService)
+        self.assertEqual(str(error), f"--maildir: '{path}' is not a folder")
+
     def test_files(self) -> None:
         """Keys are read when the service is made, as root if need be; trouble is said in flags."""
         made = makeCertificate(None, ["mx.test"])
@@ -423,3 +432,17 @@ class StartTests(SynchronousTestCase):
         self.server.privilegedStartService()
         self.server.startService()
         self.assertIs(sys.excepthook, hook)
+    def test_socket(self) -> None:
+        """A unix socket that can't be made is named, and its folder."""
+        folder = os.path.abspath(self.mktemp())
+        path = f"{folder}/lmtp"
+        service = tap.makeService(parse("--discard", f"--listen-lmtp=unix:{path}"))
+        error = self.assertRaises(FileNotFoundError, service.privilegedStartService)
+        line = f"twistd smtpserver: Couldn't listen on unix:{path}: "
+        self.assertOneLine(error, f"{line}the folder '{folder}' doesn't exist\n")
+        lock = f"{path}.lock".encode()
+        denied = PermissionError(errno.EACCES, "Permission denied", "17", None, lock)
+        self.assertOneLine(denied, f"{line}'{folder}': Permission denied\n")
+        other = PermissionError(errno.EACCES, "Permission denied", "a", None, b"b")
+        self.assertOneLine(other, f"twistd smtpserver: {other}\n")
+

@@ -393,7 +393,10 @@ class _LateMaildir(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._maildir = Maildir(self._path, self._hostName)
+        try:
+            self._maildir = Maildir(self._path, self._hostName)
+        except FileExistsError as error:
+            raise ConfigurationError(f"--maildir: {error.filename!r} is not a folder") from error
 
     def _onData(self, stream: IMessageStream, session: Session) -> Any:
         return self._maildir.onData(stream, session)
@@ -437,4 +440,16 @@ def _showReason(
     A SystemExit instead of all this would end twistd before it tells its parent process what
     happened, and before it removes its pid file.
     """
-    print(_oneLine(str(error)), file=sys.stderr)  # noqa: T201  # the log, if twistd logs already
+    print(_oneLine(_reason(error)), file=sys.stderr)  # noqa: T201  # the log, if twistd logs already
+
+
+def _reason(error: BaseException) -> str:
+    lock = getattr(error, "filename2", None)
+    if not (isinstance(error, OSError) and isinstance(lock, bytes) and lock.endswith(b".lock")):
+        return str(error)
+    # It is what Twisted makes beside a unix socket: our process id, as a link's target.
+    path = os.fsdecode(lock.removesuffix(b".lock"))
+    folder = os.path.dirname(os.path.abspath(path))
+    if isinstance(error, FileNotFoundError):
+        return f"Couldn't listen on unix:{path}: the folder {folder!r} doesn't exist"
+    return f"Couldn't listen on unix:{path}: {folder!r}: {error.strerror}"
