@@ -174,7 +174,7 @@ class FilePasswordTests(TestCase):
             self.assertIsInstance(users[2], Authenticated)
 
     def test_unreadable(self):
-        """A file that can't be read is an incident, with its name in the log, and no wrong login."""
+        """A file that can't be read is an incident, and no wrong login; the log names it."""
         self.patch(cred, "deferToThread", maybeDeferred)
         path = Path(self.mktemp())
         for authority in (FilePasswordDB(str(path)), Portal(Realm(), [FilePasswordDB(str(path))])):

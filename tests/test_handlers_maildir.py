@@ -80,7 +80,7 @@ class CreationTests(MaildirTests):
             self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o700)
 
     def test_saysSo(self) -> None:
-        """The log has that a Maildir was made: its disk may not be mounted. Else there is nothing."""
+        """That a Maildir was made is logged: its disk may not be mounted. Otherwise nothing is."""
         for expected in ([f"Made the Maildir {self.path}"], []):
             with capturedLogs() as events:
                 self.handler()

@@ -163,6 +163,7 @@ class StartTests(SupervisorCase):
             self.assertEqual(settings["sockets"], [[5, socket.AF_INET], [6, socket.AF_INET]])
             self.assertEqual((settings["number"], settings["workers"]), (number, 2))
             self.assertEqual(settings["counts"], 4)
+            self.assertEqual(settings["folder"], os.getcwd())
 
     def test_command(self) -> None:
         """It is the command, with our modules' places, and one key for all workers' salts."""

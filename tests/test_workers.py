@@ -38,7 +38,8 @@ from twisted_smtpserver.workers import (
 
 
 def settingsWith(**changes: Any) -> dict[str, Any]:
-    return {"number": 1, "workers": 2, "sockets": [], "handed": {}, "saltKey": "ab" * 32} | changes
+    settings = {"number": 1, "workers": 2, "sockets": [], "handed": {}, "saltKey": "ab" * 32}
+    return settings | {"folder": "/begun"} | changes
 
 
 class WorkerCase(SynchronousTestCase):
@@ -154,6 +155,12 @@ class FlagTests(WorkerCase):
         self.assertEqual(found, handed)
         self.assertEqual(options.keywords["size"], 5)
         self.assertEqual(options.keywords["scramSaltKey"], b"\xab" * 32)
+
+    def test_passwords(self) -> None:
+        """A file of passwords is where the supervisor was told so, and isn't looked for yet."""
+        for name, path in (("passwd", "/begun/passwd"), ("/etc/passwords", "/etc/passwords")):
+            options = self.parse(f"--auth=file:{name}", "--secured")
+            self.assertEqual(options["credCheckers"][0].filename, path)
 
     def test_service(self) -> None:
         """The service is a worker's, with the Maildir made at its start; not a supervisor."""

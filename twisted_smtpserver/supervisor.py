@@ -122,6 +122,8 @@ class Supervisor(SMTPService):
         self.handed = readFiles(keywords)
         # Unknown users' salts must not depend on the worker that one meets: that would tell.
         self.saltKey = os.urandom(32).hex()
+        # Before twistd goes into its --rundir, where the workers will be.
+        self.folder = os.getcwd()
         self._countsFile = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         self._countsFile.truncate(4 * count * len(self._factories()))
         self.counts = SharedCounts(self._countsFile.fileno(), count)
@@ -208,6 +210,7 @@ class _Worker:
             ],
             "handed": self._supervisor.handed,
             "saltKey": self._supervisor.saltKey,
+            "folder": self._supervisor.folder,
         }
         command = self._supervisor.command
         nothing = os.open(os.devnull, os.O_RDONLY)

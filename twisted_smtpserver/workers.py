@@ -118,12 +118,14 @@ class Inheritance:
     :ivar number: the worker's number, from 0.
     :ivar handed: options with files' contents instead of their names.
     :ivar saltKey: the option ``scramSaltKey``.
+    :ivar folder: where the command line was given: relative paths in it are relative to that.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.number: int = settings["number"]
         self.handed: dict[str, Any] = settings["handed"]
         self.saltKey = bytes.fromhex(settings["saltKey"])
+        self.folder: str = settings["folder"]
         self._sockets: list[tuple[int, int]] = settings["sockets"]
         self._counts = SharedCounts(settings["counts"], settings["workers"])
 
