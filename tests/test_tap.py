@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.error import CannotListenError
-from twisted.logger import capturedLogs
+from twisted.logger import Logger, LogPublisher, capturedLogs
 from twisted.names.client import Resolver
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
@@ -502,6 +502,25 @@ class StartTests(SynchronousTestCase):
         Broken().setServiceParent(self.server)
         error = self.assertRaises(ConfigurationError, self.server.startService)
         self.assertOneLine(error, "twistd smtpserver: something is wrong\n")
+
+    def test_failedWorkers(self) -> None:
+        """If no worker could be started, the last that twistd logs is the end, with status 1."""
+        started = tap.makeService(parse("--discard", "--workers=2"))
+        assert isinstance(started, tap._Server)
+        supervisor: Any = started.services[0]
+        self.addCleanup(supervisor._countsFile.close)
+        for hasFailed in (False, True):
+            supervisor.hasFailed = hasFailed
+            publisher = LogPublisher()
+            self.patch(tap, "globalLogPublisher", publisher)
+            started._close([])
+            log = Logger(observer=publisher)
+            log.info("Main loop terminated.")
+            if hasFailed:
+                error = self.assertRaises(SystemExit, log.info, "Server Shut Down.")
+                self.assertEqual(error.code, 1)
+            else:
+                log.info("Server Shut Down.")
 
     def test_nothing(self) -> None:
         """If nothing fails, exceptions are none of our business."""

@@ -21,9 +21,10 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.reflect import namedAny
+from zope.interface import provider
 
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
@@ -506,7 +507,19 @@ class _Server(MultiService):
         for service in self:
             if isinstance(service, LateGreylist):
                 service.close()
+            elif isinstance(service, Supervisor) and service.hasFailed:
+                globalLogPublisher.addObserver(_endWithStatusOne)
         return results
+
+
+@provider(ILogObserver)
+def _endWithStatusOne(event: LogEvent) -> None:
+    """
+    Ends the process at the last thing that twistd does, which is to log it. By itself its status is
+    0 whenever the reactor has run.
+    """
+    if event.get("log_format") == "Server Shut Down.":
+        raise SystemExit(1)
 
 
 def _showReason(
