@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessTerminated, ReactorNotRunning
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, eventAsText
 from twisted.python import usage
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -223,13 +223,24 @@ class FirstDeathTests(SupervisorCase):
                 [
                     "Worker 2",
                     "Worker 2 says: no disk",
-                    "No worker serves, so this ends; what worker 2 said is above",
+                    "No worker serves, so this ends; the reason is above, from worker 2",
                 ],
             )
             self.machine.hasStopped = False
             self.machine.processes[-2].end()
             self.successResultOf(made.stopService())
             self.assertEqual(self.machine.getDelayedCalls(), [])
+
+    def test_noPython(self) -> None:
+        """Nor is it any better later if Python isn't there, or can't be run by that user."""
+        for number in (errno.EACCES, errno.ENOENT):
+            self.machine.problem = OSError(number, "no Python")
+            with capturedLogs() as events:
+                made = self.start(1)
+            self.assertIn("no Python; none has served yet", eventAsText(events[-1]))
+            self.machine.advance(DOUBT)
+            self.assertTrue(made.hasFailed)
+            self.successResultOf(made.stopService())
 
     def test_twice(self) -> None:
         """A second one, or a signal that has stopped the reactor, is no error."""

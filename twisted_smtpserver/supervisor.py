@@ -242,7 +242,9 @@ class _Worker:
             )
         except Exception as error:  # too many processes, no memory
             self._process = None
-            self._ended(f"couldn't be started: {error}")
+            # Of these Python itself is the reason; the others may be over soon.
+            isLasting = isinstance(error, (PermissionError, FileNotFoundError))
+            self._ended(f"couldn't be started: {error}", isLasting)
         else:
             self.send(settings)
         finally:
@@ -260,11 +262,10 @@ class _Worker:
         self._process = None
         self._supervisor.counts.forget(self.number)
         # A signal is from somebody else, and says nothing of the next process.
-        byItself = getattr(reason.value, "signal", None) is None
-        isDoubtful = byItself and not self._supervisor.counts.hasBegun()
-        self._ended(f"(pid {pid}) {_describe(reason)}", isDoubtful)
+        isLasting = getattr(reason.value, "signal", None) is None
+        self._ended(f"(pid {pid}) {_describe(reason)}", isLasting)
 
-    def _ended(self, how: str, isDoubtful: bool = False) -> None:
+    def _ended(self, how: str, isLasting: bool = False) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -272,8 +273,8 @@ class _Worker:
             _log.info("Worker {worker} {how}", worker=self._name, how=how)
             self._gone.callback(None)
             return
-        if isDoubtful:
-            _log.error("Worker {worker} {how} before it served", worker=self._name, how=how)
+        if isLasting and not self._supervisor.counts.hasBegun():
+            _log.error("Worker {worker} {how}; none has served yet", worker=self._name, how=how)
             self._timer = self._reactor.callLater(DOUBT, self._judge)
             return
         isSteady = self._reactor.seconds() - self._startedAt >= STEADY
@@ -294,7 +295,8 @@ class _Worker:
             return
         self._timer = None
         _log.error(
-            "No worker serves, so this ends; what worker {worker} said is above", worker=self._name
+            "No worker serves, so this ends; the reason is above, from worker {worker}",
+            worker=self._name,
         )
         self._supervisor.giveUp()
 
