@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -172,6 +172,23 @@ class FilePasswordTests(TestCase):
                 users.append((yield Deferred.fromCoroutine(handler.onAuth(credentials, Session()))))
             self.assertEqual(users[:2], [None, None])
             self.assertIsInstance(users[2], Authenticated)
+
+    def test_unreadable(self):
+        """A file that can't be read is an incident, and no wrong login; the log names it."""
+        self.patch(cred, "deferToThread", maybeDeferred)
+        path = Path(self.mktemp())
+        for authority in (FilePasswordDB(str(path)), Portal(Realm(), [FilePasswordDB(str(path))])):
+            client = greeted(authority)
+            for password in ("sesame", "wrong"):
+                reply = client.say(attempt(password))
+                self.assertEqual((reply.code, reply.enhanced), (454, "4.7.0"))
+                (incident,) = self.flushLoggedErrors(FileNotFoundError)
+                self.assertIn(str(path), str(incident.value))
+            self.assertEqual(client.protocol.failedLogins, 0)
+            path.write_text("joe:sesame\n")
+            self.assertEqual(client.say(attempt("wrong")).code, 535)
+            self.assertEqual(client.say(attempt("sesame")).code, 235)
+            path.unlink()
 
     def test_thread(self):
         """It isn't the reactor's thread that reads it."""

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
-from twisted.logger import Logger
+from twisted.logger import Logger, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.filefakes import FakeOS, FakeStream, FakeThreads, atOnce, failing
@@ -78,6 +78,13 @@ class CreationTests(MaildirTests):
         self.handler()
         for path in (self.path, *(self.path / name for name in ("tmp", "new", "cur"))):
             self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o700)
+
+    def test_saysSo(self) -> None:
+        """That a Maildir was made is logged: its disk may not be mounted. Otherwise nothing is."""
+        for expected in ([f"Made the Maildir {self.path}"], []):
+            with capturedLogs() as events:
+                self.handler()
+            self.assertEqual([e["log_format"].format(**e) for e in events], expected)
 
     def test_synced(self) -> None:
         """The way to the messages is synced when it is made, and not again."""
@@ -343,7 +350,9 @@ class TroubleTests(MaildirTests):
 
     def test_connectionLost(self) -> None:
         """A client that leaves is no trouble with the disk, though its exception is an OSError."""
-        self.failureResultOf(self.store(self.handler(), MESSAGE, ConnectionLost()), ConnectionLost)
+        handler = self.handler()
+        self.events.clear()
+        self.failureResultOf(self.store(handler, MESSAGE, ConnectionLost()), ConnectionLost)
         self.assertEqual(self.events, [])
         self.assertStored()
 

@@ -240,7 +240,7 @@ class PolicyTests(SynchronousTestCase):
         self.make(
             f"--maildir={self.mktemp()}",
             f"--greylist={self.mktemp()}",
-            f"--auth=file:{passwords}",
+            *(f"--auth=file:{passwords}", "--secured"),
             *("--tarpit=1", "--dnsbl=one.example", "--sender-matches-login"),
             *("--rate-recipients=9/h", "--rate-messages=9/h", "--rate-connections=9/h"),
         )
@@ -249,7 +249,7 @@ class PolicyTests(SynchronousTestCase):
         self.assertTrue(callable(self.stages()[-1].onData))
         self.assertEqual(
             [type(service) for service in self.service.services],
-            [LateGreylist, tap._LateMaildir, SMTPService],
+            [LateGreylist, tap._PasswordFile, tap._LateMaildir, SMTPService],
         )
 
     def test_reload(self) -> None:

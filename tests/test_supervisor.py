@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.error import ProcessDone, ProcessTerminated, ReactorNotRunning
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, eventAsText
 from twisted.python import usage
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.certificates import makeCertificate
 from twisted_smtpserver import Discard, supervisor, tap
 from twisted_smtpserver.service import SMTPService
-from twisted_smtpserver.supervisor import GRACE, MAX_DELAY, STEADY, Supervisor, makeCommand
+from twisted_smtpserver.supervisor import DOUBT, GRACE, MAX_DELAY, STEADY, Supervisor, makeCommand
 from twisted_smtpserver.testing import makeFactory
 from twisted_smtpserver.workers import CONTROL, ENVIRONMENT
 
@@ -163,6 +163,7 @@ class StartTests(SupervisorCase):
             self.assertEqual(settings["sockets"], [[5, socket.AF_INET], [6, socket.AF_INET]])
             self.assertEqual((settings["number"], settings["workers"]), (number, 2))
             self.assertEqual(settings["counts"], 4)
+            self.assertEqual(settings["folder"], os.getcwd())
 
     def test_command(self) -> None:
         """It is the command, with our modules' places, and one key for all workers' salts."""
@@ -203,8 +204,95 @@ class StartTests(SupervisorCase):
         self.assertEqual(self.machine.processes[0].written[0][1]["handed"], handed)
 
 
+class FirstDeathTests(SupervisorCase):
+    """Workers that die before any has served."""
+
+    def test_byItself(self) -> None:
+        """If one ends by itself all ends, a moment later; what it says until then is logged."""
+        for status in (0, 1):
+            made = self.start()
+            with capturedLogs() as events:
+                self.machine.processes[-1].end(status)
+                self.machine.processes[-1].protocol.childDataReceived(2, b"no disk\n")
+                self.machine.advance(DOUBT - 0.1)
+                self.assertFalse(made.hasFailed or self.machine.hasStopped)
+                self.machine.advance(0.1)
+            self.assertTrue(made.hasFailed and self.machine.hasStopped)
+            self.assertEqual(
+                [event["log_format"].format(**event).partition(" (pid")[0] for event in events],
+                [
+                    "Worker 2",
+                    "Worker 2 says: no disk",
+                    "No worker serves, so this ends; the reason is above, from worker 2",
+                ],
+            )
+            self.machine.hasStopped = False
+            self.machine.processes[-2].end()
+            self.successResultOf(made.stopService())
+            self.assertEqual(self.machine.getDelayedCalls(), [])
+
+    def test_noPython(self) -> None:
+        """Nor is it any better later if Python isn't there, or can't be run by that user."""
+        for number in (errno.EACCES, errno.ENOENT):
+            self.machine.problem = OSError(number, "no Python")
+            with capturedLogs() as events:
+                made = self.start(1)
+            self.assertIn("no Python; none has served yet", eventAsText(events[-1]))
+            self.machine.advance(DOUBT)
+            self.assertTrue(made.hasFailed)
+            self.successResultOf(made.stopService())
+
+    def test_twice(self) -> None:
+        """A second one, or a signal that has stopped the reactor, is no error."""
+
+        def stop() -> None:
+            raise ReactorNotRunning
+
+        made = self.start()
+        self.machine.stop = stop  # type: ignore[method-assign]
+        for process in self.machine.processes:
+            process.end(1)
+        self.machine.advance(DOUBT)
+        self.assertTrue(made.hasFailed)
+
+    def test_signal(self) -> None:
+        """One that was killed is started again, and later than the last time."""
+        made = self.start(1)
+        for delay in (1, 2):
+            self.machine.processes[-1].end(None, signal.SIGKILL)
+            self.machine.advance(delay)
+        self.assertEqual(len(self.machine.processes), 3)
+        self.assertFalse(made.hasFailed)
+
+    def test_another(self) -> None:
+        """If another one serves in the meantime it was bad luck, and it is started again."""
+        made = self.start()
+        self.machine.processes[0].end(1)
+        made.counts.begin()
+        self.machine.advance(DOUBT)
+        self.assertFalse(made.hasFailed)
+        self.assertEqual(len(self.machine.processes), 3)
+
+    def test_stopping(self) -> None:
+        """SIGTERM in the meantime is the end, and in order."""
+        made = self.start(1)
+        self.machine.processes[0].end(1)
+        self.successResultOf(made.stopService())
+        self.assertEqual(self.machine.getDelayedCalls(), [])
+        made = self.start(1)
+        stopped = made.stopService()
+        self.machine.processes[1].end(1)
+        self.successResultOf(stopped)
+        self.assertFalse(made.hasFailed)
+
+
 class DeathTests(SupervisorCase):
-    """Workers that die."""
+    """Workers that die when they, or others, have served."""
+
+    def start(self, count: int = 2, **options: Any) -> Supervisor:
+        made = super().start(count, **options)
+        made.counts.begin()
+        return made
 
     def died(self, process: Process, *how: Any) -> str:
         """What is logged about it."""
@@ -304,6 +392,7 @@ class StopTests(SupervisorCase):
     def test_dead(self) -> None:
         """One that was to be started again isn't."""
         made = self.start(1)
+        made.counts.begin()
         self.machine.processes[0].end(1)
         self.successResultOf(made.stopService())
         self.machine.advance(MAX_DELAY)
@@ -322,7 +411,7 @@ class ReloadTests(SupervisorCase):
         self.assertTrue(made.reloadCertificates())
         new = {name: (self.folder / name).read_text() for name in ("cert", "key")}
         self.assertEqual(second.written[1:], [(CONTROL, new)])
-        first.end(1)
+        first.end(None, signal.SIGKILL)
         self.assertTrue(made.reloadCertificates())
         self.machine.advance(1)
         self.assertEqual(self.machine.processes[-1].written[0][1]["handed"], new)

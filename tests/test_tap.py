@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import os
 import sys
@@ -11,9 +12,8 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.error import CannotListenError
-from twisted.logger import capturedLogs
+from twisted.logger import Logger, LogPublisher, capturedLogs
 from twisted.names.client import Resolver
-from twisted.plugins.cred_file import theFileCheckerFactory
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -228,10 +228,58 @@ class RefusalTests(SynchronousTestCase):
 
     def test_passwordFile(self) -> None:
         """A file of passwords that doesn't exist would let nobody in."""
-        # Twisted itself warns of it, in an output of its own.
-        self.patch(theFileCheckerFactory, "errorOutput", io.StringIO())
-        path = self.mktemp()
-        self.assertRefused(f"--auth: there is no file {path!r}", f"--auth=file:{path}")
+        path = os.path.join(os.getcwd(), "no", "such")
+        self.assertRefused(f"--auth: there is no file {path!r}", "--auth=file:no/such")
+        reason = "--auth: there is no file '/no/such'"
+        self.assertRefused(reason, "--auth=memory:joe:sesame", "--auth=file:/no/such")
+        self.assertRefused("Unexpected error: 'file' requires a filename", "--auth=file: ")
+
+    def test_passwordFileInChroot(self) -> None:
+        """Inside of --chroot it is another file, and so isn't looked for yet."""
+        for chroot, problem in (("/jail", None), (None, SystemExit)):
+            parsed = tap.Options()
+            parsed.parent = usage.Options()
+            parsed.parent["chroot"] = chroot
+            arguments = ["--auth=file:no/such", "--secured"]
+            if problem is None:
+                parsed.parseOptions(arguments)
+                self.assertEqual(parsed["credCheckers"][0].filename, "no/such")
+            else:
+                self.assertRaises(problem, parsed.parseOptions, arguments)
+
+    def test_loginNotOffered(self) -> None:
+        """A login that is required and offered to nobody is refused, unless mail can come."""
+        auth = "--auth=memory:joe:sesame"
+        self.assertRefused(
+            "--auth: needs --cert and --key, --self-signed, --secured or --allow-insecure-auth",
+            *(auth, "--port=25", "--proxy-from=any"),
+        )
+        for flags in (
+            ["--cert=c", "--key=k"],
+            ["--self-signed"],
+            ["--secured"],
+            ["--allow-insecure-auth"],
+            ["--auth-optional"],
+            ["--xclient-from=192.0.2.1"],
+            ["--disabled-commands=auth"],
+        ):
+            parse(auth, *flags)
+
+    def test_uselessMethods(self) -> None:
+        """So are mechanisms none of which --auth can check, unless a handler may."""
+        reason = (
+            "--auth-methods: nobody could log in; --auth can check PLAIN, LOGIN and CRAM-MD5, and "
+            "EXTERNAL with --request-cert"
+        )
+        flags = ("--auth=memory:joe:sesame", "--self-signed", "--auth-methods")
+        for methods in ("SCRAM-SHA-256", "xoauth2,scram-sha-256-plus", "EXTERNAL", ","):
+            self.assertRefused(reason, *flags, methods)
+            parse(*flags, methods, "--auth-optional")
+            parse(*flags, methods, "--xclient-from=192.0.2.1")
+            parse(*flags, methods, "--handler=a.handler")
+        parse(*flags, "EXTERNAL", "--request-cert")
+        parse(*flags, "SCRAM-SHA-256,PLAIN")
+        parse(*flags, "FOO")  # that there is no such thing is said later
 
     def test_underTwistd(self) -> None:
         """Under twistd the reason is all that is printed."""
@@ -308,6 +356,30 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(client.deliver(b"\r\n").code, 250)
         (stored,) = (path / "new").iterdir()
         self.assertIn("mx.test", stored.name)
+
+    def test_maildirIsFile(self) -> None:
+        """A Maildir that is a file is said to be one."""
+        path = Path(self.mktemp()).absolute()
+        path.touch()
+        preparation = self.make(f"--maildir={path}").services[0]
+        error = self.assertRaises(ConfigurationError, preparation.startService)
+        self.assertEqual(str(error), f"--maildir: '{path}' is not a folder")
+
+    def test_passwordFile(self) -> None:
+        """At the start the file must be readable, where it was when the flags were read."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        path = folder / "passwd"
+        path.touch()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder)
+        service = self.make("--discard", "--auth=file:passwd", "--secured").services[0]
+        os.chdir("/")
+        service.startService()
+        path.unlink()
+        error = self.assertRaises(ConfigurationError, service.startService)
+        reason = f"--auth: '{path}' can't be read: No such file or directory"
+        self.assertEqual(str(error), reason)
 
     def test_discard(self) -> None:
         """Messages may be thrown away."""
@@ -411,11 +483,44 @@ class StartTests(SynchronousTestCase):
         error = self.assertRaises(CannotListenError, self.server.privilegedStartService)
         self.assertOneLine(error, "twistd smtpserver: Couldn't listen on any:25: in use.\n")
 
+    def test_socket(self) -> None:
+        """A unix socket that can't be made is named, and its folder."""
+        folder = os.path.abspath(self.mktemp())
+        path = f"{folder}/lmtp"
+        service = tap.makeService(parse("--discard", f"--listen-lmtp=unix:{path}"))
+        error = self.assertRaises(FileNotFoundError, service.privilegedStartService)
+        line = f"twistd smtpserver: Couldn't listen on unix:{path}: "
+        self.assertOneLine(error, f"{line}the folder '{folder}' doesn't exist\n")
+        lock = f"{path}.lock".encode()
+        denied = PermissionError(errno.EACCES, "Permission denied", "17", None, lock)
+        self.assertOneLine(denied, f"{line}'{folder}': Permission denied\n")
+        other = PermissionError(errno.EACCES, "Permission denied", "a", None, b"b")
+        self.assertOneLine(other, f"twistd smtpserver: {other}\n")
+
     def test_later(self) -> None:
         """What fails after that is said likewise."""
         Broken().setServiceParent(self.server)
         error = self.assertRaises(ConfigurationError, self.server.startService)
         self.assertOneLine(error, "twistd smtpserver: something is wrong\n")
+
+    def test_failedWorkers(self) -> None:
+        """If no worker could be started, the last that twistd logs is the end, with status 1."""
+        started = tap.makeService(parse("--discard", "--workers=2"))
+        assert isinstance(started, tap._Server)
+        supervisor: Any = started.services[0]
+        self.addCleanup(supervisor._countsFile.close)
+        for hasFailed in (False, True):
+            supervisor.hasFailed = hasFailed
+            publisher = LogPublisher()
+            self.patch(tap, "globalLogPublisher", publisher)
+            started._close([])
+            log = Logger(observer=publisher)
+            log.info("Main loop terminated.")
+            if hasFailed:
+                error = self.assertRaises(SystemExit, log.info, "Server Shut Down.")
+                self.assertEqual(error.code, 1)
+            else:
+                log.info("Server Shut Down.")
 
     def test_nothing(self) -> None:
         """If nothing fails, exceptions are none of our business."""

@@ -103,6 +103,30 @@ class TwistdTests(SynchronousTestCase):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         self.assertIn(f"Uid:\t{nobody.pw_uid}\t{nobody.pw_uid}", status)
 
+    def test_passwords(self) -> None:
+        """--auth's file must be the user's to read that --uid names, at the start already."""
+        _, self.folder = nobodysFolder(self)
+        passwords = self.folder / "passwd"
+        passwords.write_text("joe:sesame\n")
+        passwords.chmod(0o600)
+        flags = ("--discard", "--port=0", "--auth=file:passwd", "--allow-insecure-auth")
+        self.start(*flags, twistd=("--uid", "nobody"))
+        said = self.process.communicate(timeout=LIMIT)[0]
+        line = f"twistd smtpserver: --auth: '{passwords}' can't be read: Permission denied\n"
+        self.assertIn(line, said)
+        self.assertNotIn("Traceback", said)
+        self.assertEqual(self.process.returncode, 1)
+
+    def test_passwordsElsewhere(self) -> None:
+        """They stay where they were when --rundir is another folder."""
+        (self.folder / "passwd").write_text("joe:sesame\n")
+        (self.folder / "run").mkdir()
+        flags = ("--port=0", "--auth=file:passwd", "--allow-insecure-auth")
+        self.start(*flags, twistd=("--rundir", "run"))
+        client = self.connect(self.waitForPort())
+        self.assertEqual(client.login("joe", "sesame")[0], 235)
+        self.assertTrue((self.folder / "run" / "Maildir").exists())
+
     def test_portTaken(self) -> None:
         """A port that somebody else has is named in one line, and nothing is left behind."""
         with socket.create_server(("127.0.0.1", 0)) as taken:

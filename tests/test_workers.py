@@ -38,7 +38,8 @@ from twisted_smtpserver.workers import (
 
 
 def settingsWith(**changes: Any) -> dict[str, Any]:
-    return {"number": 1, "workers": 2, "sockets": [], "handed": {}, "saltKey": "ab" * 32} | changes
+    settings = {"number": 1, "workers": 2, "sockets": [], "handed": {}, "saltKey": "ab" * 32}
+    return settings | {"folder": "/begun"} | changes
 
 
 class WorkerCase(SynchronousTestCase):
@@ -53,7 +54,7 @@ class WorkerCase(SynchronousTestCase):
         """A file to count in."""
         file = tempfile.TemporaryFile()  # noqa: SIM115
         self.addCleanup(file.close)
-        file.truncate(4 * numbers)
+        file.truncate(4 * numbers + 4)
         return file.fileno()
 
 
@@ -82,6 +83,18 @@ class CountTests(WorkerCase):
         first.forget(1)
         self.assertEqual(first.report(0, 0, 1), 1)
         self.assertEqual(first.report(1, 0, 1), 1)
+
+    def test_begun(self) -> None:
+        """That a worker has served is remembered, whatever becomes of it, and isn't a count."""
+        descriptor = self.counts()
+        first, second = SharedCounts(descriptor, 2), SharedCounts(descriptor, 2)
+        self.assertFalse(first.hasBegun())
+        second.begin()
+        for worker in (0, 1):
+            first.forget(worker)
+            self.assertEqual(first.report(1, worker, 0), 0)
+        self.assertTrue(first.hasBegun())
+        self.assertEqual(os.fstat(descriptor).st_size, SharedCounts.size(2, 2))
 
 
 class InheritanceTests(WorkerCase):
@@ -155,6 +168,12 @@ class FlagTests(WorkerCase):
         self.assertEqual(options.keywords["size"], 5)
         self.assertEqual(options.keywords["scramSaltKey"], b"\xab" * 32)
 
+    def test_passwords(self) -> None:
+        """A file of passwords is where the supervisor was told so, and isn't looked for yet."""
+        for name, path in (("passwd", "/begun/passwd"), ("/etc/passwords", "/etc/passwords")):
+            options = self.parse(f"--auth=file:{name}", "--secured")
+            self.assertEqual(options["credCheckers"][0].filename, path)
+
     def test_service(self) -> None:
         """The service is a worker's, with the Maildir made at its start; not a supervisor."""
         options = self.parse("--maildir=here", sockets=[(0, socket.AF_UNIX)])
@@ -225,7 +244,7 @@ class StoppingTests(WorkerCase):
         memory: Any = Memory()
         stopped: list[bool] = []
         memory.stop = lambda: stopped.append(True)
-        service = WorkerService([], memory)
+        service = WorkerService([], memory, lambda: None)
         service.startService()
         (control,) = memory.readers
         control.connectionLost(Failure(ConnectionDone()))
@@ -239,6 +258,15 @@ class StoppingTests(WorkerCase):
         memory.advance(0)
         self.assertEqual(stopped, [True])
 
+    def test_begins(self) -> None:
+        """It says that it serves when it does."""
+        counts = self.counts()
+        service = Inheritance(settingsWith(counts=counts)).makeService([], Memory())
+        service.privilegedStartService()
+        self.assertFalse(SharedCounts(counts, 2).hasBegun())
+        service.startService()
+        self.assertTrue(SharedCounts(counts, 2).hasBegun())
+
     def test_stopping(self) -> None:
         """If a signal has stopped the reactor already that is no error."""
 
@@ -247,7 +275,7 @@ class StoppingTests(WorkerCase):
 
         memory: Any = Memory()
         memory.stop = stop
-        service = WorkerService([], memory)
+        service = WorkerService([], memory, lambda: None)
         service.startService()
         service.supervisorGone()
         memory.advance(0)
@@ -256,7 +284,7 @@ class StoppingTests(WorkerCase):
         """New certificates come in lines, whole or in parts; SIGHUP alone does nothing."""
         factory = makeFactory(Discard(), selfSigned=True)
         memory: Any = Memory()
-        service = WorkerService([("unix:nowhere", factory)], memory)
+        service = WorkerService([("unix:nowhere", factory)], memory, lambda: None)
         service.startService()
         before = factory.contextFactory
         self.assertFalse(service.reloadCertificates())
@@ -388,7 +416,7 @@ class SocketTests(TestCase):
         self.addCleanup(counts.close)
         for each in listeners:
             self.addCleanup(each.close)
-        counts.truncate(8)
+        counts.truncate(SharedCounts.size(1, 2))
         taken = Inheritance(
             settingsWith(
                 counts=counts.fileno(),

@@ -215,6 +215,69 @@ class KillTests(WorkersTests):
             connect(server.port)
 
 
+class StartTests(WorkersTests):
+    """What keeps all workers from starting is the end, as it is without them."""
+
+    def test_failure(self) -> None:
+        """The reason is in the log, the status is 1, and nobody listens anymore."""
+        (self.folder / "Maildir").touch()
+        server = LiveServer(self.folder, "--workers=2")
+        self.addCleanup(server.__exit__)
+        server.process.wait(PATIENCE)
+        log = server.kill()
+        self.assertIn(f"smtpserver: --maildir: '{self.folder}/Maildir' is not a folder\n", log)
+        self.assertIn("No worker serves, so this ends", log)
+        self.assertNotIn("Traceback", log)
+        self.assertEqual(server.process.returncode, 1, log)
+        with self.assertRaises(ConnectionRefusedError):
+            connect(server.port)
+
+    def test_daemon(self) -> None:
+        """A daemon has the reason in its log, and leaves no pid file."""
+        (self.folder / "Maildir").touch()
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        subprocess.run(
+            [sys.executable, "-c", TWISTD, "smtpserver", "--workers=2", "--port=0"],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            pass_fds=[write],
+            check=True,
+            timeout=PATIENCE,
+        )
+        os.close(write)
+        ready, _, _ = select.select([read], [], [], PATIENCE)  # the daemon had it open to its end
+        if not ready:
+            endAnyway(int((self.folder / "twistd.pid").read_text()))
+        self.assertTrue(ready)
+        log = (self.folder / "twistd.log").read_text()
+        self.assertIn("/Maildir' is not a folder\n", log)
+        self.assertIn("No worker serves, so this ends", log)
+        self.assertIn("Server Shut Down.", log)
+        self.assertEqual(sorted(os.listdir(self.folder)), ["Maildir", "twistd.log"])
+
+    def test_passwords(self) -> None:
+        """A worker finds --auth's file outside of --rundir, and must be able to read it."""
+        _, self.folder = nobodysFolder(self)
+        passwords, rundir = self.folder / "passwd", self.folder / "run"
+        passwords.write_text("joe:sesame\n")
+        rundir.mkdir()
+        flags = ("--auth=file:passwd", "--allow-insecure-auth", "--workers=2")
+        more: Any = {
+            "twistd": ("--uid", "nobody", "--rundir", "run"),
+            "prefix": passable(self.folder / "shown"),
+        }
+        with Server(self.folder, *flags, **more) as server, connect(server.port) as client:
+            self.assertEqual(client.login("joe", "sesame")[0], 235)
+        passwords.chmod(0o600)
+        broken = LiveServer(self.folder, *flags, **more)
+        self.addCleanup(broken.__exit__)
+        broken.process.wait(PATIENCE)
+        log = broken.kill()
+        self.assertIn(f"--auth: '{passwords}' can't be read: Permission denied\n", log)
+        self.assertEqual(broken.process.returncode, 1, log)
+
+
 class StopTests(WorkersTests):
     """SIGTERM, to the supervisor only."""
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.error import ProcessTerminated, ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger, LogLevel, globalLogPublisher
@@ -42,6 +42,10 @@ MAX_DELAY = 60.0
 
 #: What a worker may take beyond ``closeTimeout`` to end, in seconds, before it is killed.
 GRACE = 10.0
+
+#: When one has ended before any has served, how long another one may take to do so, in seconds; and
+#: how long it may take until all is read that the one has said.
+DOUBT = 1.0
 
 #: The longest line of a worker's output that is logged as one, in octets.
 MAX_LINE = 2**16
@@ -104,6 +108,7 @@ class Supervisor(SMTPService):
     :param keywords: the options.
     :param reactor: by default the reactor.
     :ivar workers: the workers.
+    :ivar hasFailed: whether it has ended because no worker could be started.
     """
 
     def __init__(
@@ -122,10 +127,13 @@ class Supervisor(SMTPService):
         self.handed = readFiles(keywords)
         # Unknown users' salts must not depend on the worker that one meets: that would tell.
         self.saltKey = os.urandom(32).hex()
+        # Before twistd goes into its --rundir, where the workers will be.
+        self.folder = os.getcwd()
         self._countsFile = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
-        self._countsFile.truncate(4 * count * len(self._factories()))
+        self._countsFile.truncate(SharedCounts.size(len(self._factories()), count))
         self.counts = SharedCounts(self._countsFile.fileno(), count)
         self.workers = [_Worker(self, self._reactor, number) for number in range(count)]
+        self.hasFailed = False
 
     def startService(self) -> None:
         """Begin to serve."""
@@ -143,6 +151,12 @@ class Supervisor(SMTPService):
         timeout = max(factory.options.closeTimeout for factory in self._factories()) + GRACE
         stopping = [listening, *(worker.stop(timeout) for worker in self.workers)]
         return DeferredList(stopping).addCallback(lambda _: None)
+
+    def giveUp(self) -> None:
+        """End: what keeps a worker from starting won't be better the next time."""
+        self.hasFailed = True
+        with contextlib.suppress(ReactorNotRunning):  # it is ending already
+            self._reactor.stop()
 
     def reloadCertificates(self) -> bool:
         """Read the certificates again, and give them to the workers if they are any good."""
@@ -208,6 +222,7 @@ class _Worker:
             ],
             "handed": self._supervisor.handed,
             "saltKey": self._supervisor.saltKey,
+            "folder": self._supervisor.folder,
         }
         command = self._supervisor.command
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -227,7 +242,9 @@ class _Worker:
             )
         except Exception as error:  # too many processes, no memory
             self._process = None
-            self._ended(f"couldn't be started: {error}")
+            # Of these Python itself is the reason; the others may be over soon.
+            isLasting = isinstance(error, (PermissionError, FileNotFoundError))
+            self._ended(f"couldn't be started: {error}", isLasting)
         else:
             self.send(settings)
         finally:
@@ -244,15 +261,21 @@ class _Worker:
         """The process is dead."""
         self._process = None
         self._supervisor.counts.forget(self.number)
-        self._ended(f"(pid {pid}) {_describe(reason)}")
+        # A signal is from somebody else, and says nothing of the next process.
+        isLasting = getattr(reason.value, "signal", None) is None
+        self._ended(f"(pid {pid}) {_describe(reason)}", isLasting)
 
-    def _ended(self, how: str) -> None:
+    def _ended(self, how: str, isLasting: bool = False) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._gone is not None:
             _log.info("Worker {worker} {how}", worker=self._name, how=how)
             self._gone.callback(None)
+            return
+        if isLasting and not self._supervisor.counts.hasBegun():
+            _log.error("Worker {worker} {how}; none has served yet", worker=self._name, how=how)
+            self._timer = self._reactor.callLater(DOUBT, self._judge)
             return
         isSteady = self._reactor.seconds() - self._startedAt >= STEADY
         self._failures = 0 if isSteady else self._failures + 1
@@ -264,6 +287,18 @@ class _Worker:
             delay=delay,
         )
         self._timer = self._reactor.callLater(delay, self.start)
+
+    def _judge(self) -> None:
+        """Start again if another worker was luckier."""
+        if self._supervisor.counts.hasBegun():
+            self.start()
+            return
+        self._timer = None
+        _log.error(
+            "No worker serves, so this ends; the reason is above, from worker {worker}",
+            worker=self._name,
+        )
+        self._supervisor.giveUp()
 
     def stop(self, timeout: float) -> Deferred[None]:
         """

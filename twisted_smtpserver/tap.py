@@ -21,16 +21,17 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.reflect import namedAny
+from zope.interface import provider
 
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
 from twisted_smtpserver.handlers import Chain, Discard, Maildir, fromFunctions
-from twisted_smtpserver.handlers.cred import CredHandler
+from twisted_smtpserver.handlers.cred import CredHandler, checkFile
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS, IMessageStream
 from twisted_smtpserver.policyflags import LateGreylist, checkPolicies, makePolicies
@@ -68,6 +69,12 @@ _NEED_LOGIN = (
     *("submission", "auth-optional", "allow-insecure-auth", "auth-methods"),
     "sender-matches-login",
 )
+
+#: Without one of these AUTH isn't offered to anybody.
+_OFFERS_LOGIN = {"cert", "key", "self-signed", "secured", "allow-insecure-auth"}
+
+#: twisted.cred has nothing for tokens, and doesn't give out what SCRAM needs.
+_UNCHECKABLE = {"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2"}
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -123,10 +130,36 @@ class Options(usage.Options, AuthOptionMixin):
         self._checkListeners()
         self._checkWorkers()
         self._checkTLS()
-        self._checkLogins()
+        self._checkSubmission()
+        self._checkAuth()
         for name, special in LISTENERS.items():
             if name in self or not special:
                 self._checkKeywords(self.keywords | special)
+
+    def opt_auth(self, description: str) -> None:
+        """
+        Take ``--auth``.
+
+        :param description: the method, and what that wants to know, as in ``file:passwd``.
+        :raises usage.UsageError: if there is no such method.
+        """
+        method, _, path = description.partition(":")
+        if method == "file" and path.strip():
+            # strcred would look for it in the current folder, and warn in an output of its own.
+            self.addChecker(FilePasswordDB(self._fromHere(path)))
+        else:
+            super().opt_auth(description)
+
+    def _fromHere(self, path: str) -> str:
+        """A path that stays the same in ``--rundir``; in ``--chroot`` it is another one anyway."""
+        if self._chroot:
+            return path
+        return os.path.join(self.inheritance.folder if self.inheritance else os.getcwd(), path)
+
+    @property
+    def _chroot(self) -> str | None:
+        chroot: str | None = None if self.parent is None else self.parent.get("chroot")
+        return chroot
 
     def _checkHandlers(self) -> None:
         if len({"maildir", "discard", "handler"} & set(self)) > 1:
@@ -140,7 +173,7 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkWorkers(self) -> None:
         if self.get("workers", 1) == 1:
             return
-        if self.parent is not None and self.parent.get("chroot"):
+        if self._chroot:
             raise usage.UsageError("--workers: can't be started inside of twistd's --chroot")
         for name in LISTENERS:
             for text in self.get(name, ()):
@@ -159,16 +192,38 @@ class Options(usage.Options, AuthOptionMixin):
             if name in self and not upstream:
                 raise usage.UsageError(f"--{name}: needs --cert and --key, or --self-signed")
 
-    def _checkLogins(self) -> None:
-        if "submission" in self:
-            for name in ("auth-optional", "listen-lmtp", "lmtp"):
-                if name in self:
-                    raise usage.UsageError(f"--submission and --{name} contradict each other")
-            if "AUTH" in map(str.upper, self.keywords.get("disabledCommands", ())):
-                raise usage.UsageError("--submission: needs AUTH, which is disabled")
-        for checker in self.get("credCheckers", ()):
-            if isinstance(checker, FilePasswordDB) and not os.path.isfile(checker.filename):
-                raise usage.UsageError(f"--auth: there is no file {checker.filename!r}")
+    def _checkSubmission(self) -> None:
+        if "submission" not in self:
+            return
+        for name in ("auth-optional", "listen-lmtp", "lmtp"):
+            if name in self:
+                raise usage.UsageError(f"--submission and --{name} contradict each other")
+        if self._isAuthDisabled():
+            raise usage.UsageError("--submission: needs AUTH, which is disabled")
+
+    def _isAuthDisabled(self) -> bool:
+        return "AUTH" in map(str.upper, self.keywords.get("disabledCommands", ()))
+
+    def _checkAuth(self) -> None:
+        if "credCheckers" not in self:
+            return
+        if self.inheritance is None and not self._chroot:
+            for checker in _passwordFiles(self):
+                if not os.path.isfile(checker.filename):
+                    raise usage.UsageError(f"--auth: there is no file {checker.filename!r}")
+        if self._isAuthDisabled() or {"auth-optional", "xclient-from"} & set(self):
+            return  # mail can come without AUTH
+        if not _OFFERS_LOGIN & set(self):
+            raise usage.UsageError(
+                "--auth: needs --cert and --key, --self-signed, --secured or --allow-insecure-auth"
+            )
+        methods = set(map(str.upper, self.keywords.get("authMethods", library.Options.authMethods)))
+        uncheckable = _UNCHECKABLE if "request-cert" in self else _UNCHECKABLE | {"EXTERNAL"}
+        if methods <= uncheckable and "handler" not in self:
+            raise usage.UsageError(
+                "--auth-methods: nobody could log in; --auth can check PLAIN, LOGIN and CRAM-MD5, "
+                "and EXTERNAL with --request-cert"
+            )
 
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
         try:
@@ -196,6 +251,11 @@ _INTRODUCTION = (
     "Receives mail by SMTP or LMTP. Each message is stored in a Maildir, or given to a handler. "
     "Flags for listeners, networks and lists may be repeated; lists are separated by commas."
 )
+
+
+def _passwordFiles(config: Options) -> list[FilePasswordDB]:
+    """Those of the checkers of ``--auth`` that read a file at each login."""
+    return [each for each in config.get("credCheckers", ()) if isinstance(each, FilePasswordDB)]
 
 
 def _allFlags() -> list[Flag]:
@@ -296,6 +356,7 @@ def _build(config: Options) -> MultiService:
     services = [stage for stage in stages if isinstance(stage, Service)]
     if "credCheckers" in config:
         stages.append(CredHandler(*config["credCheckers"], inThread=True))
+        services += map(_PasswordFile, _passwordFiles(config))
     if stages:
         handler = Chain(*stages, handler)
     if findHook(handler, "onAuth") is None:
@@ -393,10 +454,31 @@ class _LateMaildir(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._maildir = Maildir(self._path, self._hostName)
+        try:
+            self._maildir = Maildir(self._path, self._hostName)
+        except FileExistsError as error:
+            raise ConfigurationError(f"--maildir: {error.filename!r} is not a folder") from error
 
     def _onData(self, stream: IMessageStream, session: Session) -> Any:
         return self._maildir.onData(stream, session)
+
+
+class _PasswordFile(Service):
+    """
+    Looks into a file of ``--auth`` when the service starts: the user that ``twistd --uid`` becomes
+    must be able to, and in ``--chroot`` it is another file.
+    """
+
+    def __init__(self, checker: FilePasswordDB) -> None:
+        self._checker = checker
+
+    def startService(self) -> None:
+        super().startService()
+        try:
+            checkFile(self._checker)
+        except OSError as error:
+            path = self._checker.filename
+            raise ConfigurationError(f"--auth: {path!r} can't be read: {error.strerror}") from error
 
 
 class _Server(MultiService):
@@ -425,7 +507,19 @@ class _Server(MultiService):
         for service in self:
             if isinstance(service, LateGreylist):
                 service.close()
+            elif isinstance(service, Supervisor) and service.hasFailed:
+                globalLogPublisher.addObserver(_endWithStatusOne)
         return results
+
+
+@provider(ILogObserver)
+def _endWithStatusOne(event: LogEvent) -> None:
+    """
+    Ends the process at the last thing that twistd does, which is to log it. By itself its status is
+    0 whenever the reactor has run.
+    """
+    if event.get("log_format") == "Server Shut Down.":
+        raise SystemExit(1)
 
 
 def _showReason(
@@ -437,4 +531,16 @@ def _showReason(
     A SystemExit instead of all this would end twistd before it tells its parent process what
     happened, and before it removes its pid file.
     """
-    print(_oneLine(str(error)), file=sys.stderr)  # noqa: T201  # the log, if twistd logs already
+    print(_oneLine(_reason(error)), file=sys.stderr)  # noqa: T201  # the log, if twistd logs already
+
+
+def _reason(error: BaseException) -> str:
+    lock = getattr(error, "filename2", None)
+    if not (isinstance(error, OSError) and isinstance(lock, bytes) and lock.endswith(b".lock")):
+        return str(error)
+    # It is what Twisted makes beside a unix socket: our process id, as a link's target.
+    path = os.fsdecode(lock.removesuffix(b".lock"))
+    folder = os.path.dirname(os.path.abspath(path))
+    if isinstance(error, FileNotFoundError):
+        return f"Couldn't listen on unix:{path}: the folder {folder!r} doesn't exist"
+    return f"Couldn't listen on unix:{path}: {folder!r}: {error.strerror}"

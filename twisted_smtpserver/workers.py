@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
@@ -25,7 +25,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.fdesc import readFromFD, setNonBlocking
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import FileLogObserver, Logger, LogLevel, eventAsText
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -54,13 +54,30 @@ class SharedCounts:
     these numbers, which only the worker itself writes, so that no lock is needed. Two workers that
     accept at the same moment may exceed a limit by one.
 
-    :param descriptor: a file of 4 octets for each number.
+    One place more says whether any worker has ever served. What a process has written there is seen
+    when it is dead, which can't be said of what it wrote into a pipe.
+
+    :param descriptor: a file of as many octets as :meth:`size` says.
     :param workers: how many there are.
     """
 
     def __init__(self, descriptor: int, workers: int) -> None:
-        self._counts = memoryview(mmap.mmap(descriptor, 0)).cast("I")
+        places = memoryview(mmap.mmap(descriptor, 0)).cast("I")
+        self._counts, self._served = places[:-1], places[-1:]
         self._workers = workers
+
+    @staticmethod
+    def size(factories: int, workers: int) -> int:
+        """How many octets they need."""
+        return 4 * (factories * workers + 1)
+
+    def begin(self) -> None:
+        """A worker serves."""
+        self._served[0] = 1
+
+    def hasBegun(self) -> bool:
+        """Whether any worker has ever served."""
+        return bool(self._served[0])
 
     def report(self, factory: int, worker: int, own: int) -> int:
         """
@@ -118,12 +135,14 @@ class Inheritance:
     :ivar number: the worker's number, from 0.
     :ivar handed: options with files' contents instead of their names.
     :ivar saltKey: the option ``scramSaltKey``.
+    :ivar folder: where the command line was given: relative paths in it are relative to that.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.number: int = settings["number"]
         self.handed: dict[str, Any] = settings["handed"]
         self.saltKey = bytes.fromhex(settings["saltKey"])
+        self.folder: str = settings["folder"]
         self._sockets: list[tuple[int, int]] = settings["sockets"]
         self._counts = SharedCounts(settings["counts"], settings["workers"])
 
@@ -163,7 +182,7 @@ class Inheritance:
             (_adopted(reactor, descriptor, family), factory)
             for (descriptor, family), factory in zip(self._sockets, factories, strict=True)
         ]
-        return WorkerService(listeners, reactor)
+        return WorkerService(listeners, reactor, self._counts.begin)
 
     def _counter(self, place: int) -> Any:
         return lambda own: self._counts.report(place, self.number, own)
@@ -176,12 +195,28 @@ def _adopted(reactor: Any, descriptor: int, family: int) -> Any:
 
 
 class WorkerService(SMTPService):
-    """Serves the sockets; takes new certificates; and stops when the supervisor does."""
+    """
+    Serves the sockets; takes new certificates; and stops when the supervisor does.
+
+    :param listeners: as :class:`~twisted_smtpserver.SMTPService` has them.
+    :param reactor: what to listen with.
+    :param begun: called when the service has started, which is the last thing to be started.
+    """
+
+    def __init__(
+        self,
+        listeners: Iterable[tuple[IStreamServerEndpoint | str, SMTPServerFactory]],
+        reactor: Any,
+        begun: Callable[[], object],
+    ) -> None:
+        super().__init__(listeners, reactor)
+        self._begun = begun
 
     def startService(self) -> None:
         """Begin to serve."""
         super().startService()
         self._control = _Control(self._reactor, self)
+        self._begun()
 
     def reloadCertificates(self) -> bool:
         """Nothing: the supervisor reads them. (Terminals send SIGHUP to all processes.)"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -38,7 +39,8 @@ class CredHandler:
         :class:`ISMTPUser`, with the session as the mind; the avatar is logged out when the
         connection is gone.
     :param inThread: whether the checkers block, as those of ``twistd --auth`` do, and must be asked
-        in the reactor's thread pool. A :class:`~twisted.cred.checkers.FilePasswordDB` always is.
+        in the reactor's thread pool. A :class:`~twisted.cred.checkers.FilePasswordDB` always is. If
+        its file can't be read that is no failed login: the client gets 454, and comes again.
     :raises ConfigurationError: if there is neither.
     """
 
@@ -92,9 +94,29 @@ class CredHandler:
         return None
 
     def _ask(self, checker: Any, presented: Any) -> Deferred[Any]:
-        if not self._inThread and not isinstance(checker, FilePasswordDB):
+        isFile = isinstance(checker, FilePasswordDB)
+        if not self._inThread and not isFile:
             return maybeDeferred(checker.requestAvatarId, presented)
-        answer: Deferred[Any] = deferToThread(checker.requestAvatarId, presented)
+        ask = partial(_askFile, checker) if isFile else checker.requestAvatarId
+        answer: Deferred[Any] = deferToThread(ask, presented)
         # What comes out of the thread is a Deferred that has fired. It has to be waited for: by
         # itself it is an object like any other, and no LoginFailed.
         return answer.addCallback(lambda result: result)
+
+
+def checkFile(checker: FilePasswordDB) -> None:
+    """
+    Look into a checker's file.
+
+    :param checker: the checker.
+    :raises OSError: if it can't be read.
+    """
+    with open(checker.filename, "rb") as file:
+        file.read(1)
+
+
+def _askFile(checker: FilePasswordDB, presented: Any) -> Any:
+    # By itself it says of a file that it can't read that the login is wrong, which sends every user
+    # away for good, and counts against them.
+    checkFile(checker)
+    return checker.requestAvatarId(presented)

@@ -125,6 +125,8 @@ class Maildir(SMTPHandler):
         if created:  # a synced message is lost if the way to it is
             syncDirectory(self.path)
             syncDirectory(os.path.dirname(self.path))
+            # Who expected it to be there has a disk that isn't mounted, or a flag mistyped.
+            _log.info("Made the Maildir {path}", path=self.path)
 
     def _cleanUp(self) -> None:
         oldest = time.time() - _STALE_SECONDS
