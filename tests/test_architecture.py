@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, set[str], set[str]], ...] = (
             "flags",
             "policyflags",
             "service",
+            "startup",
             "supervisor",
             "tap",
             "testing",

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import makeCertificate
 from tests.talk import HELLO, MAIL, RCPT, brief, codes
-from twisted_smtpserver import ConfigurationError, SMTPHandler, tap
+from twisted_smtpserver import ConfigurationError, SMTPHandler, startup, tap
 from twisted_smtpserver.handlers import CredHandler
 from twisted_smtpserver.handlers.policies import (
     DNSBlockList,
@@ -249,7 +249,7 @@ class PolicyTests(SynchronousTestCase):
         self.assertTrue(callable(self.stages()[-1].onData))
         self.assertEqual(
             [type(service) for service in self.service.services],
-            [LateGreylist, tap._PasswordFile, tap._LateMaildir, SMTPService],
+            [LateGreylist, startup.PasswordFile, startup.LateMaildir, SMTPService],
         )
 
     def test_reload(self) -> None:

@@ -18,7 +18,15 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import makeCertificate
-from twisted_smtpserver import Chain, ConfigurationError, Discard, SMTPHandler, options, tap
+from twisted_smtpserver import (
+    Chain,
+    ConfigurationError,
+    Discard,
+    SMTPHandler,
+    options,
+    startup,
+    tap,
+)
 from twisted_smtpserver.flags import FLAGS, Flag
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.service import SMTPService
@@ -468,7 +476,7 @@ class StartTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.patch(sys, "excepthook", sys.excepthook)
-        self.server = tap._Server()
+        self.server = startup.Server()
 
     def assertOneLine(self, error: BaseException, line: str) -> None:
         """What Python would print of the error, which twistd lets pass."""
@@ -506,13 +514,13 @@ class StartTests(SynchronousTestCase):
     def test_failedWorkers(self) -> None:
         """If no worker could be started, the last that twistd logs is the end, with status 1."""
         started = tap.makeService(parse("--discard", "--workers=2"))
-        assert isinstance(started, tap._Server)
+        assert isinstance(started, startup.Server)
         supervisor: Any = started.services[0]
         self.addCleanup(supervisor._countsFile.close)
         for hasFailed in (False, True):
             supervisor.hasFailed = hasFailed
             publisher = LogPublisher()
-            self.patch(tap, "globalLogPublisher", publisher)
+            self.patch(startup, "globalLogPublisher", publisher)
             started._close([])
             log = Logger(observer=publisher)
             log.info("Main loop terminated.")

@@ -25,7 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.certificates import makeCertificate
 from tests.test_service import Greeted, Memory
-from twisted_smtpserver import Discard, tap, workers
+from twisted_smtpserver import Discard, startup, tap, workers
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.testing import makeFactory
 from twisted_smtpserver.workers import (
@@ -180,7 +180,7 @@ class FlagTests(WorkerCase):
         made: Any = tap.makeService(options)
         preparation, service = made
         self.assertIsInstance(service, WorkerService)
-        self.assertIsInstance(preparation, tap._LateMaildir)
+        self.assertIsInstance(preparation, startup.LateMaildir)
 
 
 class LogTests(WorkerCase):

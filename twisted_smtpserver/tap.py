@@ -12,31 +12,28 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from types import TracebackType
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.cred.checkers import FilePasswordDB
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
+from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.reflect import namedAny
-from zope.interface import provider
 
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
-from twisted_smtpserver.handlers import Chain, Discard, Maildir, fromFunctions
-from twisted_smtpserver.handlers.cred import CredHandler, checkFile
+from twisted_smtpserver.handlers import Chain, Discard
+from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
-from twisted_smtpserver.interfaces import HOOKS, IMessageStream
-from twisted_smtpserver.policyflags import LateGreylist, checkPolicies, makePolicies
+from twisted_smtpserver.interfaces import HOOKS
+from twisted_smtpserver.policyflags import checkPolicies, makePolicies
 from twisted_smtpserver.service import SMTPService
-from twisted_smtpserver.session import Session
+from twisted_smtpserver.startup import LateMaildir, PasswordFile, Server, oneLine
 from twisted_smtpserver.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.workers import SHAREABLE, Inheritance
 
@@ -111,7 +108,7 @@ class Options(usage.Options, AuthOptionMixin):
         except usage.UsageError as error:
             if self.parent is None:
                 raise
-            raise SystemExit(_oneLine(f"{error} (see --help)")) from None
+            raise SystemExit(oneLine(f"{error} (see --help)")) from None
 
     def postOptions(self) -> None:
         """
@@ -329,10 +326,6 @@ def _inFlags(text: str) -> str:
     return re.sub(rf"\b(?:{camelCase})\b", lambda match: f"--{_FLAG_OF[match[0]]}", text)
 
 
-def _oneLine(text: str) -> str:
-    return "twistd smtpserver: " + " ".join(text.split())
-
-
 # -- The service -----------------------------------------------------------------------------------
 
 
@@ -346,7 +339,7 @@ def makeService(config: Options) -> IService:
     try:
         return _build(config)
     except ConfigurationError as error:
-        raise SystemExit(_oneLine(_inFlags(str(error)))) from error
+        raise SystemExit(oneLine(_inFlags(str(error)))) from error
 
 
 def _build(config: Options) -> MultiService:
@@ -356,7 +349,7 @@ def _build(config: Options) -> MultiService:
     services = [stage for stage in stages if isinstance(stage, Service)]
     if "credCheckers" in config:
         stages.append(CredHandler(*config["credCheckers"], inThread=True))
-        services += map(_PasswordFile, _passwordFiles(config))
+        services += map(PasswordFile, _passwordFiles(config))
     if stages:
         handler = Chain(*stages, handler)
     if findHook(handler, "onAuth") is None:
@@ -365,7 +358,7 @@ def _build(config: Options) -> MultiService:
                 raise ConfigurationError(f"--{name}: needs --auth, or a --handler with onAuth")
     if "self-signed" in config:
         _log.warn("Using a certificate that was made just now: only good for trying things out")
-    service = _Server()
+    service = Server()
     listeners = _makeListeners(config, handler)
     if config.inheritance is None and config.get("workers", 1) > 1:
         _makeSupervisor(config, listeners).setServiceParent(service)
@@ -400,7 +393,7 @@ def _makeHandler(config: Options) -> tuple[object, Service | None]:
     if "handler" in config:
         return _loadHandler(config["handler"]), None
     hostName = config.keywords.get("name", None)
-    mailbox = _LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
+    mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
     return mailbox.handler, mailbox
 
 
@@ -438,109 +431,3 @@ def _makeListeners(config: Options, handler: object) -> list[tuple[Any, SMTPServ
 
 def _description(text: str, host: str) -> str:
     return f"tcp:{text}:interface={host}" if text.isdigit() else text
-
-
-class _LateMaildir(Service):
-    """
-    A Maildir that is made when the service starts: it must belong to the user that ``twistd --uid``
-    becomes, and be inside of ``--chroot`` and ``--rundir``.
-    """
-
-    def __init__(self, path: str, hostName: str | None) -> None:
-        self.handler = fromFunctions(onData=self._onData)
-        self._path = path
-        self._hostName = hostName
-        self._maildir: Maildir
-
-    def startService(self) -> None:
-        super().startService()
-        try:
-            self._maildir = Maildir(self._path, self._hostName)
-        except FileExistsError as error:
-            raise ConfigurationError(f"--maildir: {error.filename!r} is not a folder") from error
-
-    def _onData(self, stream: IMessageStream, session: Session) -> Any:
-        return self._maildir.onData(stream, session)
-
-
-class _PasswordFile(Service):
-    """
-    Looks into a file of ``--auth`` when the service starts: the user that ``twistd --uid`` becomes
-    must be able to, and in ``--chroot`` it is another file.
-    """
-
-    def __init__(self, checker: FilePasswordDB) -> None:
-        self._checker = checker
-
-    def startService(self) -> None:
-        super().startService()
-        try:
-            checkFile(self._checker)
-        except OSError as error:
-            path = self._checker.filename
-            raise ConfigurationError(f"--auth: {path!r} can't be read: {error.strerror}") from error
-
-
-class _Server(MultiService):
-    """All there is to run; says in one line why it can't start."""
-
-    def privilegedStartService(self) -> None:
-        try:
-            super().privilegedStartService()
-        except Exception:
-            sys.excepthook = _showReason
-            raise
-
-    def startService(self) -> None:
-        try:
-            super().startService()
-        except Exception:
-            sys.excepthook = _showReason
-            raise
-
-    def stopService(self) -> Deferred[list[Any]]:
-        stopping: Deferred[list[Any]] = super().stopService()
-        return stopping.addCallback(self._close)
-
-    def _close(self, results: list[Any]) -> list[Any]:
-        """All connections are gone."""
-        for service in self:
-            if isinstance(service, LateGreylist):
-                service.close()
-            elif isinstance(service, Supervisor) and service.hasFailed:
-                globalLogPublisher.addObserver(_endWithStatusOne)
-        return results
-
-
-@provider(ILogObserver)
-def _endWithStatusOne(event: LogEvent) -> None:
-    """
-    Ends the process at the last thing that twistd does, which is to log it. By itself its status is
-    0 whenever the reactor has run.
-    """
-    if event.get("log_format") == "Server Shut Down.":
-        raise SystemExit(1)
-
-
-def _showReason(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
-    """
-    What Python calls when the exception got to the top.
-
-    A SystemExit instead of all this would end twistd before it tells its parent process what
-    happened, and before it removes its pid file.
-    """
-    print(_oneLine(_reason(error)), file=sys.stderr)  # noqa: T201  # the log, if twistd logs already
-
-
-def _reason(error: BaseException) -> str:
-    lock = getattr(error, "filename2", None)
-    if not (isinstance(error, OSError) and isinstance(lock, bytes) and lock.endswith(b".lock")):
-        return str(error)
-    # It is what Twisted makes beside a unix socket: our process id, as a link's target.
-    path = os.fsdecode(lock.removesuffix(b".lock"))
-    folder = os.path.dirname(os.path.abspath(path))
-    if isinstance(error, FileNotFoundError):
-        return f"Couldn't listen on unix:{path}: the folder {folder!r} doesn't exist"
-    return f"Couldn't listen on unix:{path}: {folder!r}: {error.strerror}"
