@@ -20,7 +20,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Certified, makeCA, makeCertificate
 from tests.tlsclient import CA, OTHER, SERVER, Handshake, makeClient, settingsFor
-from twisted_smtpserver.certificates import TLSSettings, hostName, selfSignedCertificate
+from twisted_smtpserver.certificates import (
+    TLSSettings,
+    certificateNames,
+    hasExpired,
+    hostName,
+    selfSignedCertificate,
+)
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.tls import ServerContextFactory
 
@@ -392,3 +398,27 @@ class SelfSignedTests(SynchronousTestCase):
         self.assertEqual(datetime.timedelta(days=30), span)
         now = datetime.datetime.now(datetime.timezone.utc)
         self.assertLessEqual(certificate.not_valid_before_utc, now)
+
+
+class DescriptionTests(SynchronousTestCase):
+    """What the log says of a certificate."""
+
+    def test_names(self):
+        """
+        Its alternative names; without any, its subject.
+        """
+        made = makeCertificate(None, ["a.example", "b.example"]).certificate
+        self.assertEqual("a.example, b.example", certificateNames(made))
+        self.assertEqual("CN=Some\\u0085CA", certificateNames(makeCA("Some\x85CA").certificate))
+
+    def test_hasExpired(self):
+        """
+        That its time is over.
+        """
+        self.assertFalse(hasExpired(makeCA().certificate))
+        past = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=1)
+
+        class Over:
+            not_valid_after_utc = past
+
+        self.assertTrue(hasExpired(Over))
