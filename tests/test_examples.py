@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import secrets
 import smtplib
 import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from twisted.application.service import MultiService
@@ -361,8 +363,8 @@ class TutorialTests(SynchronousTestCase):
             text = (EXAMPLES / f"{name}.py").read_text().replace("2525", str(self.port))
             (self.folder / f"{name}.py").write_text(text)
 
-    def start(self, *command: str) -> None:
-        """Run a server, and wait until it listens."""
+    def start(self, *command: str) -> Iterator[str]:
+        """Run a server, and wait until it listens; what it says from then on, line by line."""
         environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent.parent)}
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -381,7 +383,7 @@ class TutorialTests(SynchronousTestCase):
         for line in process.stdout:
             said.append(line)
             if "starting on" in line:
-                return
+                return process.stdout
         raise AssertionError("".join(said))
 
     def send(self, recipient: str) -> str:
@@ -403,17 +405,52 @@ class TutorialTests(SynchronousTestCase):
         self.assertIn(b"This is my first mail.\r\n", saved.read_bytes())
         self.assertIn("(550, b'5.7.1 Relay not permitted')", self.send("you@example.net"))
 
+    def twistd(self, *arguments: str) -> Iterator[str]:
+        """Run ``twistd smtpserver``; see :meth:`start`."""
+        run = "from twisted.scripts.twistd import run; run()"
+        port = str(self.port)
+        return self.start("-c", run, "-n", "--pidfile=", "smtpserver", "--port", port, *arguments)
+
+    def test_log(self) -> None:
+        """Without a handler, the log has the lines that the page shows."""
+        page = (EXAMPLES.parent / "tutorial.rst").read_text(encoding="utf-8")
+        said = self.twistd()
+        self.assertEqual(self.send("you@example.com"), "")
+        message, session = (next(line for line in said if "octets" in line) for _ in range(2))
+        for line, facts in (
+            (message, r"(, \d+ octets: 250 Message stored as )"),
+            (session, r"(tls=.* errors=\d+ )seconds"),
+            (session, r"seconds=[0-9.]+(: .*\n)"),
+        ):
+            (expected,) = re.findall(facts, page)
+            self.assertIn(expected, line)
+        (saved,) = (self.folder / "Maildir/new").iterdir()
+        self.assertIn(b"\r\nThis is my first mail.\r\n", saved.read_bytes())
+
     def test_twistd(self) -> None:
         """By twistd."""
-        run = "from twisted.scripts.twistd import run; run()"
-        arguments = ["--port", str(self.port), "--handler", "inbox.Inbox"]
-        self.start("-c", run, "-n", "--pidfile=", "smtpserver", *arguments)
+        self.twistd("--handler", "inbox.Inbox")
         self.assertSaved()
 
     def test_program(self) -> None:
         """By a program of one's own."""
         self.start("program.py")
         self.assertSaved()
+
+    def test_portTaken(self) -> None:
+        """The program ends with the reason where the port is taken."""
+        with socket.create_server(("127.0.0.1", self.port)):
+            done = subprocess.run(
+                [sys.executable, "program.py"],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent.parent)},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"\A.*Couldn't listen on .* Address already in use\.\n\Z")
 
 
 def get(url: str) -> bytes:

@@ -4,13 +4,17 @@ import sys
 
 from inbox import Inbox
 from twisted.internet import reactor
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
-from twisted_smtpserver import SMTPServerFactory
+from twisted_smtpserver import SMTPServerFactory, SMTPService
 
 globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)])
 factory = SMTPServerFactory(Inbox(), name="mx.example.com", size=10 * 2**20)
-endpoint = serverFromString(reactor, "tcp:2525:interface=127.0.0.1")
-endpoint.listen(factory)
+service = SMTPService([("tcp:2525:interface=127.0.0.1", factory)])
+try:
+    service.startService()
+except CannotListenError as error:
+    sys.exit(str(error))
+reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
 reactor.run()
