@@ -151,6 +151,17 @@ class CodeTests(SynchronousTestCase):
             except Exception as error:
                 raise AssertionError(f"{name}: {shlex.join(arguments)}: {error}") from error
 
+    def test_handlers(self) -> None:
+        """The handlers that command lines name are made by the examples."""
+        found = set()
+        for name, arguments in commands():
+            if "--handler" in arguments:
+                module, _, attribute = arguments[arguments.index("--handler") + 1].partition(".")
+                handler = getattr(load(module), attribute)()
+                self.assertTrue(hasattr(handler, "onData"), name)
+                found.add(module)
+        self.assertEqual(found, {"inbox", "lmtp", "policed"})
+
     def test_examples(self) -> None:
         """Every example is shown on a page, and run by a test."""
         pages = "".join(path.read_text(encoding="utf-8") for path in PAGES)

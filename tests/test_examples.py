@@ -184,16 +184,10 @@ class LmtpTests(SynchronousTestCase):
     def test_results(self):
         """Each recipient has a reply, duplicates included; unknown ones are refused before."""
         page = load("lmtp")
-
-        class Mailbox(list):
-            store = list.append
-
-        class Full:
-            def store(self, octets):
-                raise page.MailboxFull
-
-        ann = Mailbox()
-        client = connect(page.Deliver({ANN: ann, "bob@example.com": Full()}), lmtp=True)
+        self.patch(page, "deferToThread", runInline)
+        handler = page.makeHandler()
+        handler.mailboxes["bob@example.com"].store(b"")  # which leaves no room
+        client = connect(handler, lmtp=True)
         answers = client.pipeline(
             "LHLO client.example",
             f"MAIL FROM:<{SENDER}>",
@@ -206,7 +200,7 @@ class LmtpTests(SynchronousTestCase):
         self.assertEqual([a.code for a in answers[2:]], [250, 250, 550, 250, 354])
         client.send(MESSAGE + b".\r\n")
         self.assertEqual([answer.code for answer in client.answers()], [250, 452, 250])
-        self.assertEqual(ann, [MESSAGE])
+        self.assertEqual(handler.mailboxes[ANN].messages, [MESSAGE])
 
 
 class PolicyTests(SynchronousTestCase):

@@ -1,4 +1,6 @@
-"""Delivery by LMTP: a result for each recipient."""
+"""Delivery by LMTP, a result for each recipient: ``--handler lmtp.makeHandler``."""
+
+from twisted.internet.threads import deferToThread
 
 from twisted_smtpserver import Rejection, SMTPHandler
 
@@ -25,9 +27,26 @@ class Deliver(SMTPHandler):
         for recipient in session.envelope.recipients:  # each once
             address = recipient.address
             try:
-                self.mailboxes[address].store(octets)
+                await deferToThread(self.mailboxes[address].store, octets)
             except MailboxFull:
                 results[address] = Rejection("Mailbox full", code=452, enhanced="4.2.2")
             else:
                 results[address] = f"Stored for {address}"
         return results
+
+
+class Mailbox:
+    """In memory, to try it out: yours writes to a disk."""
+
+    def __init__(self, room):
+        self.room = room
+        self.messages = []
+
+    def store(self, octets):
+        if len(self.messages) >= self.room:
+            raise MailboxFull
+        self.messages.append(octets)
+
+
+def makeHandler():
+    return Deliver({"ann@example.com": Mailbox(100), "bob@example.com": Mailbox(1)})
