@@ -1,4 +1,4 @@
-"""An extension of one's own: this file is the example in the documentation."""
+"""An extension of one's own: the example of the documentation, and worse ones."""
 
 from __future__ import annotations
 
@@ -12,46 +12,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from twisted_smtpserver import Accepted, ConfigurationError, Rejection
+from tests.examples import load
+from twisted_smtpserver import Accepted, ConfigurationError
 from twisted_smtpserver.extensions import Extension
 from twisted_smtpserver.extensions.basic import Size
 from twisted_smtpserver.interfaces import IExtension
-from twisted_smtpserver.replies import OK, Reply
+from twisted_smtpserver.replies import OK
 from twisted_smtpserver.testing import Client, RecordingHandler, connect
 
-
-# -- The example ----------------------------------------------------------------------------------
-class Tenants(Extension):
-    """``XTENANT=name`` in MAIL, and ``XSTATUS name``, for a server that many share."""
-
-    keyword = "XTENANT"
-
-    def __init__(self, quotas):
-        self.quotas = quotas
-        self.mailParameters = {"XTENANT": self.parseTenant}
-        self.verbs = {"XSTATUS": self.status}
-
-    def advertise(self, session):
-        return " ".join(sorted(self.quotas)) if session.secure else None
-
-    def parseTenant(self, value):
-        if value not in self.quotas:
-            raise Rejection("XTENANT must be the name of a tenant")
-        return value
-
-    def onMail(self, address, envelope, session):
-        tenant = address.values.get("XTENANT")
-        if tenant and address.values.get("SIZE", 0) > self.quotas[tenant]:
-            raise Rejection("That is too large for this tenant", code=552, enhanced="5.3.4")
-
-    def status(self, dialogue, argument):
-        quota = self.quotas.get(argument.decode("ascii", "replace"))
-        if quota is None:
-            return Reply(550, "5.1.1", "No such tenant")
-        return Reply(250, "2.0.0", f"{quota} octets for each message")
-
-
-# -- Its tests ------------------------------------------------------------------------------------
+Tenants: Any = load("tenants").Tenants
 
 
 class TenantsTests(SynchronousTestCase):
