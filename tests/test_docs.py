@@ -151,6 +151,22 @@ class CodeTests(SynchronousTestCase):
             except Exception as error:
                 raise AssertionError(f"{name}: {shlex.join(arguments)}: {error}") from error
 
+    def test_parts(self) -> None:
+        """What a page shows in parts, it shows all of, the imports included."""
+        pattern = re.compile(
+            r"^\.\. literalinclude:: (.+)\n   :(start-at|pyobject): (.+)", re.MULTILINE
+        )
+        for page in PAGES:
+            parts: dict[str, set[str]] = {}
+            for name, how, what in pattern.findall(page.read_text(encoding="utf-8")):
+                parts.setdefault(name, set()).add(what if how == "pyobject" else "imports")
+            for name, shown in parts.items():
+                body = ast.parse((page.parent / name).read_text(encoding="utf-8")).body
+                defined = {
+                    node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+                }
+                self.assertEqual(shown, {*defined, "imports"}, f"{page.name}: {name}")
+
     def test_handlers(self) -> None:
         """The handlers that command lines name are made by the examples."""
         found = set()
