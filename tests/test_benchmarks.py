@@ -62,7 +62,7 @@ class BenchmarkTests(TestCase):
         self.assertIn("Two workers to one: ", (output / "workers.rst").read_text())
 
     def test_unknown(self) -> None:
-        """A misspelt server is an error, not an empty table."""
+        """A misspelled server is an error, not an empty table."""
         with self.assertRaises(self.failureException) as caught:
             self.run_("--peers", "our")
         self.assertIn("no our among", str(caught.exception))

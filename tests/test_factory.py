@@ -126,8 +126,8 @@ class OptionsTests(SynchronousTestCase):
         with self.assertRaisesRegex(ConfigurationError, "either an Options object or options by"):
             makeFactory(options=Options(), size=1000)
 
-    def test_misspelt(self):
-        """A misspelt option or hook says which one was meant."""
+    def test_misspelled(self):
+        """A misspelled option or hook says which one was meant."""
         for wrong, meant in (
             ("maxClient", "maxClients"),
             ("sockettimeout", "socketTimeout"),
@@ -170,8 +170,8 @@ class OptionsTests(SynchronousTestCase):
         answer = client.say(MAIL)
         self.assertEqual((*brief(answer), answer.text), (530, "5.7.0", "Who?"))
 
-    def test_misspeltCommandsAndKeywords(self):
-        """A misspelt command would stay enabled, a misspelt keyword in sight."""
+    def test_misspelledCommandsAndKeywords(self):
+        """A misspelled command would stay enabled, a misspelled keyword in sight."""
         error = self.assertRaises(ConfigurationError, makeFactory, disabledCommands=["STARTLS"])
         self.assertIn("did you mean 'STARTTLS'", str(error))
         error = self.assertRaises(ConfigurationError, makeFactory, hide=["PIPELINES"])

@@ -74,12 +74,12 @@ class CancellationTests(FileCase):
         """The save is cancelled in the middle of a system call of the commit."""
         original = getattr(os, call)
 
-        def cancelling(descriptor: int) -> None:
+        def canceling(descriptor: int) -> None:
             original(descriptor)
             if kind(os.fstat(descriptor).st_mode):
                 saving.cancel()
 
-        fake = self.fakeOS(**{call: cancelling})
+        fake = self.fakeOS(**{call: canceling})
         saving = self.save(b"octets", threads=self.threads)
         self.threads.work()()
         self.failureResultOf(saving, CancelledError)

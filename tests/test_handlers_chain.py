@@ -219,7 +219,7 @@ class WaitingTests(ChainTests):
         self.assertEqual(self.successResultOf(result), "text")
 
     def test_cancelled(self) -> None:
-        """Cancelling cancels the stage that is waited for, and asks no other."""
+        """Canceling cancels the stage that is waited for, and asks no other."""
         for before in ((), (succeed(None),)):
             pending: Deferred[Any] = Deferred()
             chain = self.chain(["onRcptTo"], *before, pending, None)
@@ -444,7 +444,7 @@ class TellingTests(ChainTests):
         self.assertIsNone(self.successResultOf(result))
 
     def test_cancelled(self) -> None:
-        """Cancelling cancels the stage that is waited for; the others are told nevertheless."""
+        """Canceling cancels the stage that is waited for; the others are told nevertheless."""
         pending: Deferred[None] = Deferred()
         result = self.call(self.chain(["onError"], pending, None), "onError", "failure")
         result.cancel()

@@ -33,7 +33,7 @@ class FromFunctionsTests(SynchronousTestCase):
         self.assertIn("onData", repr(handler))
         self.assertNotIn("onAuth", repr(handler))
 
-    def test_misspelt(self) -> None:
+    def test_misspelled(self) -> None:
         """A name that is nearly right is corrected."""
         for name, meant in (("onRcpTo", "onRcptTo"), ("ondata", "onData"), ("onClosed", "onClose")):
             error = self.assertRaises(ConfigurationError, fromFunctions, **{name: accept})

@@ -243,9 +243,9 @@ class OptionsTests(SynchronousTestCase):
 
 
 class UnknownNameTests(SynchronousTestCase):
-    """A misspelt name says which one was meant."""
+    """A misspelled name says which one was meant."""
 
-    def test_misspelt(self) -> None:
+    def test_misspelled(self) -> None:
         """The nearest name is proposed, whatever its case."""
         table = {
             "maxRecipient": "maxRecipients",

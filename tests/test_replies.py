@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_smtpserver import replies
 from twisted_smtpserver.replies import MAX_REPLY_LINE, Reply, defaultEnhanced, printable
 
-CATALOGUE = {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
+CATALOG = {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
 
 
 #: Each reply's code and enhanced code: RFC 5321 §4.2, RFC 3463, RFC 5248, and the extensions' RFCs.
@@ -200,28 +200,28 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual({code: defaultEnhanced(code) for code in table}, table)
 
 
-class CatalogueTests(SynchronousTestCase):
+class CatalogTests(SynchronousTestCase):
     def test_table(self) -> None:
         """Each reply has the codes that it should have, and each is in the table."""
         found = {
             name: f"{reply.code} {reply.enhanced}" if reply.enhanced else str(reply.code)
-            for name, reply in CATALOGUE.items()
+            for name, reply in CATALOG.items()
         }
         self.assertEqual(found, CODES)
 
     def test_classes(self) -> None:
         """The class of an enhanced code is the first digit of the code (RFC 2034 section 4)."""
-        for name, reply in CATALOGUE.items():
+        for name, reply in CATALOG.items():
             if reply.enhanced is not None:
                 self.assertRegex(reply.enhanced, rf"\A{reply.code // 100}\.\d+\.\d+\Z", name)
 
     def test_enhanced(self) -> None:
         """Only intermediate replies, 3yz, have none (RFC 2034 section 4)."""
-        without = {name for name, reply in CATALOGUE.items() if reply.enhanced is None}
-        self.assertEqual(without, {n for n, reply in CATALOGUE.items() if 300 <= reply.code < 400})
+        without = {name for name, reply in CATALOG.items() if reply.enhanced is None}
+        self.assertEqual(without, {n for n, reply in CATALOG.items() if 300 <= reply.code < 400})
 
     def test_codes(self) -> None:
         """Codes are of the form that RFC 5321 section 4.2 prescribes, texts are plain."""
-        for name, reply in CATALOGUE.items():
+        for name, reply in CATALOG.items():
             self.assertRegex(str(reply.code), r"\A[2-5][0-5][0-9]\Z", name)
             self.assertRegex(reply.encode(), rb"\A[ -~]+\r\n\Z", name)

@@ -334,7 +334,7 @@ def makeOptions(keywords: Mapping[str, Any]) -> Options:
 
 def unknownName(name: str, known: Collection[str], kind: str) -> str:
     """
-    The text for a misspelt name.
+    The text for a misspelled name.
 
     :param name: what was given.
     :param known: what could have been meant.

@@ -1,5 +1,5 @@
 """
-SMTP replies: one immutable value, one catalogue, one formatter.
+SMTP replies: one immutable value, one catalog, one formatter.
 
 Everything the server says goes through :meth:`Reply.encode`, which makes it impossible for a text,
 wherever it came from, to end a line early, to leave ASCII without the client's consent or to grow
@@ -91,7 +91,7 @@ class Reply:
         set_(self, "code", code)
         set_(self, "enhanced", enhanced)
         set_(self, "lines", lines or ("",))
-        # Most replies are constants of the catalogue: encoding them once saves it for each command.
+        # Most replies are constants of the catalog: encoding them once saves it for each command.
         set_(self, "wire", self._format(utf8=False))
 
     @property
@@ -144,7 +144,7 @@ def _wrap(text: bytes, room: int) -> list[bytes]:
     return [*pieces, text]
 
 
-# -- The catalogue --------------------------------------------------------------------------------
+# -- The catalog ----------------------------------------------------------------------------------
 # Where a section is named, it is the one that asks for this code at this place.
 
 OK = Reply(250, "2.0.0", "OK")

@@ -146,14 +146,14 @@ class FlagTable(Generated):
 
 
 class ReplyTable(Generated):
-    """The catalogue of replies."""
+    """The catalog of replies."""
 
     def lines(self) -> list[str]:
         """One row for each, by code."""
-        catalogue = [value for value in vars(replies).values() if isinstance(value, replies.Reply)]
+        catalog = [value for value in vars(replies).values() if isinstance(value, replies.Reply)]
         rows = [
             [str(reply.code), reply.enhanced or "–", reply.text.replace("*", r"\*")]
-            for reply in sorted(catalogue, key=lambda reply: (reply.code, reply.enhanced or ""))
+            for reply in sorted(catalog, key=lambda reply: (reply.code, reply.enhanced or ""))
         ]
         return table(["Code", "Enhanced", "Text"], rows, "10 15 75")
 

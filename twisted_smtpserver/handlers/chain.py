@@ -42,7 +42,7 @@ class Chain:
     What one stage raises from the last three doesn't keep the others from being called; then the
     first exception is raised again, and the others are logged.
 
-    Nothing waits unless a stage does. Cancelling the result cancels the stage that is waited for.
+    Nothing waits unless a stage does. Canceling the result cancels the stage that is waited for.
 
     :param stages: the handlers.
     :param isPart: whether it is to be a stage of another chain. Then it needs no ``onData``.
