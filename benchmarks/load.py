@@ -147,9 +147,11 @@ class Connection:
         if not octets:
             raise Failed("the server closed the connection")
         self._buffer += octets
-        if not octets.endswith(b"\n"):
+        if not self._buffer.endswith(b"\r\n"):
             return True
         lines = self._buffer.split(b"\r\n")
+        if lines[-2][3:4] == b"-":  # some servers send each line of a reply by itself
+            return True
         self.keywords, self._buffer = self._buffer, b""
         self._codes += [line[:3] for line in lines if line[3:4] == b" "]
         if len(self._codes) < len(self._expected):
