@@ -371,7 +371,8 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(client.say("STARTTLS").code, 220)
         client.send(b"EHLO a.example\r\n" * 10)
         client.lose()
-        self.assertEqual(log.of("session")[0]["why"], "TLS handshake failed: wrong version number")
+        # Each OpenSSL has its own words.
+        self.assertRegex(log.of("session")[0]["why"], "^TLS handshake failed: [a-z][a-z, ]+$")
 
     def test_unknownReason(self) -> None:
         """A failure without a type doesn't break the summary."""

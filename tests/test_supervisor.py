@@ -94,6 +94,7 @@ class Machine(MemoryReactorClock):
 
     def __init__(self) -> None:
         super().__init__()
+        self.hasStopped = False  # older Twisteds begin with True
         self.processes: list[Process] = []
         self.problem: OSError | None = None
 
