@@ -409,6 +409,8 @@ class DescriptionTests(SynchronousTestCase):
         """
         made = makeCertificate(None, ["a.example", "b.example"]).certificate
         self.assertEqual("a.example, b.example", certificateNames(made))
+        person = makeCertificate(None, ["192.0.2.1"], clientName="joe").certificate
+        self.assertIn("CN=joe", certificateNames(person))
         self.assertEqual("CN=Some\\u0085CA", certificateNames(makeCA("Some\x85CA").certificate))
 
     def test_hasExpired(self):

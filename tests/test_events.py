@@ -27,6 +27,7 @@ from twisted_smtpserver import (
 from twisted_smtpserver.body import HIGH_WATER
 from twisted_smtpserver.events import Events
 from twisted_smtpserver.extensions.base import Extension
+from twisted_smtpserver.limits import MAX_LOGGED_REFUSALS
 from twisted_smtpserver.networks import Networks
 from twisted_smtpserver.replies import MESSAGE_ACCEPTED
 from twisted_smtpserver.session import Envelope, Session
@@ -329,6 +330,18 @@ class RejectedTests(EventsTestCase):
                 f"{start}RCPT <jane@example.com> from <ann@example.org> {whose}550 Nobody  here",
             ],
         )
+
+    def test_bounded(self):
+        """However often a client comes with one that is refused for now, the log doesn't fill."""
+
+        def onRcptTo(address, session):
+            raise Rejection("later", 450)
+
+        client = self.connect(onRcptTo=onRcptTo)
+        client.pipeline(HELLO, MAIL, *[RCPT] * (MAX_LOGGED_REFUSALS + 9))
+        client.lose()
+        self.assertEqual(len(self.log.of("rejected")), MAX_LOGGED_REFUSALS)
+        self.assertEqual(self.only("session")["errors"], MAX_LOGGED_REFUSALS + 9)
 
     def test_others(self):
         """Other hooks' refusals are in the session's line, where they are not what ended it."""

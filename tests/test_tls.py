@@ -12,12 +12,16 @@ import weakref
 from OpenSSL import SSL, crypto
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredQueue
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.tcp import Server
 from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementedBy
+from zope.interface.declarations import Provides
 from zope.interface.verify import verifyObject
 
 from tests.tlsclient import (
@@ -176,6 +180,17 @@ class HandshakeTests(SynchronousTestCase):
         del connection
         gc.collect()
         self.assertIsNone(alive())
+
+
+class DeclarationTests(SynchronousTestCase):
+    def test_kept(self):
+        """
+        What Twisted has zope.interface compute for each TLS connection is there already.
+        """
+        for interface in (*implementedBy(Server), ISSLTransport):
+            declaration = weakref.ref(Provides(TLSMemoryBIOFactory.protocol, interface))
+            gc.collect()
+            self.assertIsNotNone(declaration(), interface)
 
 
 class DescribeTests(SynchronousTestCase):

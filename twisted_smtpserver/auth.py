@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from twisted.internet.task import deferLater
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.certificates import alternativeNames
 from twisted_smtpserver.credentials import Credentials
 from twisted_smtpserver.errors import AuthenticationFailed
 from twisted_smtpserver.hooks import findHook
@@ -72,13 +73,9 @@ def peerIdentity(session: Session) -> str | None:
     if session.tls is None or not session.tls.authorized or session.tls.peerCertificate is None:
         return None
     certificate = session.tls.peerCertificate
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        addresses = names.get_values_for_type(x509.RFC822Name)
-    except (x509.ExtensionNotFound, ValueError):
-        addresses = []
+    addresses = alternativeNames(certificate, x509.RFC822Name)
     if addresses:
-        return str(addresses[0])
+        return addresses[0]
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(common[0].value) if common else None
 

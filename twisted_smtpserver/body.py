@@ -131,7 +131,7 @@ class MessageStream:
             reader.fire(octets)
             return
         self._chunks.append(octets)
-        if len(self._chunks) == _MOST_CHUNKS:
+        if len(self._chunks) >= _MOST_CHUNKS:
             self._chunks[:] = [b"".join(self._chunks)]
         self._buffered += len(octets)
         if self._buffered >= HIGH_WATER and not self._paused:

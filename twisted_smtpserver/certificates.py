@@ -143,11 +143,23 @@ def certificateNames(certificate: x509.Certificate) -> str:
     The names that a certificate is for, for people to read: its alternative names, else its
     subject.
     """
+    names = ", ".join(alternativeNames(certificate, x509.DNSName))
+    return escape(names or certificate.subject.rfc4514_string())
+
+
+def alternativeNames(
+    certificate: x509.Certificate, kind: type[x509.DNSName] | type[x509.RFC822Name]
+) -> list[str]:
+    """
+    A certificate's alternative names of a kind; none if it has none, or they can't be read.
+
+    :param kind: :class:`cryptography.x509.DNSName`, for example.
+    """
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return names.get_values_for_type(kind)
     except (x509.ExtensionNotFound, ValueError):
-        return escape(certificate.subject.rfc4514_string())
-    return escape(", ".join(map(str, names.get_values_for_type(x509.DNSName))))
+        return []
 
 
 def hasExpired(certificate: x509.Certificate) -> bool:

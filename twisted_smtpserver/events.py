@@ -16,6 +16,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.limits import MAX_LOGGED_REFUSALS
 from twisted_smtpserver.networks import Networks
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.text import escape
@@ -52,11 +53,11 @@ class Events:
             raise ConfigurationError(f"logger: {logger!r} is no twisted.logger.Logger")
         return cls(logger or None, options.ignoredNetworks)
 
-    def _quiet(self, session: Session) -> bool:
-        if self._logger is None or not self._ignoresSome:
-            return self._logger is None
+    def _loggerFor(self, session: Session) -> Logger | None:
+        """Where a session is logged; ``None`` if it isn't."""
         # Not the proxy's, of which the address is only where it connects for itself.
-        return session.remoteAddress in self._ignored
+        isIgnored = self._ignoresSome and session.remoteAddress in self._ignored
+        return None if isIgnored else self._logger
 
     def _info(self, event: dict[str, Any]) -> None:
         """
@@ -88,7 +89,7 @@ class Events:
         :param octets: the length of its content.
         :param replies: the answer, or one for each recipient.
         """
-        if self._logger is None or (self._ignoresSome and self._quiet(session)):
+        if self._logger is None or (self._ignoresSome and self._loggerFor(session) is None):
             return
         sender = escape(envelope.mailFrom.address) if envelope.mailFrom else ""
         recipients, whose = _recipients(envelope), client(session)
@@ -120,7 +121,7 @@ class Events:
         :param why: who closed it, and what for.
         :param seconds: how long it lasted.
         """
-        if self._quiet(session):
+        if self._loggerFor(session) is None:
             return
         whose, hello = client(session), escape(session.hostNameAppearsAs or "-")
         tls = session.tls.version if session.tls else "yes" if session.secure else "no"
@@ -150,16 +151,18 @@ class Events:
 
     def rejected(self, session: Session, command: str, address: Any, reply: Reply) -> None:
         """
-        A hook refused a sender or a recipient.
+        A hook refused a sender or a recipient. The first ones of a session are told; of the others,
+        its own line has the number.
 
         :param command: MAIL or RCPT.
         :param address: the sender's or recipient's :class:`~twisted_smtpserver.session.Address`.
         """
-        if self._quiet(session) or self._logger is None:
+        logger = self._loggerFor(session)
+        if logger is None or session.errors >= MAX_LOGGED_REFUSALS:
             return
         sender = session.envelope.mailFrom
         origin = "" if sender is None else f" from <{escape(sender.address)}>"
-        self._logger.info(
+        logger.info(
             "{session}: {command} <{address}>{origin} of {client} refused: {reply}",
             event="rejected",
             session=session.id,
@@ -176,9 +179,10 @@ class Events:
 
         :param hook: its name.
         """
-        if self._quiet(session) or self._logger is None:
+        logger = self._loggerFor(session)
+        if logger is None:
             return
-        self._logger.warn(
+        logger.warn(
             "{session}: {hook} took longer than handlerTimeout, client {client}",
             event="hookTimedOut",
             session=session.id,
@@ -193,9 +197,10 @@ class Events:
         :param method: the mechanism.
         :param username: who it was said to be; empty if the client didn't get so far.
         """
-        if self._quiet(session) or self._logger is None:
+        logger = self._loggerFor(session)
+        if logger is None:
             return
-        self._logger.warn(
+        logger.warn(
             "{session}: login as <{username}> by {method} failed, client {client}",
             event="loginFailed",
             session=session.id,
@@ -206,9 +211,10 @@ class Events:
 
     def replyLost(self, session: Session, envelope: Envelope, replies: list[Reply]) -> None:
         """A message was processed, but its client left before it could be told so."""
-        if self._quiet(session) or self._logger is None:
+        logger = self._loggerFor(session)
+        if logger is None:
             return
-        self._logger.warn(
+        logger.warn(
             "{session}: message {envelope}: the client {client} left before the reply {reply}",
             event="replyLost",
             session=session.id,

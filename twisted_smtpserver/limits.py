@@ -22,6 +22,10 @@ RATE_WINDOW = 300.0
 #: The longest that the reply to an error is put off, in seconds.
 MAX_ERROR_DELAY = 10.0
 
+#: So many refused commands into a session, refused senders and recipients aren't logged one by one
+#: any more.
+MAX_LOGGED_REFUSALS = 100
+
 #: So many failed logins of one address aren't delayed: people mistype. They are as many as a
 #: connection has by default (``maxAuthAttempts``).
 FREE_LOGIN_FAILURES = 3

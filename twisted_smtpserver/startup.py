@@ -4,8 +4,10 @@ What ``twistd smtpserver`` can only do when it has started, and how it says that
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -86,19 +88,13 @@ class Server(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind the ports."""
-        try:
+        with _sayingWhy():
             super().privilegedStartService()
-        except Exception:
-            sys.excepthook = _showReason
-            raise
 
     def startService(self) -> None:
         """Begin to serve."""
-        try:
+        with _sayingWhy():
             super().startService()
-        except Exception:
-            sys.excepthook = _showReason
-            raise
 
     def stopService(self) -> Deferred[list[Any]]:
         """Stop serving, and then what was needed for it."""
@@ -123,6 +119,15 @@ def _endWithStatusOne(event: LogEvent) -> None:
     """
     if event.get("log_format") == "Server Shut Down.":
         raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def _sayingWhy() -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        sys.excepthook = _showReason
+        raise
 
 
 def _showReason(

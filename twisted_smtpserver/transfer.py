@@ -129,8 +129,7 @@ class MessageTransfer:
     def _firstCanceled(self, first: Deferred[Reply]) -> None:
         # It took too long, or the client left, and then the transaction is over already.
         self._first = None
-        self._dialogue.noteTimeout("onData")
-        self.stop()
+        self.timedOut()
         if not self._dialogue.isLost:
             self._dialogue.refuseTransaction()
         first.callback(replies.HANDLER_TIMED_OUT)
@@ -185,7 +184,7 @@ class MessageTransfer:
             self._dialogue.factory.reportError(Failure(error), self._dialogue.session)
 
     def timedOut(self) -> None:
-        """The handler left the stream paused for too long."""
+        """The handler took too long: before it read, with the stream paused, or at the end."""
         self._dialogue.noteTimeout("onData")
         self._refusal = replies.HANDLER_TIMED_OUT
         self.stop()
@@ -281,9 +280,7 @@ class MessageTransfer:
 
     def _finalCanceled(self, final: Deferred[Reply | list[Reply]]) -> None:
         self._final = None
-        self._dialogue.noteTimeout("onData")
-        self._refusal = replies.HANDLER_TIMED_OUT
-        self.stop()
+        self.timedOut()
         final.callback(self._finalReplies())
 
     def _finalReplies(self) -> Reply | list[Reply]:
