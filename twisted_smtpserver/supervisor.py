@@ -107,6 +107,7 @@ class Supervisor(SMTPService):
     :param command: what starts one; see :func:`makeCommand`.
     :param keywords: the options.
     :param reactor: by default the reactor.
+    :param secrets: what was read from the files of other flags, by the flags' names.
     :ivar workers: the workers.
     :ivar hasFailed: whether it has ended because no worker could be started.
     """
@@ -118,9 +119,12 @@ class Supervisor(SMTPService):
         command: Sequence[str],
         keywords: Mapping[str, Any],
         reactor: Any = None,
+        *,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(listeners, reactor)
         self.command = command
+        self.secrets = secrets or {}
         self.count = count
         self._keywords = keywords
         # As long as nobody else can read them.
@@ -220,7 +224,7 @@ class _Worker:
                 (number, family)
                 for number, (_, family) in zip(numbers[1:], descriptors, strict=True)
             ],
-            "handed": self._supervisor.handed,
+            "handed": {**self._supervisor.handed, **self._supervisor.secrets},
             "saltKey": self._supervisor.saltKey,
             "folder": self._supervisor.folder,
         }

@@ -26,14 +26,14 @@ from twisted.python.reflect import namedAny
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
-from twisted_smtpserver.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
+from twisted_smtpserver.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
 from twisted_smtpserver.handlers import Chain, Discard
 from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
-from twisted_smtpserver.policyflags import checkPolicies, makePolicies
+from twisted_smtpserver.policyflags import checkPolicies, makePolicies, makeState
 from twisted_smtpserver.service import SMTPService
-from twisted_smtpserver.startup import LateMaildir, PasswordFile, Server, oneLine
+from twisted_smtpserver.startup import LateMaildir, PasswordFile, Server, SharedState, oneLine
 from twisted_smtpserver.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.workers import SHAREABLE, Inheritance
 
@@ -266,9 +266,10 @@ def _makeTaker(flag: Flag) -> Callable[..., None]:
         self[flag.name] = True
 
     def take(self: Options, text: str) -> None:
-        if self.inheritance is not None and flag.option in self.inheritance.handed:
+        handed = flag.option or flag.name
+        if self.inheritance is not None and handed in self.inheritance.handed:
             # It was read with root's privileges, which are gone.
-            self[flag.name] = self.inheritance.handed[flag.option]
+            self[flag.name] = self.inheritance.handed[handed]
             return
         try:
             if not text.strip():  # a variable of the shell's that isn't set, mostly
@@ -345,8 +346,12 @@ def makeService(config: Options) -> IService:
 def _build(config: Options) -> MultiService:
     handler, preparation = _makeHandler(config)
     timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
-    stages = makePolicies(config, config.keywords.get("resolver"), timeout)
+    state = makeState(config)
+    stages = makePolicies(config, config.keywords.get("resolver"), timeout, state)
     services = [stage for stage in stages if isinstance(stage, Service)]
+    if state is not None:
+        config.keywords["state"] = state
+        services.append(SharedState(state))
     if "credCheckers" in config:
         stages.append(CredHandler(*config["credCheckers"], inThread=True))
         services += map(PasswordFile, _passwordFiles(config))
@@ -375,7 +380,8 @@ def _makeSupervisor(config: Options, listeners: list[Any]) -> Supervisor:
     reactor = config.parent.get("reactor") if config.parent is not None else None
     command = makeCommand(config.arguments, reactor)
     try:
-        return Supervisor(listeners, config["workers"], command, config.keywords)
+        secrets = {name: config[name] for name in SECRETS if name in config}
+        return Supervisor(listeners, config["workers"], command, config.keywords, secrets=secrets)
     except OSError as error:
         raise ConfigurationError(f"workers: {error}") from error
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
 
 #: The port of Redis.
 DEFAULT_PORT = 6379
+
+#: How long it may take to connect, in seconds.
+CONNECT_TIME = 5
 
 _ADVICE = "write redis://HOST:PORT/DATABASE, rediss://… for TLS, or unix:///PATH"
 
@@ -55,7 +64,7 @@ class RedisAddress:
 
     @classmethod
     def _read(cls, parts: SplitResult, port: int, password: str | None) -> RedisAddress:
-        login = {
+        login: dict[str, Any] = {
             "username": unquote(parts.username) if parts.username else None,
             "password": password or (unquote(parts.password) if parts.password else None),
         }
@@ -68,35 +77,38 @@ class RedisAddress:
         isSecure = parts.scheme == "rediss"
         return cls(parts.hostname, port, "", _number(number), isSecure, **login)
 
-    def connect(self, seconds: float) -> Any:
+    def connect(self, seconds: float, refused: Callable[[Failure], object]) -> Any:
         """
         Begin to connect.
 
         :param seconds: how long each answer is awaited.
+        :param refused: called if Redis doesn't let us in; then this connection is of no use.
         :returns: one of txredisapi's connections. It connects again when it was lost.
         """
-        import txredisapi  # it chooses a reactor
+        from txredisapi import RedisFactory  # importing it chooses a reactor
 
-        login = {"username": self.username, "password": self.password, "dbid": self.database}
-        if self.path:
-            return txredisapi.lazyUnixConnection(
-                self.path, connectTimeout=5, replyTimeout=seconds, **login
-            )
-        return txredisapi.lazyConnection(
-            self.host,
-            self.port,
-            connectTimeout=5,
+        factory = RedisFactory(
+            str(self),
+            self.database,
+            poolsize=1,  # questions needn't wait for one another's answers
+            username=self.username,
+            password=self.password,
             replyTimeout=seconds,
-            ssl_context_factory=self._tls(),
-            **login,
         )
+        # Otherwise that goes into the log as an error that nobody has cared for.
+        factory.deferred.addErrback(refused)
+        factory.startConnecting(self._endpoint())
+        return factory.handler
 
-    def _tls(self) -> Any:
-        if not self.isSecure:
-            return None
-        from twisted.internet.ssl import optionsForClientTLS
+    def _endpoint(self) -> IStreamClientEndpoint:
+        from twisted.internet import reactor
 
-        return optionsForClientTLS(self.host)
+        if self.path:
+            return UNIXClientEndpoint(reactor, self.path, CONNECT_TIME)
+        endpoint = HostnameEndpoint(reactor, self.host, self.port, CONNECT_TIME)
+        return (
+            wrapClientTLS(optionsForClientTLS(self.host), endpoint) if self.isSecure else endpoint
+        )
 
     def __str__(self) -> str:
         return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}/{self.database}"

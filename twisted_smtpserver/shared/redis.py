@@ -14,10 +14,10 @@ from twisted.internet.defer import (
     Deferred,
     TimeoutError,  # noqa: A004  # Twisted's own, which addTimeout raises
     maybeDeferred,
-    succeed,
 )
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.shared import scripts
@@ -83,6 +83,7 @@ class RedisState:
         self._isDown = False
         self._retryAt = 0.0
         self._pulse: LoopingCall | None = None
+        self._refusal = ""
 
     def __repr__(self) -> str:
         return f"<RedisState {self._address}>"
@@ -93,9 +94,7 @@ class RedisState:
         """See :meth:`~twisted_smtpserver.interfaces.ISharedState.count`."""
         return await self._ask(scripts.COUNT, f"count:{key}", _milliseconds(seconds))
 
-    async def greylist(
-        self, key: str, delay: float, window: float, remember: float
-    ) -> bool | None:
+    async def greylist(self, key: str, delay: float, window: float, remember: float) -> bool | None:
         """See :meth:`~twisted_smtpserver.interfaces.ISharedState.greylist`."""
         times = map(_milliseconds, (delay, window, remember))
         known = await self._ask(scripts.GREYLIST, f"grey:{_digest(key)}", *times)
@@ -129,19 +128,16 @@ class RedisState:
         """See :meth:`~twisted_smtpserver.interfaces.ISharedState.leave`."""
         await self._ask(scripts.LEAVE, f"clients:{key}", self._server)
 
-    def close(self) -> Deferred[Any]:
-        """
-        Disconnect.
-
-        :returns: a Deferred that fires when that is done. What is asked afterwards connects again.
-        """
+    async def close(self) -> None:
+        """Say that this server's connections are gone, and disconnect."""
         if self._pulse is not None:
             self._pulse.stop()
             self._pulse = None
+            # What was said before this was understood, too, when it is answered.
+            await self._ask(scripts.GONE, f"alive:{self._server}")
         connection, self._connection = self._connection, None
-        if connection is None:
-            return succeed(None)
-        return maybeDeferred(connection.disconnect)
+        if connection is not None:
+            await maybeDeferred(connection.disconnect)
 
     # -- Asking ------------------------------------------------------------------------------------
 
@@ -192,19 +188,27 @@ class RedisState:
 
     def _connected(self) -> Any:
         if self._connection is None:
-            self._connection = self._address.connect(ANSWER_TIME)
+            self._connection = self._address.connect(ANSWER_TIME, self._refused)
         return self._connection
+
+    def _refused(self, failure: Failure) -> None:
+        """Redis doesn't let us in: the password is wrong, or there is no such database."""
+        self._refusal = failure.getErrorMessage()
 
     def _failed(self, error: Exception) -> None:
         self._retryAt = self._clock.seconds() + RETRY_TIME
+        why = self._refusal or ("no answer" if isinstance(error, TimeoutError) else str(error))
+        if self._refusal:
+            # txredisapi doesn't try again, but somebody may correct the password over there.
+            self._connection, self._refusal = None, ""
         if self._isDown:
             return
         self._isDown = True
         _log.error(
             "Redis {address} can't be asked: until it can, each server counts by itself, and"
-            " nobody is greylisted ({error})",
+            " nobody is greylisted ({why})",
             address=self._address,
-            error="no answer" if isinstance(error, TimeoutError) else error,
+            why=why,
         )
 
 

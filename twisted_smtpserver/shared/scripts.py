@@ -1,8 +1,8 @@
 """
 What Redis does for us, in Lua.
 
-Redis runs a script as a whole: no other server's command comes between two lines of it. Each has one
-key, so that Redis Cluster takes them, too; only :data:`ENTER` looks at other keys.
+Redis runs a script as a whole: no other server's command comes between two lines of it. Each has
+one key, so that Redis Cluster takes them, too; only :data:`ENTER` looks at other keys.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 """
 
-#: Counts a failed login. ``ARGV``: what stands for the user's name, milliseconds. Returns the count.
-#: It also counts how many of the last ones were with that name: ``row``.
+#: Counts a failed login. ``ARGV``: what stands for the user's name, milliseconds until all is
+#: forgotten. Returns the count. ``row`` is how many of the last ones were with that name.
 LOGIN_FAILED = """
 local count = redis.call('HINCRBY', KEYS[1], 'count', 1)
 if redis.call('HGET', KEYS[1], 'name') == ARGV[1] then
@@ -49,10 +49,10 @@ return count
 
 #: Forgets the last failed logins, as far as they were with this name. ``ARGV``: as before.
 LOGIN_SUCCEEDED = """
-if redis.call('HGET', KEYS[1], 'name') ~= ARGV[1] then
+local row = redis.call('HGET', KEYS[1], 'row')
+if not row or row == '0' or redis.call('HGET', KEYS[1], 'name') ~= ARGV[1] then
   return 0
 end
-local row = redis.call('HGET', KEYS[1], 'row')
 if redis.call('HINCRBY', KEYS[1], 'count', -row) <= 0 then
   redis.call('DEL', KEYS[1])
 else
@@ -92,6 +92,9 @@ if redis.call('HINCRBY', KEYS[1], ARGV[1], -1) <= 0 then
 end
 return 1
 """
+
+#: The last sign of life.
+GONE = "return redis.call('DEL', KEYS[1])"
 
 #: A sign of life. ``ARGV``: milliseconds that it lasts.
 ALIVE = """

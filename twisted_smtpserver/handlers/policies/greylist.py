@@ -64,7 +64,14 @@ class Greylist(SMTPHandler):
         if (path is None) == (state is None):
             raise ConfigurationError("Greylist: give the path of a database, or a state")
         if path is not None:
-            self._table = GreylistTable(path, delay, window, remember, maxEntries, clock)
+            self._table = GreylistTable(
+                path,
+                delay=delay,
+                window=window,
+                remember=remember,
+                maxEntries=maxEntries,
+                clock=clock,
+            )
 
     async def onRcptTo(self, address: Address, session: Session) -> None:
         """450 4.7.1, the first time."""
@@ -107,6 +114,7 @@ class GreylistTable:
     def __init__(
         self,
         path: str | os.PathLike[str],
+        *,
         delay: float,
         window: float,
         remember: float,
