@@ -15,9 +15,9 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_smtpserver.certificates import certificateNames, hasExpired
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
 
