@@ -151,10 +151,15 @@ class CrowdTests(SynchronousTestCase):
             with LiveServer(Path(self.mktemp()).absolute(), *flags) as server:
                 self.assertEqual(self.greeted(server.port), {b"220": self.CLIENTS}, name)
 
+    def closeAll(self, clients: dict[int, socket.socket]) -> None:
+        """Hang up."""
+        for client in clients.values():
+            client.close()
+
     def greeted(self, port: int) -> dict[bytes, int]:
         """How many of the clients get which code."""
         clients: dict[int, socket.socket] = {}
-        self.addCleanup(lambda: [client.close() for client in clients.values()])
+        self.addCleanup(self.closeAll, clients)
         poll = select.poll()
         for _ in range(self.CLIENTS):
             client = socket.socket()
