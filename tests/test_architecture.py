@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, set[str], set[str]], ...] = (
         {
             "",
             "flags",
+            "listening",
             "policyflags",
             "service",
             "startup",
