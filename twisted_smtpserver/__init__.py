@@ -34,6 +34,8 @@ from twisted_smtpserver.sasl.credentials import Authenticated
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.session import Address, Envelope, Session
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Accepted",
     "Address",
@@ -61,6 +63,7 @@ __all__ = [
     "SMTPService",
     "Session",
     "TransactionReset",
+    "__version__",
     "blocking",
     "receivedHeader",
     "returnPathHeader",

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 
 from OpenSSL import SSL
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +15,7 @@ from tests.support.certificates import makeCA, makeCertificate
 from tests.support.talk import Later, Log
 from twisted_smtpserver import Authenticated, AuthenticationFailed, ConfigurationError, Rejection
 from twisted_smtpserver.auth.exchange import peerIdentity
+from twisted_smtpserver.handlers import CredHandler, fromFunctions
 from twisted_smtpserver.sasl import scramSecret
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.testing import Client, connect, makeFactory
@@ -683,3 +685,45 @@ class SubmitterTests(SynchronousTestCase):
         client = connect()
         client.say("EHLO client.example")
         self.assertEqual(client.say("MAIL FROM:<joe@example.org> AUTH=<>").code, 555)
+
+
+class EmptyPasswordTests(SynchronousTestCase):
+    """Users who have no password."""
+
+    def refused(self, handler: object, password: bytes) -> None:
+        """CRAM-MD5 with a password ends in 535."""
+        client = greeted(handler, authMethods=["CRAM-MD5"])
+        challenge = base64.b64decode(client.say("AUTH CRAM-MD5").text)
+        digest = hmac.digest(password, challenge, "md5").hex()
+        answer = client.say(b64(f"joe {digest}"))
+        self.assertEqual((answer.code, answer.enhanced), (535, "5.7.8"))
+        self.assertIsNone(client.session.user)
+
+    def test_cramMD5(self) -> None:
+        """Nobody logs in with the empty password, not even where the handler has that stored."""
+
+        def validating(credentials, session):
+            return "joe" if credentials.validatePassword("") else None
+
+        checker = InMemoryUsernamePasswordDatabaseDontUse(joe=b"")
+        handlers = (
+            CredHandler(checker),
+            fromFunctions(onAuth=lambda credentials, session: "joe"),
+            fromFunctions(onAuth=validating),
+        )
+        for handler in handlers:
+            for password in (b"", b"\0", b"\0" * 64):  # the same to HMAC, which pads with NULs
+                self.refused(handler, password)
+
+    def test_scram(self) -> None:
+        """No secret can be made of it, whatever SASLprep leaves of a password."""
+
+        class Careless(ScramUsers):
+            def scramSecret(self, username, mechanism, session):
+                return scramSecret("\u00ad")
+
+        for password in ("", "\u00ad"):
+            self.assertRaises(ValueError, scramSecret, password)
+        client = greeted(Careless(), authMethods=["SCRAM-SHA-256"])
+        self.assertEqual(client.say("AUTH SCRAM-SHA-256 " + b64("n,,n=joe,r=abc")).code, 454)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)

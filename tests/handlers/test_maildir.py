@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import errno
 import os
 import pathlib
@@ -18,6 +20,7 @@ from twisted.logger import Logger, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support.filefakes import FakeOS, FakeStream, FakeThreads, atOnce, failing
+from tests.support.talk import talk
 from tests.test_headers import makeAddress, makeSession
 from twisted_smtpserver.errors import ConnectionLost, Rejection
 from twisted_smtpserver.handlers import maildir
@@ -25,6 +28,7 @@ from twisted_smtpserver.handlers.maildir import Maildir
 from twisted_smtpserver.message import files
 from twisted_smtpserver.message.files import HOP_SIZE
 from twisted_smtpserver.session import Session
+from twisted_smtpserver.states import Phase
 
 MESSAGE = b"Subject: test\r\n\r\n.text\r\n\0\xff\r\nReceived: not a hop\r\n"
 
@@ -288,6 +292,26 @@ class HopTests(MaildirTests):
         storing = self.store(handler, b"Received: x\r\n" * 51 + MESSAGE)
         self.failureResultOf(storing, Rejection)
         self.rejection(self.store(handler, b"Received: x\r\n" * 101 + MESSAGE))
+
+
+class ForgedTests(MaildirTests):
+    """Over the wire, content that would go on with our own fields."""
+
+    def test_continued(self) -> None:
+        """What begins with a blank gets a line of its own: nothing of it is in ``Received:``."""
+        for blank in (" ", "\t", " \t"):
+            content = f"{blank}by forged.example\r\nSubject: x\r\n\r\n".encode()
+            for begin in (b"DATA\r\n", b"BDAT %d LAST\r\n" % len(content)):
+                shutil.rmtree(self.path, ignore_errors=True)
+                client = talk(Phase.RCPT, self.handler())
+                client.send(begin)
+                client.send(content if begin.startswith(b"BDAT") else content + b".\r\n")
+                self.assertEqual(client.answers()[-1].code, 250)
+                (trace,) = self.assertStored(content)
+                message = email.message_from_bytes(trace + content, policy=email.policy.SMTP)
+                self.assertEqual(message.keys(), ["Return-Path", "Received"])
+                self.assertNotIn("forged", message["Received"])
+                self.assertTrue(trace.endswith(b"\r\n\r\n"))
 
 
 class TroubleTests(MaildirTests):

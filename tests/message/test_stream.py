@@ -425,3 +425,36 @@ class PrependTests(StreamTestCase):
         self.stream.fail(BareNewline())
         self.stream.prepend(b"one ")
         self.failureResultOf(self.stream.read(), BareNewline)
+
+    def test_blank(self) -> None:
+        """
+        A message that begins with a blank doesn't go on with the last field: there is an empty line
+        between them, whenever the message came, and however it was cut.
+        """
+        for content in (b" (forged)\r\n\r\nhi\r\n", b"\t;\r\n", b" "):
+            for early in (0, 1, len(content)):
+                self.setUp()
+                if early:
+                    self.stream.feed(content[:early])
+                self.stream.prepend(b"B: 2\r\n")
+                self.stream.prepend(b"A: 1\r\n")
+                for octet in content[early:]:
+                    self.stream.feed(bytes([octet]))
+                self.stream.end()
+                read = self.successResultOf(self.stream.read())
+                self.assertEqual(read, b"A: 1\r\nB: 2\r\n\r\n" + content)
+                self.assertEqual(self.stream.byteLength, len(content))
+
+    def test_noBlank(self) -> None:
+        """Nothing is between the fields and any other message, nor before one without fields."""
+        for fields, content in (
+            (b"A: 1\r\n", b"B: 2\r\n c\r\n"),
+            (b"", b" c\r\n"),
+            (b"A:\r\n", b""),
+        ):
+            self.setUp()
+            self.stream.prepend(fields)
+            if content:
+                self.stream.feed(content)
+            self.stream.end()
+            self.assertEqual(self.successResultOf(self.stream.read()), fields + content)

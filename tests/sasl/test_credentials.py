@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hmac
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +48,16 @@ class CredentialsTests(SynchronousTestCase):
         for wrong in ("", "geheim", "gehe\u00efm ", b"gehe\xefm", "\udcff"):
             with self.subTest(wrong=wrong):
                 self.assertIs(credentials.validatePassword(wrong), False)
+
+    def test_emptyPassword(self) -> None:
+        """An empty password is never the right one, even where it was sent or proved."""
+        digest = hmac.digest(b"", b"<1@x>", "md5").hex()
+        for credentials in (
+            Credentials("PLAIN", "jo", password=""),
+            Credentials("CRAM-MD5", "jo", challenge=b"<1@x>", challengeResponse=digest),
+        ):
+            for empty in ("", b""):
+                self.assertIs(credentials.validatePassword(empty), False)
 
     def test_validatesChallengeResponse(self) -> None:
         """The example of RFC 2195 §2 validates, and any other password or digest doesn't."""

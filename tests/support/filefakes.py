@@ -27,6 +27,10 @@ class FakeStream:
         self.parts = list(parts)
         self.reads = 0
 
+    def prepend(self, octets: bytes) -> None:
+        """Put octets before the others."""
+        self.parts.insert(0, octets)
+
     def __aiter__(self) -> FakeStream:
         return self
 

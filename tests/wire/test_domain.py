@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from unittest import mock
 
 import idna
@@ -176,16 +177,15 @@ class ParseDomainTests(SynchronousTestCase):
     def test_carelessLibrary(self) -> None:
         """A label on which the library fails in its own way is refused like others."""
         for error in (idna.IDNAError("x"), ValueError("x"), IndexError("x"), OverflowError("x")):
-            with mock.patch.object(idna, "alabel", side_effect=error):
+            self.forget()
+            with mock.patch.object(idna, "check_label", side_effect=error):
                 self.assertEqual(parseDomain("\u00fc".encode()), domain.NOT_IDNA)
-            with mock.patch.object(idna, "ulabel", side_effect=error):
                 self.assertEqual(parseDomain(b"xn--tda"), domain.NOT_IDNA)
+        self.forget()
 
-    def test_otherWay(self) -> None:
-        """An A-label that the library decodes but would spell differently is refused."""
-        with mock.patch.object(idna, "ulabel", return_value="\u00fc"):
-            self.assertEqual(parseDomain(b"xn--tda"), "\u00fc")
-            self.assertEqual(parseDomain(b"xn--other"), domain.NOT_IDNA)
+    def forget(self) -> None:
+        domain._parseULabel.cache_clear()
+        domain._decodeLabel.cache_clear()
 
     @settings(max_examples=200, deadline=None)
     @given(domains)
@@ -197,6 +197,96 @@ class ParseDomainTests(SynchronousTestCase):
         self.assertEqual(parseDomain(name.encode()), name)
         self.assertEqual(parseDomain(toAscii(name).encode("ascii")), name)
         self.assertTrue(max(len(name.encode()), len(toAscii(name))) <= 255)
+
+
+# Characters for which IDNA 2008 has rules of its own, and some that those rules look for.
+RULED = [
+    *("\u30fb", "\u30fc", "\u3042", "\u30a2", "\u4e2d", "\u3099", "\u0660", "\u0669", "\u06f0"),
+    *("\u0627", "\u05d0", "\u05f3", "\u0375", "\u03b1", "\u0391", "\u00b7", "l", "\u0628"),
+    *("\u064b", "\u200c", "\u200d", "\u094d", "\u0301", "\u13a0", "\U00010d30", "-", "0", "a"),
+]
+ruled = st.lists(st.sampled_from(RULED), min_size=1, max_size=64).map("".join)
+# Twice the same piece, or a hundred times.
+repeated = st.lists(st.tuples(ruled, st.integers(1, 60)), min_size=1, max_size=4).map(
+    lambda pieces: "".join(piece * count for piece, count in pieces)[:300]
+)
+
+
+class WorkTests(SynchronousTestCase):
+    """What a name costs, whatever the peer made it of: counted, not timed."""
+
+    # An ASCII name takes 50 calls, a name of 20 Chinese characters 400. Without its bound, the
+    # costliest took 14,000.
+    # Without bounds it was 28,000 calls for the first name below.
+    MOST_CALLS = 6000
+
+    def cost(self, octets: bytes) -> int:
+        """The functions that are called to parse a name, those that are written in C included."""
+        domain._parseULabel.cache_clear()
+        domain._decodeLabel.cache_clear()
+        calls = 0
+
+        def count(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        previous = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            parseDomain(octets)
+        finally:
+            sys.setprofile(previous)
+        return calls
+
+    def test_known(self) -> None:
+        """The names that are the hardest on IDNA's rules cost little more than others."""
+        dots = "\u03b1" * 23 + "\u30fb" * 26 + "\u3042"
+        hard = [
+            f"{dots}.{dots}",
+            "\u0627" + "\u0660" * 54,
+            "\u0627" + "\u06f0" * 54,
+            "\u0628" + "\u064b" * 25 + "\u200c" + "\u064b" * 25 + "\u0628",
+            "\u0628\u200c" * 24 + "\u0628",
+            "".join(chr(0x4E00 + 300 * number) for number in range(59)),
+            "".join(chr(0x4E00 + number) for number in range(59, 0, -1)),
+            ".".join(chr(0x4E00 + number) for number in range(31)),
+            "\u00fc" * 127,
+        ]
+        costs = {name: self.cost(name.encode()) for name in hard}
+        aLabel = b"xn--" + dots.encode("punycode")
+        costs["xn--"] = self.cost(aLabel + b"." + aLabel)
+        self.assertEqual(
+            {name: calls for name, calls in costs.items() if calls > self.MOST_CALLS}, {}
+        )
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(repeated, min_size=1, max_size=4).map(".".join))
+    def test_any(self, name: str) -> None:
+        """No name costs more, whatever is repeated in it."""
+        self.assertLess(self.cost(name.encode()), self.MOST_CALLS)
+
+    @settings(max_examples=500, deadline=None)
+    @given(st.one_of(ruled, repeated))
+    def test_sameAsTheLibrary(self, label: str) -> None:
+        """A label is taken exactly if the library takes it, and has the same A-label."""
+        if label.isascii():
+            return
+        try:
+            expected = idna.alabel(label).decode("ascii")
+        except (ValueError, LookupError):
+            expected = None
+        self.assertEqual(domain._encodeLabel(label), expected)
+        if expected is not None:
+            self.assertEqual(domain._decodeLabel(expected), label)
+
+    def test_remembered(self) -> None:
+        """A name that was just parsed isn't given to IDNA again, and few are remembered."""
+        self.cost("b\u00fccher.example".encode())
+        with mock.patch.object(idna, "check_label", side_effect=AssertionError):
+            self.assertEqual(parseDomain("b\u00fccher.example".encode()), "b\u00fccher.example")
+        for number in range(2000):
+            parseDomain(f"\u00fc{number}".encode())
+        self.assertEqual(domain._parseULabel.cache_info().currsize, 1024)
 
 
 class ParseLiteralTests(SynchronousTestCase):

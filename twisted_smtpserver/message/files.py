@@ -18,8 +18,12 @@ from typing import IO, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from twisted_smtpserver.errors import Rejection
+
 #: How many octets are gathered before they are handed to a thread.
 HOP_SIZE = 256 * 1024
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 #: Has the signature of :func:`twisted.internet.threads.deferToThread`.
 RunInThread = Callable[..., "Deferred[Any]"]
@@ -122,6 +126,19 @@ def syncDirectory(path: str) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def storageRefusal(error: OSError) -> Rejection:
+    """
+    What the client is told when the file system fails, which is nothing about our disks
+    (RFC 3463 §3.4).
+
+    :param error: what the file system said.
+    :returns: 452 4.3.1 for a disk or a quota that is full, otherwise 451 4.3.0.
+    """
+    if error.errno in _NO_SPACE:
+        return Rejection("Insufficient system storage", code=452, enhanced="4.3.1")
+    return Rejection("Local error in processing, try again later", code=451, enhanced="4.3.0")
 
 
 async def saveStream(

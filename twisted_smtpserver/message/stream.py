@@ -27,6 +27,8 @@ from twisted_smtpserver.message.files import saveToFile, saveToPath
 #: Octets that wait for a reader before the socket is paused.
 HIGH_WATER = 65536
 
+_BLANKS = (b" ", b"\t")
+
 # Each has an overhead, which for very small ones is most of what they take.
 _MOST_CHUNKS = 64
 
@@ -79,6 +81,7 @@ class MessageStream:
         "_ended",
         "_flow",
         "_paused",
+        "_prepended",
         "_reader",
         "_runInThread",
         "_sizeLimit",
@@ -97,6 +100,7 @@ class MessageStream:
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._paused = False
+        self._prepended = False
         self._wanted = False
         self._ended = False
         self._discarding = False
@@ -125,6 +129,8 @@ class MessageStream:
             self.fail(MessageTooLarge())
         if self._discarding or self.failure is not None:
             return
+        if self._prepended and self.byteLength == len(octets):  # the first of the content
+            octets = _ownLine(octets) + octets
         self._ended = isLast
         if self._reader is not None:
             reader, self._reader = self._reader, None
@@ -268,8 +274,20 @@ class MessageStream:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.prepend`."""
         if self._wanted:
             raise RuntimeError("prepend() comes before reading")
-        if octets and self.failure is None:
-            self._chunks.insert(0, octets)
+        if not octets or self.failure is not None:
+            return
+        if not self._prepended and self._chunks:
+            octets += _ownLine(self._chunks[0])
+        self._prepended = True
+        self._chunks.insert(0, octets)
+
+
+def _ownLine(content: bytes) -> bytes:
+    """
+    What keeps content from going on with the header field before it (RFC 5322 §2.2.3): the empty
+    line that ends a header section, if it begins with a blank. Postfix does the same.
+    """
+    return b"\r\n" if content[:1] in _BLANKS else b""
 
 
 def _tooLate() -> Exception:
