@@ -1,1 +1,1 @@
-"""Tests with real services, on loopback."""
+"""Tests of real clients and servers."""

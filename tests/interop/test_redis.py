@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.liveserver import PATIENCE, LiveServer
+from tests.support.liveserver import PATIENCE, LiveServer
 from tests.support.services import Redis
 from twisted_smtpserver.shared import RedisState
 

@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.talk import HELLO, MAIL, RCPT, brief, codes
+from tests.support.talk import HELLO, MAIL, RCPT, brief, codes
 from twisted_smtpserver import Chain, ConfigurationError
 from twisted_smtpserver.handlers.policies import Greylist, RateLimit
 from twisted_smtpserver.testing import Client, RecordingHandler, connect, makeFactory

@@ -1,1 +1,1 @@
-"""What several tests need."""
+"""What the tests share: servers, clients, certificates, messages."""

@@ -17,16 +17,16 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from twisted_smtpserver.errors import MessageIncomplete, Rejection
-from twisted_smtpserver.files import (
+from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.headers import HopCounter, receivedHeader, returnPathHeader
+from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.files import (
     DurableFile,
     RunInThread,
     saveStream,
     storageRefusal,
     syncDirectory,
 )
-from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.headers import HopCounter, receivedHeader, returnPathHeader
-from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.session import Session
 
 _log = Logger()
@@ -86,8 +86,10 @@ class Maildir(SMTPHandler):
         name = self._uniqueName()
         durable = DurableFile(self._inside("tmp", name), self._inside("new", name))
         trace = returnPathHeader(session.envelope) + receivedHeader(session, hostName=self.hostName)
+        stream.prepend(trace)
         try:
-            await saveStream(_Traced(trace, stream, self.maxHops), durable, self._runInThread)
+            # One hop is ours.
+            await saveStream(_Limited(stream, self.maxHops + 1), durable, self._runInThread)
         except MessageIncomplete:  # one kind of it is an OSError as well
             raise
         except OSError as error:
@@ -142,13 +144,10 @@ class Maildir(SMTPHandler):
                         os.unlink(entry.path)
 
 
-class _Traced:
-    """
-    A message with our trace fields before it, whose reading fails when it has too many hops.
-    """
+class _Limited:
+    """A message whose reading fails when it has too many hops."""
 
-    def __init__(self, trace: bytes, stream: IMessageStream, maxHops: int) -> None:
-        self._trace = trace
+    def __init__(self, stream: IMessageStream, maxHops: int) -> None:
         self._chunks: AsyncIterator[bytes] = stream.__aiter__()
         self._maxHops = maxHops
         self._hops = HopCounter()
@@ -157,9 +156,6 @@ class _Traced:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._trace:
-            trace, self._trace = self._trace, b""
-            return trace
         chunk = await self._chunks.__anext__()
         self._hops.feed(chunk)
         if self._hops.count > self._maxHops:
