@@ -15,10 +15,10 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_smtpserver.certificates import certificateNames, hasExpired
+from twisted_smtpserver.connection.listening import makeEndpoints, namesBacklog, widenBacklog
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SecureContext, SMTPServerFactory
-from twisted_smtpserver.listening import makeEndpoints, namesBacklog, widenBacklog
+from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
 
@@ -39,8 +39,8 @@ class SMTPService(Service):
 
     :param listeners: pairs of an endpoint and the :class:`SMTPServerFactory` that serves it. The
         endpoint is a description as :func:`twisted.internet.endpoints.serverFromString` takes it,
-        or an object. Where it names no ``backlog``, :data:`~twisted_smtpserver.listening.BACKLOG`
-        clients may wait to be accepted.
+        or an object. Where it names no ``backlog``,
+        :data:`~twisted_smtpserver.connection.listening.BACKLOG` clients may wait to be accepted.
     :param reactor: what to listen with; by default the reactor.
     :ivar ports: the ports that are listened on, each an
         :class:`~twisted.internet.interfaces.IListeningPort`.
