@@ -31,15 +31,10 @@ from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
+from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
 from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies, makeState
-from twisted_smtpserver.twistd.services import (
-    LateMaildir,
-    PasswordFile,
-    Server,
-    SharedState,
-    oneLine,
-)
+from twisted_smtpserver.twistd.services import LateMaildir, PasswordFile, Server, SharedState, oneLine
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 
@@ -370,10 +365,10 @@ def _build(config: Options) -> MultiService:
     if "self-signed" in config:
         _log.warn("Using a certificate that was made just now: only good for trying things out")
     service = Server()
-    listeners = _makeListeners(config, handler)
     if config.inheritance is None and config.get("workers", 1) > 1:
-        _makeSupervisor(config, listeners).setServiceParent(service)
+        _makeSupervisor(config, handler).setServiceParent(service)
         return service
+    listeners = _makeListeners(config, handler)
     if preparation is not None:
         services.append(preparation)
     for needed in services:
@@ -382,12 +377,16 @@ def _build(config: Options) -> MultiService:
     return service
 
 
-def _makeSupervisor(config: Options, listeners: list[Any]) -> Supervisor:
+def _makeSupervisor(config: Options, handler: object) -> Supervisor:
+    # Here, as long as root's privileges last; and once, so that what is checked is what is used.
+    certificates = readFiles(config.keywords)
+    config.keywords |= certificates
+    listeners = _makeListeners(config, handler)
     reactor = config.parent.get("reactor") if config.parent is not None else None
     command = makeCommand(config.arguments, reactor)
     try:
         secrets = {name: config[name] for name in SECRETS if name in config}
-        return Supervisor(listeners, config["workers"], command, config.keywords, secrets=secrets)
+        return Supervisor(listeners, config["workers"], command, certificates, secrets=secrets)
     except OSError as error:
         raise ConfigurationError(f"workers: {error}") from error
 

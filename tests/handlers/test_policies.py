@@ -307,9 +307,7 @@ class GreylistTests(SynchronousTestCase):
     def test_otherProcess(self) -> None:
         """What another process with the same file has just inserted is no trouble."""
         for _ in range(2):
-            self.table._insert(
-                ("192.0.2.1", "joe@example.org", "ann@example.com"), self.now
-            )
+            self.table._insert(("192.0.2.1", "joe@example.org", "ann@example.com"), self.now)
         self.assertEqual((self.rows(), self.table._entries), (1, 1))
 
     def test_bounded(self) -> None:
