@@ -34,7 +34,13 @@ from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
 from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies, makeState
-from twisted_smtpserver.twistd.services import LateMaildir, PasswordFile, Server, SharedState, oneLine
+from twisted_smtpserver.twistd.services import (
+    LateMaildir,
+    PasswordFile,
+    Server,
+    SharedState,
+    oneLine,
+)
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 

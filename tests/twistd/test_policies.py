@@ -261,7 +261,9 @@ class PolicyTests(SynchronousTestCase):
         parsed = tap.Options()
         parsed.parseOptions([*flags, "--workers=2"])
         service: Any = tap.makeService(parsed)
-        handed = service.services[-1].secrets
+        supervisor = service.services[-1]
+        self.addCleanup(supervisor._countsFile.close)
+        handed = supervisor.secrets
         self.assertEqual(handed, {"shared-state-password-file": "swordfish"})
         secret.unlink()
         worker = tap.Options()
