@@ -78,7 +78,8 @@ class Options:
     :ivar maxMessages: MAIL commands in one session before 421.
     :ivar maxCommandLength: octets in a command line, CRLF included.
     :ivar bareNewlines: what to do with a CR or LF in a message that is no part of a CRLF:
-        ``"reject"`` the message, ``"normalize"`` it to CRLF or ``"accept"`` it.
+        ``"reject"`` the message, ``"normalize"`` it to CRLF (CR CR LF too, to one) or
+        ``"accept"`` it.
     :ivar maxAllowedUnauthenticatedCommands: commands before a login where one is required;
         ``False`` for no limit.
     :ivar maxUnrecognizedCommands: unknown commands before 421.
