@@ -21,7 +21,6 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.handlers import Maildir, fromFunctions
 from twisted_smtpserver.handlers.cred import checkFile
 from twisted_smtpserver.interfaces import IMessageStream
-from twisted_smtpserver.policyflags import LateGreylist
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.supervisor import Supervisor
 
@@ -104,10 +103,10 @@ class Server(MultiService):
     def _close(self, results: list[Any]) -> list[Any]:
         """All connections are gone."""
         for service in self:
-            if isinstance(service, LateGreylist):
-                service.close()
-            elif isinstance(service, Supervisor) and service.hasFailed:
+            if isinstance(service, Supervisor) and service.hasFailed:
                 globalLogPublisher.addObserver(_endWithStatusOne)
+            elif hasattr(service, "close"):  # a database that messages in flight still needed
+                service.close()
         return results
 
 

@@ -30,6 +30,7 @@ from twisted_smtpserver.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
 from twisted_smtpserver.handlers import Chain, Discard
 from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.inboxflags import checkInbox, makeInbox
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.policyflags import checkPolicies, makePolicies
 from twisted_smtpserver.service import SMTPService
@@ -159,8 +160,10 @@ class Options(usage.Options, AuthOptionMixin):
         return chroot
 
     def _checkHandlers(self) -> None:
-        if len({"maildir", "discard", "handler"} & set(self)) > 1:
-            raise usage.UsageError("--maildir, --discard and --handler: choose one of them")
+        if len({"maildir", "discard", "handler", "inbox"} & set(self)) > 1:
+            raise usage.UsageError(
+                "--maildir, --discard, --handler and --inbox: choose one of them"
+            )
 
     def _checkListeners(self) -> None:
         given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
@@ -170,6 +173,8 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkWorkers(self) -> None:
         if self.get("workers", 1) == 1:
             return
+        if "inbox" in self:
+            raise usage.UsageError("--workers: there can be only one --inbox")
         if self._chroot:
             raise usage.UsageError("--workers: can't be started inside of twistd's --chroot")
         for name in LISTENERS:
@@ -225,6 +230,7 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
         try:
             checkPolicies(self)
+            checkInbox(self)
             library.makeOptions(keywords)
         except ConfigurationError as error:
             raise usage.UsageError(_inFlags(str(error))) from None
@@ -348,6 +354,8 @@ def _build(config: Options) -> MultiService:
     stages = makePolicies(config, config.keywords.get("resolver"), timeout)
     services = [stage for stage in stages if isinstance(stage, Service)]
     if "credCheckers" in config:
+        chaos = getattr(preparation, "chaosLogin", None)  # the inbox's
+        stages += [chaos] if chaos is not None else []
         stages.append(CredHandler(*config["credCheckers"], inThread=True))
         services += map(PasswordFile, _passwordFiles(config))
     if stages:
@@ -392,6 +400,9 @@ def _makeHandler(config: Options) -> tuple[object, Service | None]:
         return Discard(), None
     if "handler" in config:
         return _loadHandler(config["handler"]), None
+    if "inbox" in config:
+        inbox = makeInbox(config)
+        return inbox.handler, inbox
     hostName = config.keywords.get("name", None)
     mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
     return mailbox.handler, mailbox
