@@ -10,7 +10,11 @@ sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]  # a checkout need not be 
 project = "twisted_smtpserver"
 author = "The twisted_smtpserver developers"
 copyright = author  # noqa: A001  # Sphinx calls it so
-[release] = re.findall('\nversion = "(.+)"', (HERE.parent / "pyproject.toml").read_text())
+[release] = re.findall(
+    '^__version__ = "(.+)"',
+    (HERE.parent / "twisted_smtpserver" / "__init__.py").read_text(),
+    re.MULTILINE,
+)
 version = release
 
 extensions = ["sphinx.ext.autodoc", "generated", "interfaces", "names"]

@@ -9,7 +9,7 @@ and raises (:class:`Rejection` and its family); ready-made handlers (:class:`Mai
 :class:`Discard`, :class:`CredHandler`); and :class:`Extension`, to add to the protocol.
 """
 
-from twisted_smtpserver.credentials import Credentials
+from twisted_smtpserver.auth.credentials import Credentials
 from twisted_smtpserver.errors import (
     AuthenticationFailed,
     BareNewline,
@@ -33,6 +33,8 @@ from twisted_smtpserver.results import Accepted
 from twisted_smtpserver.sasl.credentials import Authenticated
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.session import Address, Envelope, Session
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Accepted",
@@ -61,6 +63,7 @@ __all__ = [
     "SMTPService",
     "Session",
     "TransactionReset",
+    "__version__",
     "blocking",
     "receivedHeader",
     "returnPathHeader",

@@ -15,22 +15,22 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from twisted_smtpserver import limits, replies
-from twisted_smtpserver.certificates import TLSSettings, selfSignedCertificate
+from twisted_smtpserver.commands.gates import makeSteps
+from twisted_smtpserver.commands.verbs import VERBS
+from twisted_smtpserver.connection.lines import CLOSING_TIME, OrderedReceiver
+from twisted_smtpserver.connection.protocol import SMTPProtocol
+from twisted_smtpserver.connection.reverselookup import ReverseLookup, addressLiteral
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.events import Events
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
-from twisted_smtpserver.framing import CLOSING_TIME, OrderedReceiver
-from twisted_smtpserver.gates import makeSteps
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
+from twisted_smtpserver.log.serverlog import Events
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
-from twisted_smtpserver.protocol import SMTPProtocol
-from twisted_smtpserver.resolver import ReverseLookup, addressLiteral
 from twisted_smtpserver.session import Session
-from twisted_smtpserver.tls import ServerContextFactory
-from twisted_smtpserver.verbs import VERBS
+from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
+from twisted_smtpserver.tls.context import ServerContextFactory
 
 #: File descriptors that are left for everything but connections.
 SPARE_DESCRIPTORS = 64

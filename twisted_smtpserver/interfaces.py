@@ -240,6 +240,9 @@ class IMessageStream(Interface):
         """
         Put octets, usually header fields, before the message. Call it before reading.
 
+        A message that begins with a blank would go on with the last of the fields, and could so
+        forge it: then there is an empty line between the two, which ends the header section.
+
         :param octets: ``bytes``, complete lines.
         :raises RuntimeError: if reading has begun.
         """

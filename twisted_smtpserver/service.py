@@ -10,14 +10,14 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_smtpserver.certificates import certificateNames, hasExpired
+from twisted_smtpserver.connection.listening import makeEndpoints, namesBacklog, widenBacklog
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
 
@@ -38,11 +38,12 @@ class SMTPService(Service):
 
     :param listeners: pairs of an endpoint and the :class:`SMTPServerFactory` that serves it. The
         endpoint is a description as :func:`twisted.internet.endpoints.serverFromString` takes it,
-        or an object.
+        or an object. Where it names no ``backlog``,
+        :data:`~twisted_smtpserver.connection.listening.BACKLOG` clients may wait to be accepted.
     :param reactor: what to listen with; by default the reactor.
     :ivar ports: the ports that are listened on, each an
         :class:`~twisted.internet.interfaces.IListeningPort`.
-    :raises ConfigurationError: if a description isn't one.
+    :raises ConfigurationError: if a description isn't one, or a factory.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class SMTPService(Service):
         reactor: Any = None,
     ) -> None:
         self._reactor: Any = reactor if reactor is not None else _theReactor()
-        self._listeners = [
-            (_endpoint(self._reactor, endpoint), factory) for endpoint, factory in listeners
-        ]
+        given = [(where, _checked(factory)) for where, factory in listeners]
+        endpoints = makeEndpoints(self._reactor, [where for where, _ in given])
+        self._listeners = list(zip(endpoints, [factory for _, factory in given], strict=True))
+        self._haveBacklog = [namesBacklog(where) for where, _ in given]
         for factory in self._factories():
             # Without maxClients it is the process's descriptors that count.
             if factory.options.maxClients is None:
@@ -72,8 +74,10 @@ class SMTPService(Service):
         """
         super().privilegedStartService()
         try:
-            for endpoint, factory in self._listeners:
-                self._listen(endpoint, factory)
+            for (endpoint, factory), hasBacklog in zip(
+                self._listeners, self._haveBacklog, strict=True
+            ):
+                self._listen(endpoint, factory, hasBacklog)
         except BaseException:
             self._stopListening()
             raise
@@ -150,7 +154,9 @@ class SMTPService(Service):
 
     # -- Ports -------------------------------------------------------------------------------------
 
-    def _listen(self, endpoint: IStreamServerEndpoint, factory: SMTPServerFactory) -> None:
+    def _listen(
+        self, endpoint: IStreamServerEndpoint, factory: SMTPServerFactory, hasBacklog: bool
+    ) -> None:
         failures: list[Failure] = []
         returned = False
 
@@ -162,6 +168,8 @@ class SMTPService(Service):
 
         listening: Deferred[Any] = endpoint.listen(factory)
         self._waiting.append(listening)
+        if not hasBacklog:
+            listening.addCallback(_widened)
         listening.addCallbacks(self._bound, failed, callbackArgs=(factory,))
         returned = True
         if failures:
@@ -203,14 +211,22 @@ class SMTPService(Service):
             self._earlierHandler(number, frame)
 
 
-def _endpoint(reactor: Any, endpoint: str | IStreamServerEndpoint) -> IStreamServerEndpoint:
-    if not isinstance(endpoint, str):
-        return endpoint
-    try:
-        parsed: IStreamServerEndpoint = serverFromString(reactor, endpoint)
-    except Exception as error:  # each kind of endpoint has its own
-        raise ConfigurationError(f"endpoint {endpoint!r}: {error}") from error
-    return parsed
+def _checked(factory: Any) -> SMTPServerFactory:
+    """
+    :raises ConfigurationError: if it is a handler, most likely, or anything else.
+    """
+    if isinstance(factory, SMTPServerFactory):
+        return factory
+    name = factory.__name__ if isinstance(factory, type) else type(factory).__name__
+    raise ConfigurationError(
+        f"listeners: {name} is no SMTPServerFactory: "
+        "a handler goes into one, as in SMTPServerFactory(handler)"
+    )
+
+
+def _widened(port: IListeningPort) -> IListeningPort:
+    widenBacklog(port)
+    return port
 
 
 def _hasCertificates(factory: SMTPServerFactory) -> bool:

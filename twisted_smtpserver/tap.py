@@ -1,7 +1,7 @@
 """
 ``twistd smtpserver``: from the command line to a service.
 
-The flags themselves stand in :mod:`twisted_smtpserver.flags`.
+The flags themselves stand in :mod:`twisted_smtpserver.twistd.flags`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from twisted.python.reflect import namedAny
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
-from twisted_smtpserver.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
 from twisted_smtpserver.handlers import Chain, Discard
 from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.inboxflags import checkInbox, makeInbox
 from twisted_smtpserver.interfaces import HOOKS
-from twisted_smtpserver.policyflags import checkPolicies, makePolicies
 from twisted_smtpserver.service import SMTPService
-from twisted_smtpserver.startup import LateMaildir, PasswordFile, Server, oneLine
-from twisted_smtpserver.supervisor import Supervisor, makeCommand
-from twisted_smtpserver.workers import SHAREABLE, Inheritance
+from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
+from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies
+from twisted_smtpserver.twistd.services import LateMaildir, PasswordFile, Server, oneLine
+from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
+from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 
 _log = Logger()
 

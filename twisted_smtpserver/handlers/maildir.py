@@ -5,7 +5,6 @@ Messages as files in a Maildir.
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import secrets
@@ -18,18 +17,22 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from twisted_smtpserver.errors import MessageIncomplete, Rejection
-from twisted_smtpserver.files import DurableFile, RunInThread, saveStream, syncDirectory
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import HopCounter, receivedHeader, returnPathHeader
 from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.files import (
+    DurableFile,
+    RunInThread,
+    saveStream,
+    storageRefusal,
+    syncDirectory,
+)
 from twisted_smtpserver.session import Session
 
 _log = Logger()
 
 # The Maildir specification: what nobody has touched for so long was left by a crash.
 _STALE_SECONDS = 36 * 3600
-
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 # Several handlers of one process may write to the same Maildir.
 _deliveries = itertools.count(1)
@@ -83,8 +86,10 @@ class Maildir(SMTPHandler):
         name = self._uniqueName()
         durable = DurableFile(self._inside("tmp", name), self._inside("new", name))
         trace = returnPathHeader(session.envelope) + receivedHeader(session, hostName=self.hostName)
+        stream.prepend(trace)
         try:
-            await saveStream(_Traced(trace, stream, self.maxHops), durable, self._runInThread)
+            # One hop is ours.
+            await saveStream(_Limited(stream, self.maxHops + 1), durable, self._runInThread)
         except MessageIncomplete:  # one kind of it is an OSError as well
             raise
         except OSError as error:
@@ -94,7 +99,7 @@ class Maildir(SMTPHandler):
                 path=self.path,
                 error=error,
             )
-            raise _refusal(error) from error
+            raise storageRefusal(error) from error
         return f"Message stored as {identifier}"
 
     def __repr__(self) -> str:
@@ -139,13 +144,10 @@ class Maildir(SMTPHandler):
                         os.unlink(entry.path)
 
 
-class _Traced:
-    """
-    A message with our trace fields before it, whose reading fails when it has too many hops.
-    """
+class _Limited:
+    """A message whose reading fails when it has too many hops."""
 
-    def __init__(self, trace: bytes, stream: IMessageStream, maxHops: int) -> None:
-        self._trace = trace
+    def __init__(self, stream: IMessageStream, maxHops: int) -> None:
         self._chunks: AsyncIterator[bytes] = stream.__aiter__()
         self._maxHops = maxHops
         self._hops = HopCounter()
@@ -154,18 +156,8 @@ class _Traced:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._trace:
-            trace, self._trace = self._trace, b""
-            return trace
         chunk = await self._chunks.__anext__()
         self._hops.feed(chunk)
         if self._hops.count > self._maxHops:
             raise Rejection("Too many hops", code=554, enhanced="5.4.6")
         return chunk
-
-
-def _refusal(error: OSError) -> Rejection:
-    """What the client is told, which is nothing about our disks (RFC 3463 §3.4)."""
-    if error.errno in _NO_SPACE:
-        return Rejection("Insufficient system storage", code=452, enhanced="4.3.1")
-    return Rejection("Local error in processing, try again later", code=451, enhanced="4.3.0")

@@ -6,12 +6,13 @@ The server needs the password in clear for that, and MD5 is old. SCRAM does it b
 
 from __future__ import annotations
 
+import hmac
 import re
 
 from twisted_smtpserver.sasl.credentials import Credentials
 from twisted_smtpserver.sasl.mechanism import Mechanism
 from twisted_smtpserver.sasl.names import decodeName
-from twisted_smtpserver.sasl.steps import MALFORMED, Done, Step
+from twisted_smtpserver.sasl.steps import MALFORMED, REFUSED, Done, Step
 
 # Names may have spaces in them, so the digest stands behind the last one.
 _RESPONSE = re.compile(rb"(.+) ([0-9a-f]{32})", re.DOTALL)
@@ -42,6 +43,10 @@ class CramMD5(Mechanism):
         username = decodeName(match[1])
         if username is None:
             return MALFORMED
+        # The empty password, which everybody knows (or one of NULs: HMAC pads with them). PLAIN and
+        # LOGIN can't bring it, and no handler that checks the digest by itself must fall for it.
+        if hmac.compare_digest(hmac.digest(b"", self._sent, "md5").hex().encode(), match[2]):
+            return REFUSED
         return Done(
             Credentials(
                 self.name,

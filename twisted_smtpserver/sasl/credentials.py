@@ -60,7 +60,8 @@ class Credentials:
         Compare with the user's password, in constant time.
 
         :param password: the right password; text counts as UTF-8.
-        :returns: whether the client sent it (PLAIN, LOGIN) or proved to know it (CRAM-MD5).
+        :returns: whether the client sent it (PLAIN, LOGIN) or proved to know it (CRAM-MD5). An
+            empty password is nobody's: who has none can't log in with it.
         :raises TypeError: if the mechanism isn't one of the three.
         """
         if isinstance(password, str):
@@ -68,10 +69,12 @@ class Credentials:
             # codec would raise an exception that carries the whole password.
             password = password.encode("utf-8", "surrogatepass")
         if self.password is not None:
-            return hmac.compare_digest(self.password.encode("utf-8"), password)
+            same = hmac.compare_digest(self.password.encode("utf-8"), password)
+            return same and bool(password)
         if self.challenge is not None and self.challengeResponse is not None:
             expected = hmac.digest(password, self.challenge, "md5").hex()
-            return hmac.compare_digest(expected, self.challengeResponse)
+            same = hmac.compare_digest(expected, self.challengeResponse)
+            return same and bool(password)
         raise TypeError(
             f"{self.method} carries no password to validate: only PLAIN, LOGIN and CRAM-MD5 do"
         )

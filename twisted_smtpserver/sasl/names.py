@@ -84,7 +84,8 @@ def saslprep(text: str) -> str | None:
         if not stringprep.in_table_b1(char)
     )
     prepared = ucd_3_2_0.normalize("NFKC", mapped)
-    if any(prohibits(char) for char in prepared for prohibits in _PROHIBITED):
+    # Each character once: NFKC makes one of them up to 18, and a name comes before any password.
+    if any(prohibits(char) for char in set(prepared) for prohibits in _PROHIBITED):
         return None
     return prepared if _oneDirection(prepared) else None
 

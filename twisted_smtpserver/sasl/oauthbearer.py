@@ -14,9 +14,7 @@ from twisted_smtpserver.sasl.gs2 import Gs2Header, parseGs2
 from twisted_smtpserver.sasl.steps import MALFORMED, REFUSED, Done, Step
 
 # RFC 7628 §3.1; unknown keys are ignored.
-_PAIR = rb"([A-Za-z]+)=([\x20-\x7e\t\r\n]*)\x01"
-_PAIRS = re.compile(rb"\x01(?:%s)*\x01" % _PAIR)
-_EACH_PAIR = re.compile(_PAIR)
+_PAIRS = re.compile(rb"\x01(?:[A-Za-z]+=[\x20-\x7e\t\r\n]*\x01)*\x01")
 _HOST = re.compile(rb"[\x21-\x7e]{1,255}")
 _PORT = re.compile(rb"[1-9][0-9]{0,4}")
 
@@ -70,6 +68,6 @@ def _pairs(octets: bytes) -> dict[bytes, bytes] | None:
     """The keys and values behind the header; ``None`` if they are malformed or one comes twice."""
     if not _PAIRS.fullmatch(octets):
         return None
-    pairs = _EACH_PAIR.findall(octets)
-    values = dict(pairs)
+    pairs = octets[1:-1].split(b"\x01")[:-1]
+    values = dict(pair.split(b"=", 1) for pair in pairs)
     return values if len(values) == len(pairs) else None

@@ -1,0 +1,107 @@
+"""
+Every check, each in an environment of its own: ``nox --list`` names them, ``nox -s lint`` runs one.
+
+The workflows in .github/ run these sessions. Words after ``--`` go to the tool:
+``nox -s tests-3.13 -- tests/wire -k path``.
+"""
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests", "docs"]
+
+#: The versions of pyproject.toml's classifiers.
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+
+TWISTED_TRUNK = "Twisted[tls] @ https://github.com/twisted/twisted/archive/refs/heads/trunk.zip"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the style."""
+    session.install("ruff")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types, strictly."""
+    session.install("-e", ".[dev]")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests by pytest."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(name="tests-oldest", python=PYTHONS[0])
+def testsOldest(session: nox.Session) -> None:
+    """Run the tests with the oldest versions that are promised."""
+    session.install("--constraint", "tests/oldest.txt", "-e", ".[test]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(name="tests-trunk", python=PYTHONS[-1])
+def testsTrunk(session: nox.Session) -> None:
+    """Run the tests with Twisted as it will be released next."""
+    session.install("-e", ".[test]")
+    session.install("--upgrade", TWISTED_TRUNK)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def trial(session: nox.Session) -> None:
+    """Run the tests by Twisted's own runner."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "twisted.trial", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests and see that every branch was taken."""
+    session.install("-e", ".[test]")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build/html; a warning is an error."""
+    session.install("-e", ".[docs]")
+    build = ["-W", "--keep-going", "-q", "-b", "html", *session.posargs]
+    session.run("python", "-m", "sphinx", *build, "docs", "docs/_build/html")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build what is uploaded, check it, and start the server from the wheel alone."""
+    session.install("build", "twine")
+    folder = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
+    session.install(*map(str, folder.glob("*.whl")))
+    with session.chdir(folder):
+        session.run("twistd", "smtpserver", "--help", silent=True)
+
+
+@nox.session
+def changes(session: nox.Session) -> None:
+    """Show the change log as the next release will have it."""
+    session.install("towncrier")
+    session.run("towncrier", "build", "--draft", "--version", "next", *session.posargs)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Ask for known vulnerabilities of what users install with the library."""
+    session.install("pip-audit")
+    session.run("python", ".ci/audit.py")

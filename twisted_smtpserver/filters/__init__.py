@@ -1,0 +1,1 @@
+"""What inspects a message before it is stored."""

@@ -1,0 +1,303 @@
+"""
+A message put aside: in memory up to a bound, then in a file that has no name.
+
+The file is written and read in a worker thread. The operating system removes it when it is closed,
+also if the process is killed. A store that can't take a message piece by piece uses a spool, too::
+
+    spool = Spool()
+    try:
+        await spool.fill(stream)
+        await deferToThread(self._insert, spool)  # reads spool.open(), or spool.size first
+    finally:
+        spool.close()
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import IO, Any, TypeVar, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from twisted_smtpserver.message.files import HOP_SIZE, RunInThread
+
+__all__ = ["MEMORY", "READ_SIZE", "TOTAL_MEMORY", "MemoryBudget", "Spool"]
+
+#: How much of one message is kept in memory before it goes into a file, in octets.
+MEMORY = 2**20
+
+#: How much all spools together keep in memory, in octets. Beyond that, files are used at once.
+TOTAL_MEMORY = 64 * 2**20
+
+#: How much :meth:`Spool.chunks` yields at a time, in octets.
+READ_SIZE = 2**16
+
+_T = TypeVar("_T")
+
+
+class MemoryBudget:
+    """
+    Octets that several spools may keep in memory together.
+
+    :param limit: how many.
+    :ivar used: how many are in use.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def take(self, count: int) -> bool:
+        """
+        Ask for some.
+
+        :param count: how many octets.
+        :returns: whether they were there. If so, they must be given back.
+        """
+        if self.used + count > self._limit:
+            return False
+        self.used += count
+        return True
+
+    def giveBack(self, count: int) -> None:
+        """
+        Give some back.
+
+        :param count: how many octets.
+        """
+        self.used -= count
+
+
+_COMMON_BUDGET = MemoryBudget(TOTAL_MEMORY)
+
+
+class Spool:
+    """
+    One message, put aside. It is written once, then read as often as needed, at any place.
+
+    All methods but :meth:`open` are for the reactor's thread. Writing and reading raise
+    :class:`OSError` when the disk is full or fails: see
+    :func:`~twisted_smtpserver.message.files.storageRefusal`.
+
+    :param memory: how many octets stay in memory; all beyond goes into a file.
+    :param folder: where that file is; by default the system's folder for temporary files, which on
+        many machines is memory as well.
+    :param budget: what all spools share; by default there is one for the process, of
+        :data:`TOTAL_MEMORY` octets.
+    :param runInThread: where the disk is waited for; by default the reactor's thread pool.
+    :ivar size: how many octets were written.
+    """
+
+    def __init__(
+        self,
+        memory: int = MEMORY,
+        folder: str | os.PathLike[str] | None = None,
+        budget: MemoryBudget | None = None,
+        runInThread: RunInThread = deferToThread,
+    ) -> None:
+        self.size = 0
+        self._memory = memory
+        self._folder = folder
+        self._budget = _COMMON_BUDGET if budget is None else budget
+        self._runInThread = runInThread
+        # What isn't in the file. A list of chunks could cost many times their size.
+        self._buffer = bytearray()
+        self._file: IO[bytes] | None = None
+        self._written = 0  # how many octets the file has
+        self._hops = 0  # how many threads are at work on the file
+        self._closed = False
+        self._lock = threading.Lock()  # no thread may open a file that is being closed
+
+    @property
+    def inMemory(self) -> bool:
+        """Whether nothing had to go into a file."""
+        return self._file is None
+
+    # -- Writing -----------------------------------------------------------------------------------
+
+    async def fill(self, chunks: AsyncIterable[bytes]) -> int:
+        """
+        Write all that something yields.
+
+        :param chunks: for example an :class:`~twisted_smtpserver.interfaces.IMessageStream`. It is
+            not read while the disk is waited for.
+        :returns: how many octets there are now.
+        :raises OSError: if the file system does.
+        """
+        async for octets in chunks:
+            if not self._keep(octets):
+                await self._spill(octets)
+        return self.size
+
+    async def write(self, octets: bytes) -> None:
+        """
+        Write some octets at the end. Await it before the next call.
+
+        :param octets: any number.
+        :raises OSError: if the file system does.
+        """
+        if not self._keep(octets):
+            await self._spill(octets)
+
+    def _keep(self, octets: bytes) -> bool:
+        most = self._memory if self._file is None else HOP_SIZE
+        if len(self._buffer) + len(octets) > most or not self._budget.take(len(octets)):
+            return False
+        self._buffer += octets
+        self.size += len(octets)
+        return True
+
+    async def _spill(self, octets: bytes) -> None:
+        buffer, self._buffer = self._buffer, bytearray()
+        try:
+            await self._hop(self._writeOut, buffer, octets)
+        finally:
+            self._budget.giveBack(len(buffer))
+        self.size += len(octets)
+
+    def _writeOut(self, *parts: bytes | bytearray) -> None:
+        """(In a thread.) Write to the file, which the first call creates."""
+        if self._file is None:
+            made = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115  # see close
+            self._file = cast("IO[bytes]", made)
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self._written += len(part)
+
+    # -- Reading -----------------------------------------------------------------------------------
+
+    async def read(self, start: int, length: int) -> bytes:
+        """
+        Read at any place.
+
+        :param start: how many octets to skip.
+        :param length: how many octets to return at most.
+        :returns: fewer than that only at the end, and at the place where the file ends and the
+            memory begins.
+        :raises OSError: if the file system does.
+        """
+        if start < self._written:
+            length = min(length, self._written - start)
+            return await self._hop(_readAt, self._descriptor(), start, length)
+        start -= self._written
+        with memoryview(self._buffer) as view:
+            return bytes(view[start : start + length])
+
+    async def chunks(self, start: int = 0) -> AsyncIterator[bytes]:
+        """
+        Read in chunks of at most :data:`READ_SIZE` octets. Several iterations may be under way.
+
+        :param start: how many octets to skip.
+        :raises OSError: if the file system does.
+        """
+        while start < self.size:
+            octets = await self.read(start, READ_SIZE)
+            yield octets
+            start += len(octets)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.chunks()
+
+    def open(self) -> IO[bytes]:
+        """
+        Open it for reading in another thread. What is returned has a position of its own, and works
+        even if the spool is closed meanwhile. It can be seeked. Close it after use.
+
+        :raises ValueError: if the spool is closed already.
+        """
+        with self._lock:
+            if self._closed:
+                raise ValueError("the spool is closed")
+            tail = bytes(self._buffer)
+            if self._file is None:
+                return io.BytesIO(tail)
+            reader = _Reader(os.dup(self._file.fileno()), self._written, tail)
+        return io.BufferedReader(reader, READ_SIZE)
+
+    def _descriptor(self) -> int:
+        assert self._file is not None
+        return self._file.fileno()
+
+    # -- The end -----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """
+        Throw the message away. A thread that is at work is waited for, by nobody; to close a large
+        file takes a thread, too.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._budget.giveBack(len(self._buffer))
+        self._buffer = bytearray()
+        if not self._hops:
+            self._closeFile()
+
+    def _closeFile(self) -> None:
+        if self._file is not None:
+            self._runInThread(self._file.close)
+
+    def _hop(self, function: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
+        """Run something in a thread. To cancel the result doesn't stop the thread."""
+        self._hops += 1
+        result: Deferred[_T] = Deferred()
+        hop: Deferred[Any] = self._runInThread(function, *arguments)
+        hop.addBoth(self._landed).chainDeferred(result)
+        return result
+
+    def _landed(self, result: Any) -> Any:
+        self._hops -= 1
+        if self._closed and not self._hops:
+            self._closeFile()
+        return result
+
+
+def _readAt(descriptor: int, start: int, length: int) -> bytes:
+    return os.pread(descriptor, length, start)
+
+
+class _Reader(io.RawIOBase):
+    """Reads a spool's file, and what is behind it, by a position of its own."""
+
+    def __init__(self, descriptor: int, written: int, tail: bytes) -> None:
+        self._descriptor = descriptor
+        self._written = written
+        self._tail = tail
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        bases = {os.SEEK_CUR: self._position, os.SEEK_END: self._written + len(self._tail)}
+        self._position = max(0, bases.get(whence, 0) + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        room = memoryview(buffer)
+        if self._position < self._written:
+            room = room[: self._written - self._position]
+            count = os.preadv(self._descriptor, [room], self._position)
+        else:
+            start = self._position - self._written
+            octets = self._tail[start : start + len(room)]
+            count = len(octets)
+            room[:count] = octets
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
