@@ -29,10 +29,10 @@ from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.handlers import Chain, Discard
 from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
-from twisted_smtpserver.inboxflags import checkInbox, makeInbox
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
+from twisted_smtpserver.twistd.inbox import checkInbox, makeInbox
 from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies
 from twisted_smtpserver.twistd.services import LateMaildir, PasswordFile, Server, oneLine
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand

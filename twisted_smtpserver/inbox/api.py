@@ -25,7 +25,7 @@ from twisted_smtpserver.inbox.tags import tagsOf
 T = TypeVar("T")
 
 #: What Mailpit's clients take for its version.
-VERSION = "v1.29.0-compatible"
+VERSION = "v1.29.0+twisted_smtpserver"
 
 _PAGE = 50
 

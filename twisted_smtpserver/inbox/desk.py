@@ -8,11 +8,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThread
 
-from twisted_smtpserver.files import RunInThread
 from twisted_smtpserver.inbox.chaos import Chaos
 from twisted_smtpserver.inbox.events import Events
 from twisted_smtpserver.inbox.rows import Envelope
 from twisted_smtpserver.inbox.store import MessageStore
+from twisted_smtpserver.message.files import RunInThread
 
 
 class Desk:

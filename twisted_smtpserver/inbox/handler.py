@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, cast
 
 from twisted.logger import Logger
 
-from twisted_smtpserver.credentials import Credentials
+from twisted_smtpserver.auth.credentials import Credentials
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.inbox.desk import Desk

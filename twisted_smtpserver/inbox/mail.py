@@ -183,7 +183,7 @@ def viewMessage(octets: bytes) -> MailView:
 
 
 def _headers(message: Message) -> Iterator[tuple[str, str]]:
-    for name, value in message.items()[:MAX_FIELDS]:
+    for name, value in list(message.raw_items())[:MAX_FIELDS]:
         yield printable(name)[:100], _decodeField(str(value)[:MAX_FIELD])
 
 

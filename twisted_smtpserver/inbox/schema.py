@@ -78,30 +78,33 @@ def openDatabase(path: str | None) -> sqlite3.Connection:
         database = sqlite3.connect(
             path or ":memory:", check_same_thread=False, isolation_level=None, timeout=0
         )
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigurationError(f"{path!r}: {getattr(error, 'strerror', error)}") from error
+    try:
         _prepare(database)
-    except OSError as error:
-        raise ConfigurationError(f"{path!r}: {error.strerror}") from error
     except sqlite3.Error as error:
+        database.close()
         raise ConfigurationError(f"{path!r}: {_advice(error)}") from error
     return database
 
 
 def _prepare(database: sqlite3.Connection) -> None:
-    # Deleted mail gives its disk space back, and nobody else writes while we count in memory.
-    database.execute("PRAGMA auto_vacuum = FULL")
+    # Nobody else writes while we count in memory.
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    isNew = not database.execute("SELECT 1 FROM sqlite_master").fetchone()
+    if version not in (0, VERSION):
+        raise sqlite3.DatabaseError("it is an inbox of another version; choose a new file")
+    if version == 0 and not isNew:
+        raise sqlite3.DatabaseError("it is a database of another program; choose a new file")
+    database.execute("PRAGMA auto_vacuum = FULL")  # deleted mail gives its disk space back
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")  # 250 means that it is on the disk
     database.execute("BEGIN IMMEDIATE")
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        if database.execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise sqlite3.DatabaseError("it is a database of another program")
+    if isNew:
         for statement in _TABLES.split(";\n"):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {VERSION}")
-    elif version != VERSION:
-        raise sqlite3.DatabaseError("it is an inbox of another version; choose a new file")
     database.execute("COMMIT")
 
 

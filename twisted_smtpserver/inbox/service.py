@@ -14,12 +14,12 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.files import RunInThread
 from twisted_smtpserver.inbox.chaos import Chaos
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.handler import AnyLoginHandler, ChaosLogin, InboxHandler
 from twisted_smtpserver.inbox.site import makeSite
 from twisted_smtpserver.inbox.store import DEFAULT_MESSAGES, DEFAULT_OCTETS, MessageStore
+from twisted_smtpserver.message.files import RunInThread
 
 __all__ = ["Inbox"]
 

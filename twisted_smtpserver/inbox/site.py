@@ -55,6 +55,7 @@ class InboxRequest(Request):
     """A request whose body is bounded, and is nothing but octets."""
 
     _room = MAX_BODY
+    _isRefused = False
 
     def gotLength(self, length: int | None) -> None:
         """
@@ -73,6 +74,8 @@ class InboxRequest(Request):
         :param data: it.
         """
         self._room -= len(data)
+        if self._isRefused:
+            return
         if self._room >= 0:
             super().handleContentChunk(data)
         else:
@@ -86,11 +89,16 @@ class InboxRequest(Request):
         :param path: with the query.
         :param version: of HTTP.
         """
+        if self._isRefused:
+            return
         # By this header twisted.web would parse forms, which nobody sends and nothing bounds.
         self.requestHeaders.removeHeader(b"content-type")
         super().requestReceived(command, path, version)
 
     def _refuse(self) -> None:
+        self._isRefused = True
+        if self.content is not None:
+            self.content.close()
         channel: Any = self.channel
         channel.transport.write(
             b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

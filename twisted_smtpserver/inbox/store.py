@@ -144,6 +144,8 @@ class MessageStore:
                 database.execute(f"DELETE FROM {table} WHERE {key} IN ({marks})", batch)
             self._total -= len(batch)
             self._octets -= octets
+        if numbers and not self._total:  # the index keeps the deleted until it is merged
+            database.execute("INSERT INTO words (words) VALUES ('optimize')")
 
     def delete(self, condition: Condition) -> int:
         """

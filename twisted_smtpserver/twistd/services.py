@@ -22,7 +22,6 @@ from twisted_smtpserver.handlers import Maildir, fromFunctions
 from twisted_smtpserver.handlers.cred import checkFile
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.session import Session
-from twisted_smtpserver.twistd.policies import LateGreylist
 from twisted_smtpserver.twistd.supervisor import Supervisor
 
 
