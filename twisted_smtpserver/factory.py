@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,6 +24,7 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.functions import fromFunctions
+from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import Events
@@ -34,6 +35,19 @@ from twisted_smtpserver.tls.context import ServerContextFactory
 
 #: File descriptors that are left for everything but connections.
 SPARE_DESCRIPTORS = 64
+
+
+@dataclass(frozen=True)
+class SecureContext:
+    """
+    Certificates that were read and checked, for :meth:`SMTPServerFactory.useSecureContext`.
+
+    :ivar options: the options with them.
+    :ivar contextFactory: what was made of them.
+    """
+
+    options: Options
+    contextFactory: ServerContextFactory | None
 
 
 class SMTPServerFactory(ServerFactory):
@@ -67,7 +81,7 @@ class SMTPServerFactory(ServerFactory):
         if options is not None and keywords:
             raise ConfigurationError("give either an Options object or options by name, not both")
         self.options = makeOptions(keywords) if options is None else options
-        self.handler = _makeHandler(handler, hooks)
+        self.handler = _sharing(_makeHandler(handler, hooks), self.options)
         self.clock: IReactorTime = reactor if reactor is not None else _theReactor()
         #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.
         self.runInThread: Callable[..., Deferred[Any]] = deferToThread
@@ -91,7 +105,7 @@ class SMTPServerFactory(ServerFactory):
         #: The connections by the client's address.
         self.counts = limits.ClientCounts(self.options.maxClientsPerAddress)
         #: The failed logins by the client's address.
-        self.loginFailures = limits.LoginFailures(self.options.loginDelay)
+        self.loginFailures = _loginFailures(self.options)
         self._maxClients = self.options.maxClients or _descriptors()
         #: Told how many connections this factory has, it says how many count: with several workers,
         #: those of the others, too.
@@ -204,6 +218,17 @@ class SMTPServerFactory(ServerFactory):
             ``tls`` or ``selfSigned``; without any, the files named in the options are read again.
         :raises ConfigurationError: if they make no sense; then nothing changes.
         """
+        self.useSecureContext(self.prepareSecureContext(**changes))
+
+    def prepareSecureContext(self, **changes: Any) -> SecureContext:
+        """
+        The first half of :meth:`updateSecureContext`, which takes time and changes nothing: it may
+        run in a thread.
+
+        :param changes: as for :meth:`updateSecureContext`.
+        :returns: what :meth:`useSecureContext` takes.
+        :raises ConfigurationError: if they make no sense.
+        """
         for name in changes:
             if name not in _CHANGEABLE:
                 raise ConfigurationError(unknownName(name, _CHANGEABLE, "TLS option"))
@@ -211,8 +236,16 @@ class SMTPServerFactory(ServerFactory):
         options = replace(self.options, **{o: getattr(Options, o) for o in replaced} | changes)
         if not options.hasCertificate:
             raise ConfigurationError("a certificate is needed: give key and cert")
-        self.contextFactory = _contextFactory(options)
-        self.options = options
+        return SecureContext(options, _contextFactory(options))
+
+    def useSecureContext(self, prepared: SecureContext) -> None:
+        """
+        The second half of :meth:`updateSecureContext`, in the reactor's thread.
+
+        :param prepared: what :meth:`prepareSecureContext` has returned.
+        """
+        self.contextFactory = prepared.contextFactory
+        self.options = prepared.options
         # STARTTLS may not have been offered before.
         self._build()
 
@@ -255,6 +288,20 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
             f"{type(handler).__name__} has none of the hooks: {', '.join(sorted(HOOKS))}"
         )
     return handler
+
+
+def _sharing(handler: object, options: Options) -> object:
+    """The handler, behind what counts a client's connections over all servers."""
+    if options.state is None or options.maxClientsPerAddress is None:
+        return handler
+    stage = ClientsPerAddress(options.maxClientsPerAddress, options.state)
+    return Chain(stage, handler, isPart=findHook(handler, "onData") is None)
+
+
+def _loginFailures(options: Options) -> limits.LoginFailures | limits.SharedLoginFailures:
+    if options.state is None:
+        return limits.LoginFailures(options.loginDelay)
+    return limits.SharedLoginFailures(options.loginDelay, options.state)
 
 
 def _checkNames(keywords: dict[str, Any]) -> None:

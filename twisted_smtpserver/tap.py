@@ -31,10 +31,17 @@ from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
-from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
+from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
 from twisted_smtpserver.twistd.inbox import checkInbox, makeInbox
-from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies
-from twisted_smtpserver.twistd.services import LateMaildir, PasswordFile, Server, oneLine
+from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies, makeState
+from twisted_smtpserver.twistd.services import (
+    LateMaildir,
+    PasswordFile,
+    Server,
+    SharedState,
+    oneLine,
+)
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 
@@ -272,9 +279,10 @@ def _makeTaker(flag: Flag) -> Callable[..., None]:
         self[flag.name] = True
 
     def take(self: Options, text: str) -> None:
-        if self.inheritance is not None and flag.option in self.inheritance.handed:
+        handed = flag.option or flag.name
+        if self.inheritance is not None and handed in self.inheritance.handed:
             # It was read with root's privileges, which are gone.
-            self[flag.name] = self.inheritance.handed[flag.option]
+            self[flag.name] = self.inheritance.handed[handed]
             return
         try:
             if not text.strip():  # a variable of the shell's that isn't set, mostly
@@ -351,8 +359,12 @@ def makeService(config: Options) -> IService:
 def _build(config: Options) -> MultiService:
     handler, preparation = _makeHandler(config)
     timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
-    stages = makePolicies(config, config.keywords.get("resolver"), timeout)
+    state = makeState(config)
+    stages = makePolicies(config, config.keywords.get("resolver"), timeout, state)
     services = [stage for stage in stages if isinstance(stage, Service)]
+    if state is not None:
+        config.keywords["state"] = state
+        services.append(SharedState(state))
     if "credCheckers" in config:
         chaos = getattr(preparation, "chaosLogin", None)  # the inbox's
         stages += [chaos] if chaos is not None else []
@@ -367,10 +379,10 @@ def _build(config: Options) -> MultiService:
     if "self-signed" in config:
         _log.warn("Using a certificate that was made just now: only good for trying things out")
     service = Server()
-    listeners = _makeListeners(config, handler)
     if config.inheritance is None and config.get("workers", 1) > 1:
-        _makeSupervisor(config, listeners).setServiceParent(service)
+        _makeSupervisor(config, handler).setServiceParent(service)
         return service
+    listeners = _makeListeners(config, handler)
     if preparation is not None:
         services.append(preparation)
     for needed in services:
@@ -379,11 +391,16 @@ def _build(config: Options) -> MultiService:
     return service
 
 
-def _makeSupervisor(config: Options, listeners: list[Any]) -> Supervisor:
+def _makeSupervisor(config: Options, handler: object) -> Supervisor:
+    # Here, as long as root's privileges last; and once, so that what is checked is what is used.
+    certificates = readFiles(config.keywords)
+    config.keywords |= certificates
+    listeners = _makeListeners(config, handler)
     reactor = config.parent.get("reactor") if config.parent is not None else None
     command = makeCommand(config.arguments, reactor)
     try:
-        return Supervisor(listeners, config["workers"], command, config.keywords)
+        secrets = {name: config[name] for name in SECRETS if name in config}
+        return Supervisor(listeners, config["workers"], command, certificates, secrets=secrets)
     except OSError as error:
         raise ConfigurationError(f"workers: {error}") from error
 

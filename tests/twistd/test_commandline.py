@@ -36,6 +36,7 @@ from twisted_smtpserver.twistd.flags import FLAGS, Flag
 FLAGLESS = {
     "tls": "an object; --cert and --key are for the command line",
     "logger": "twistd has flags for its log",
+    "state": "an object; --shared-state makes one",
     "scramSaltKey": "a secret, and everybody can see a command line",
 }
 

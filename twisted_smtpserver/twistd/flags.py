@@ -23,6 +23,9 @@ DEFAULT_MAILDIR = "Maildir"
 #: More than any machine has use for: a mistyped number mustn't be one process each.
 MOST_WORKERS = 512
 
+#: Flags for files that workers mightn't be allowed to read; they get what was in them.
+SECRETS = ("shared-state-password-file",)
+
 # -- What stands behind a flag ---------------------------------------------------------------------
 # Each of these reads one value, and raises a ValueError that says what it should have been.
 
@@ -287,9 +290,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("tarpit-after", "N", "so many recipients of a connection aren't delayed "
              "[default: 20]", _whole),
         Flag("greylist", "FILE", "refuse the first try to send to somebody; who has come again is "
-             "remembered in this SQLite database"),
+             "remembered in this SQLite database, or with the word shared in --shared-state"),
         Flag("greylist-delay", "SECONDS", "for how long the first try is refused [default: 300]",
              _seconds),
+        Flag("shared-state", "URL", "rates, --login-delay and --max-clients-per-address count for "
+             "all servers and workers with this Redis: redis://HOST:PORT/DATABASE, rediss://… for "
+             "TLS, unix:///PATH"),
+        Flag("shared-state-password-file", "FILE", "the first line is its password", _firstLine),
     ),
     "The conversation": (
         _flag("name", "NAME", "our host name [default: the system's]"),
