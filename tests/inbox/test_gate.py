@@ -51,14 +51,14 @@ class SiteTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.inbox = openInbox()
-        self.id = deliver(self.inbox, MESSAGE)
+        self.identifier = deliver(self.inbox, MESSAGE)
 
     def test_requests(self) -> None:
         """Nothing of the API, whatever the method; a picture of a message is all there is."""
         for path in ("/api/v1/messages", "/api/v1/message/latest", "/api/events", "/", "/livez"):
             for site in ("cross-site", "same-site"):
                 self.assertEqual(get(self.inbox, path, Sec_Fetch_Site=site).status, 403, path)
-        picture = f"/view/{self.id}/cid/x"
+        picture = f"/view/{self.identifier}/cid/x"
         self.assertEqual(get(self.inbox, picture, Sec_Fetch_Site="cross-site").status, 404)
         answer = ask(self.inbox, "POST", picture, Sec_Fetch_Site="cross-site")
         self.assertEqual(answer.status, 403)
@@ -75,7 +75,7 @@ class SiteTests(SynchronousTestCase):
         self.assertEqual(get(self.inbox, "/", **link).status, 200)
         self.assertEqual(get(self.inbox, "/api/v1/message/latest", **link).status, 403)
         frame = link | {"Sec_Fetch_Dest": "iframe"}
-        self.assertEqual(get(self.inbox, f"/view/{self.id}.html", **frame).status, 403)
+        self.assertEqual(get(self.inbox, f"/view/{self.identifier}.html", **frame).status, 403)
 
     def test_origin(self) -> None:
         """Browsers that don't say so say the origin when something is to be changed."""

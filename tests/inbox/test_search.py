@@ -158,6 +158,8 @@ class SearchTests(SynchronousTestCase):
 
 
 class TotalTests(SynchronousTestCase):
+    store: MessageStore
+
     @settings(max_examples=150, deadline=None)
     @given(
         st.lists(

@@ -88,7 +88,7 @@ class PackagingTests(SynchronousTestCase):
         self.assertPluginWorks(ROOT)
 
     def test_contents(self) -> None:
-        """The wheel has all modules, the inbox's page, the marker for types, the license, no more."""
+        """The wheel has modules, the inbox's page, the marker for types, the license, no more."""
         with zipfile.ZipFile(self.buildWheel()) as archive:
             names = {name for name in archive.namelist() if not name.endswith("/")}
         code = {name for name in names if ".dist-info/" not in name}
