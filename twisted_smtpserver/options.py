@@ -70,6 +70,9 @@ class Options:
     :ivar maxClients: connections at the same time; ``None`` takes it from RLIMIT_NOFILE.
     :ivar maxClientsPerAddress: connections at the same time from one address; of IPv6, from one
         /64. ``None`` leaves them to :attr:`maxClients`.
+    :ivar state: an :class:`~twisted_smtpserver.interfaces.ISharedState`, for example a
+        :class:`~twisted_smtpserver.shared.RedisState`: :attr:`loginDelay` and
+        :attr:`maxClientsPerAddress` then count over all servers that share it.
     :ivar maxRecipients: recipients of one message.
     :ivar maxRefusedRecipients: recipients refused in one session (5yz) before the handler isn't
         asked any more: 452 while the message has others, else 421.
@@ -140,6 +143,7 @@ class Options:
     extensions: Sequence[Any] = ()
     disableReverseLookup: bool = False
     resolver: Any = None
+    state: Any = None
     logger: Any = None
     maxClients: int | None = None
     maxClientsPerAddress: int | None = None
@@ -180,6 +184,8 @@ class Options:
         self._set("authMethods", tuple(word.upper() for word in _strings("authMethods", self)))
         if self.resolver is not None and not hasattr(self.resolver, "lookupPointer"):
             raise ConfigurationError("resolver: is no IResolver")
+        if self.state is not None and not hasattr(self.state, "loginFailed"):
+            raise ConfigurationError("state: is no ISharedState, such as a RedisState")
         if isinstance(self.extensions, str) or not isinstance(self.extensions, Collection):
             raise ConfigurationError(f"extensions: {self.extensions!r} is no list")
         self._set("proxyNetworks", Networks(self.useProxy, "useProxy"))

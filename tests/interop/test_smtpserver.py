@@ -111,8 +111,12 @@ class Reference:
         )
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
-        assert ready, "the reference didn't start"
-        self.strict, self.lenient = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline() if ready else b""
+        if not line:
+            self._process.kill()
+            self.stop()
+            raise AssertionError("the reference didn't start")
+        self.strict, self.lenient = json.loads(line)
 
     def stop(self) -> None:
         """End it, and wait for that."""
