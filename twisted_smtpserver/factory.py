@@ -122,7 +122,7 @@ class SMTPServerFactory(ServerFactory):
         for keyword in self.options.hide:
             if keyword not in keywords:
                 raise ConfigurationError(unknownName(keyword, keywords, "extension"))
-        self.steps = makeSteps(self.verbs, self.options.disabledCommands)
+        self.steps = makeSteps(self.verbs, self.options.disabledCommands, self.options.tlsRequired)
 
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""

@@ -41,7 +41,8 @@ class Options:
     :ivar rejectUnauthorized: with :attr:`requestCert`, refuse those without a valid one.
     :ivar handshakeTimeout: how long a TLS handshake may take.
     :ivar sniOptions: certificates by server name (RFC 6066 §3).
-    :ivar tlsRequired: answer 530 to MAIL before TLS (RFC 3207 §4).
+    :ivar tlsRequired: before TLS, answer 530 to everything but NOOP, EHLO, STARTTLS and QUIT
+        (RFC 3207 §4).
     :ivar name: our host name, in the greeting and headers.
     :ivar banner: text behind the greeting.
     :ivar heloResponse: the answer to a hello; ``%s`` twice: our name, the client's.

@@ -252,7 +252,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("selfSigned", "", "make a certificate for localhost, to try things out"),
         _flag("sniOptions", "NAME:CERT:KEY", "the files for clients that ask for this host name",
               _certified, dict),
-        _flag("tlsRequired", "", "take no mail before TLS"),
+        _flag("tlsRequired", "", "before TLS, take nothing but NOOP, EHLO, STARTTLS and QUIT"),
         _flag("secured", "", "TLS ended upstream: connections count as protected"),
         _flag("minVersion", "VERSION", "TLSv1.2 or TLSv1.3"),
         _flag("ciphers", "LIST", "cipher suites, as OpenSSL writes them"),
