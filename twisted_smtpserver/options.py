@@ -351,7 +351,7 @@ _INSTEAD = {
     "hideDSN": "DSN is off; extensions=['DSN'] turns it on",
     "hideREQUIRETLS": "REQUIRETLS is off; extensions=['REQUIRETLS'] turns it on",
     "rejectOversized": "leave it out, a message over size is always refused with 552",
-    "needsUpgrade": "leave it out, secure=True starts TLS by itself; bun-smtp's is tlsRequired=True",
+    "needsUpgrade": "leave it out, secure=True starts TLS itself; bun-smtp's is tlsRequired=True",
     "component": "give a logger with that namespace, logger=twisted.logger.Logger('…')",
     **dict.fromkeys(
         (
