@@ -100,7 +100,8 @@ class WithinTests(SynchronousTestCase):
 
     def test_late(self) -> None:
         """When the time is over the wait is canceled, and the failure says who was late."""
-        waiting = within(self.clock, 5, Deferred(), "the shelf")
+        answer: Deferred[None] = Deferred()
+        waiting = within(self.clock, 5, answer, "the shelf")
         self.clock.advance(5)
         failure = self.failureResultOf(waiting, Unavailable)
         self.assertEqual(str(failure.value), "the shelf didn't answer within 5 s")
@@ -114,7 +115,8 @@ class WithinTests(SynchronousTestCase):
 
     def test_canceled(self) -> None:
         """Canceled from outside, it says no more than that."""
-        waiting = within(self.clock, 5, Deferred(), "the shelf")
+        answer: Deferred[None] = Deferred()
+        waiting = within(self.clock, 5, answer, "the shelf")
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
 
