@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.talk import MAIL, RCPT, Later, Log, brief, talk
+from tests.support.talk import MAIL, RCPT, Later, Log, brief, talk
 from twisted_smtpserver import (
     Chain,
     ConfigurationError,

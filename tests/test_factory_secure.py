@@ -8,8 +8,8 @@ from OpenSSL import SSL
 from twisted.internet.ssl import CertificateOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.certificates import Certified, makeCA, makeCertificate
-from tests.talk import HELLO
+from tests.support.certificates import Certified, makeCA, makeCertificate
+from tests.support.talk import HELLO
 from twisted_smtpserver import ConfigurationError, SMTPServerFactory
 from twisted_smtpserver.testing import Client, connect, makeFactory
 

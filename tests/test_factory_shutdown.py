@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.talk import HELLO, MAIL, RCPT, WAYS, Later, brief, codes, talk
+from tests.support.talk import HELLO, MAIL, RCPT, WAYS, Later, brief, codes, talk
 from twisted_smtpserver import Rejection
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import Client, RecordingHandler, connect, makeFactory

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.talk import HELLO, MAIL, talk
+from tests.support.talk import HELLO, MAIL, talk
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import RecordingHandler

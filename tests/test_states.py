@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.talk import brief, talk
+from tests.support.talk import brief, talk
 from twisted_smtpserver import replies
 from twisted_smtpserver.extensions import Extension
 from twisted_smtpserver.replies import OK

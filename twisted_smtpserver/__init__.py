@@ -9,7 +9,7 @@ and raises (:class:`Rejection` and its family); ready-made handlers (:class:`Mai
 :class:`Discard`, :class:`CredHandler`); and :class:`Extension`, to add to the protocol.
 """
 
-from twisted_smtpserver.credentials import Credentials
+from twisted_smtpserver.auth.credentials import Credentials
 from twisted_smtpserver.errors import (
     AuthenticationFailed,
     BareNewline,

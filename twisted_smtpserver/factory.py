@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,25 +15,38 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from twisted_smtpserver import limits, replies
-from twisted_smtpserver.certificates import TLSSettings, selfSignedCertificate
+from twisted_smtpserver.commands.gates import makeSteps
+from twisted_smtpserver.commands.verbs import VERBS
+from twisted_smtpserver.connection.lines import CLOSING_TIME, OrderedReceiver
+from twisted_smtpserver.connection.protocol import SMTPProtocol
+from twisted_smtpserver.connection.reverselookup import ReverseLookup, addressLiteral
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.events import Events
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
-from twisted_smtpserver.framing import CLOSING_TIME, OrderedReceiver
-from twisted_smtpserver.gates import makeSteps
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
+from twisted_smtpserver.log.serverlog import Events
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
-from twisted_smtpserver.protocol import SMTPProtocol
-from twisted_smtpserver.resolver import ReverseLookup, addressLiteral
 from twisted_smtpserver.session import Session
-from twisted_smtpserver.tls import ServerContextFactory
-from twisted_smtpserver.verbs import VERBS
+from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
+from twisted_smtpserver.tls.context import ServerContextFactory
 
 #: File descriptors that are left for everything but connections.
 SPARE_DESCRIPTORS = 64
+
+
+@dataclass(frozen=True)
+class SecureContext:
+    """
+    Certificates that were read and checked, for :meth:`SMTPServerFactory.useSecureContext`.
+
+    :ivar options: the options with them.
+    :ivar contextFactory: what was made of them.
+    """
+
+    options: Options
+    contextFactory: ServerContextFactory | None
 
 
 class SMTPServerFactory(ServerFactory):
@@ -204,6 +217,17 @@ class SMTPServerFactory(ServerFactory):
             ``tls`` or ``selfSigned``; without any, the files named in the options are read again.
         :raises ConfigurationError: if they make no sense; then nothing changes.
         """
+        self.useSecureContext(self.prepareSecureContext(**changes))
+
+    def prepareSecureContext(self, **changes: Any) -> SecureContext:
+        """
+        The first half of :meth:`updateSecureContext`, which takes time and changes nothing: it may
+        run in a thread.
+
+        :param changes: as for :meth:`updateSecureContext`.
+        :returns: what :meth:`useSecureContext` takes.
+        :raises ConfigurationError: if they make no sense.
+        """
         for name in changes:
             if name not in _CHANGEABLE:
                 raise ConfigurationError(unknownName(name, _CHANGEABLE, "TLS option"))
@@ -211,8 +235,16 @@ class SMTPServerFactory(ServerFactory):
         options = replace(self.options, **{o: getattr(Options, o) for o in replaced} | changes)
         if not options.hasCertificate:
             raise ConfigurationError("a certificate is needed: give key and cert")
-        self.contextFactory = _contextFactory(options)
-        self.options = options
+        return SecureContext(options, _contextFactory(options))
+
+    def useSecureContext(self, prepared: SecureContext) -> None:
+        """
+        The second half of :meth:`updateSecureContext`, in the reactor's thread.
+
+        :param prepared: what :meth:`prepareSecureContext` has returned.
+        """
+        self.contextFactory = prepared.contextFactory
+        self.options = prepared.options
         # STARTTLS may not have been offered before.
         self._build()
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.networks import Networks
 from twisted_smtpserver.sasl.scramsecret import checkIterations
 from twisted_smtpserver.wire.dotdata import BareNewlines
+from twisted_smtpserver.wire.ip import Networks
 
 #: Versions of TLS that can be the least one.
 VERSIONS = ("TLSv1.2", "TLSv1.3")

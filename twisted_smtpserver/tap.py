@@ -1,7 +1,7 @@
 """
 ``twistd smtpserver``: from the command line to a service.
 
-The flags themselves stand in :mod:`twisted_smtpserver.flags`.
+The flags themselves stand in :mod:`twisted_smtpserver.twistd.flags`.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from twisted.python.reflect import namedAny
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
-from twisted_smtpserver.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
 from twisted_smtpserver.handlers import Chain, Discard
 from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
-from twisted_smtpserver.policyflags import checkPolicies, makePolicies
 from twisted_smtpserver.service import SMTPService
-from twisted_smtpserver.startup import LateMaildir, PasswordFile, Server, oneLine
-from twisted_smtpserver.supervisor import Supervisor, makeCommand
-from twisted_smtpserver.workers import SHAREABLE, Inheritance
+from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
+from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies
+from twisted_smtpserver.twistd.services import LateMaildir, PasswordFile, Server, oneLine
+from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
+from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 
 _log = Logger()
 
@@ -359,10 +360,10 @@ def _build(config: Options) -> MultiService:
     if "self-signed" in config:
         _log.warn("Using a certificate that was made just now: only good for trying things out")
     service = Server()
-    listeners = _makeListeners(config, handler)
     if config.inheritance is None and config.get("workers", 1) > 1:
-        _makeSupervisor(config, listeners).setServiceParent(service)
+        _makeSupervisor(config, handler).setServiceParent(service)
         return service
+    listeners = _makeListeners(config, handler)
     if preparation is not None:
         services.append(preparation)
     for needed in services:
@@ -371,11 +372,15 @@ def _build(config: Options) -> MultiService:
     return service
 
 
-def _makeSupervisor(config: Options, listeners: list[Any]) -> Supervisor:
+def _makeSupervisor(config: Options, handler: object) -> Supervisor:
+    # Here, as long as root's privileges last; and once, so that what is checked is what is used.
+    certificates = readFiles(config.keywords)
+    config.keywords |= certificates
+    listeners = _makeListeners(config, handler)
     reactor = config.parent.get("reactor") if config.parent is not None else None
     command = makeCommand(config.arguments, reactor)
     try:
-        return Supervisor(listeners, config["workers"], command, config.keywords)
+        return Supervisor(listeners, config["workers"], command, certificates)
     except OSError as error:
         raise ConfigurationError(f"workers: {error}") from error
 

@@ -3,7 +3,7 @@ Directives whose content is made from the code when the documentation is built, 
 wrong: the state machine as a picture and as tables, the options, the flags, the replies.
 
 There are two roles as well, ``:test:`` and ``:src:``, for the tests and the pieces of code that a
-table names. They only print them; ``tests/test_docs.py`` checks that they exist.
+table names. They only print them; ``tests/project/test_docs.py`` checks that they exist.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-from twisted_smtpserver import flags, replies
+from twisted_smtpserver import replies
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, COMMAND_PHASES, TRANSITIONS
+from twisted_smtpserver.twistd import flags
 
 
 def table(header: list[str], rows: list[list[str]], widths: str = "auto") -> list[str]:

@@ -15,8 +15,8 @@ from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from twisted_smtpserver.files import HOP_SIZE
 from twisted_smtpserver.filters.spool import READ_SIZE, TOTAL_MEMORY, MemoryBudget, Spool
+from twisted_smtpserver.message.files import HOP_SIZE
 from twisted_smtpserver.testing import runInline
 
 

@@ -1,1 +1,1 @@
-"""Of the project itself: how it is built, checked, packaged and described."""
+"""Tests of the project itself: architecture, packaging, documentation."""

@@ -1,1 +1,1 @@
-"""What several folders of tests share."""
+"""What the tests share: servers, clients, certificates, messages."""

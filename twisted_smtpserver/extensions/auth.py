@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.auth import Login, availableMechanisms
+from twisted_smtpserver.auth.exchange import Login, availableMechanisms
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb, forParameters
 from twisted_smtpserver.hooks import findHook
@@ -18,7 +18,7 @@ from twisted_smtpserver.wire.path import parseReversePath
 from twisted_smtpserver.wire.xtext import decodeXtext
 
 if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue import Dialogue
+    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 def parseSubmitter(value: str | bool) -> str:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb
 from twisted_smtpserver.extensions.basic import parseBody
+from twisted_smtpserver.message.transfer import MessageTransfer
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Event
-from twisted_smtpserver.transfer import MessageTransfer
 from twisted_smtpserver.wire.bdat import Chunk, parseBdat
 
 if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue import Dialogue
+    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 class Chunking(Extension):

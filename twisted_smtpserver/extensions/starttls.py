@@ -11,7 +11,7 @@ from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 
 if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue import Dialogue
+    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 class StartTLS(Extension):

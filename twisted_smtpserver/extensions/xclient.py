@@ -10,15 +10,15 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.auth import askForLogin
+from twisted_smtpserver.auth.exchange import askForLogin
+from twisted_smtpserver.connection.reverselookup import addressLiteral
 from twisted_smtpserver.errors import AuthenticationFailed
 from twisted_smtpserver.extensions.base import Extension, Verb
-from twisted_smtpserver.networks import Networks
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.resolver import addressLiteral
 from twisted_smtpserver.sasl import Credentials
 from twisted_smtpserver.session import Session
+from twisted_smtpserver.wire.ip import Networks
 from twisted_smtpserver.wire.xclient import (
     XCLIENT_ATTRIBUTES,
     Unavailable,
@@ -28,7 +28,7 @@ from twisted_smtpserver.wire.xclient import (
 )
 
 if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue import Dialogue
+    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 #: What a client is called whose address isn't known; the word is Postfix's.

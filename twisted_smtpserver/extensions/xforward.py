@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from twisted_smtpserver import replies
 from twisted_smtpserver.extensions.base import Extension, Verb
 from twisted_smtpserver.extensions.xclient import attributes, isTrusted
-from twisted_smtpserver.networks import Networks
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
+from twisted_smtpserver.wire.ip import Networks
 from twisted_smtpserver.wire.xclient import XFORWARD_ATTRIBUTES, parseXForward
 
 if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue import Dialogue
+    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 class XForward(Extension):

@@ -24,7 +24,7 @@ from typing import IO, Any, TypeVar, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from twisted_smtpserver.files import HOP_SIZE, RunInThread
+from twisted_smtpserver.message.files import HOP_SIZE, RunInThread
 
 __all__ = ["MEMORY", "READ_SIZE", "TOTAL_MEMORY", "MemoryBudget", "Spool"]
 
@@ -82,7 +82,7 @@ class Spool:
 
     All methods but :meth:`open` are for the reactor's thread. Writing and reading raise
     :class:`OSError` when the disk is full or fails: see
-    :func:`~twisted_smtpserver.files.storageRefusal`.
+    :func:`~twisted_smtpserver.message.files.storageRefusal`.
 
     :param memory: how many octets stay in memory; all beyond goes into a file.
     :param folder: where that file is; by default the system's folder for temporary files, which on

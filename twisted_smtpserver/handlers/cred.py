@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThread
 from zope.interface import Interface, implementer
 
-from twisted_smtpserver.credentials import Credentials
+from twisted_smtpserver.auth.credentials import Credentials
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.interfaces import IAuthHandler
 from twisted_smtpserver.sasl import Authenticated

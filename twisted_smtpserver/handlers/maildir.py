@@ -17,16 +17,16 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from twisted_smtpserver.errors import MessageIncomplete, Rejection
-from twisted_smtpserver.files import (
+from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.headers import HopCounter, receivedHeader, returnPathHeader
+from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.files import (
     DurableFile,
     RunInThread,
     saveStream,
     storageRefusal,
     syncDirectory,
 )
-from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.headers import HopCounter, receivedHeader, returnPathHeader
-from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.session import Session
 
 _log = Logger()

@@ -12,9 +12,9 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from twisted_smtpserver.errors import Rejection
-from twisted_smtpserver.files import RunInThread
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.limits import addressBlock
+from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.session import Address, Session
 
 _log = Logger()

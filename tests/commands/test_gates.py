@@ -1,0 +1,288 @@
+"""Tests for what a command has to pass before its verb is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.talk import HELLO, MAIL, RCPT, brief, codes, talk
+from twisted_smtpserver import Rejection
+from twisted_smtpserver.commands.gates import MAX_UNWELCOME
+from twisted_smtpserver.connection.replying import UNWELCOME_TIME
+from twisted_smtpserver.states import Phase
+from twisted_smtpserver.testing import Client, RecordingHandler, connect
+
+
+def refuse(*arguments: object) -> None:
+    raise Rejection("Go away")
+
+
+class WelcomeTests(SynchronousTestCase):
+    """A client that isn't welcome can only leave (RFC 5321 section 3.1)."""
+
+    def test_greeting(self) -> None:
+        """It is told so in the greeting, which has no enhanced code (RFC 2034 section 4)."""
+        client = connect(onConnect=refuse)
+        assert client.greeting is not None
+        self.assertEqual(brief(client.greeting), (554, None))
+        self.assertEqual(client.greeting.text, "Go away")
+
+    def test_commands(self) -> None:
+        """Every command is 503, but for QUIT."""
+        client = connect(onConnect=refuse)
+        for line in (HELLO, "HELO a.example", MAIL, "NOOP", "RSET", "BDAT 0"):
+            self.assertEqual(client.say(line).code, 503)
+        self.assertEqual(brief(client.say(MAIL)), (503, "5.5.1"))
+        self.assertEqual(brief(client.say("QUIT")), (221, "2.0.0"))
+        self.assertTrue(client.isClosed)
+
+    def test_tooManyCommands(self) -> None:
+        """After so many commands it is cut off."""
+        client = connect(onConnect=refuse)
+        answers = client.pipeline(*["NOOP"] * (MAX_UNWELCOME + 5))
+        self.assertEqual(codes(answers), [503] * (MAX_UNWELCOME - 1) + [421])
+        self.assertTrue(client.isClosed)
+
+    def test_tooLong(self) -> None:
+        """After so many seconds it is, whatever it says meanwhile."""
+        client = connect(onConnect=refuse)
+        client.wait(UNWELCOME_TIME / 2)
+        client.say("NOOP")
+        client.send(b"BDAT 1000\r\nx")
+        client.wait(UNWELCOME_TIME / 2 - 0.1)
+        client.send(b"x")
+        self.assertEqual(client.answers(), [])
+        client.wait(0.2)
+        self.assertEqual(codes(client.answers()), [421])
+        self.assertTrue(client.isClosed)
+
+    def test_octetsOfBdat(self) -> None:
+        """The octets of a BDAT aren't commands here either."""
+        client = connect(onConnect=refuse)
+        client.send(b"BDAT 6\r\nQUIT\r\nNOOP\r\n")
+        self.assertEqual(codes(client.answers()), [503, 503])
+
+    def test_close(self) -> None:
+        """A refusal with 421 closes at once."""
+        client = connect(onConnect=lambda session: (_ for _ in ()).throw(Rejection("no", 421)))
+        self.assertEqual(client.greeting and client.greeting.code, 421)
+        self.assertTrue(client.isClosed)
+
+
+class EnabledTests(SynchronousTestCase):
+    """Commands that are disabled: 502 (RFC 5321 section 4.2.4)."""
+
+    def test_server(self) -> None:
+        """By the option, for everyone; whatever the phase; in any case of letters."""
+        client = connect(disabledCommands=["VRFY", "help", "BDAT"])
+        for line in ("VRFY joe", "HELP", "help me"):
+            self.assertEqual(brief(client.say(line)), (502, "5.5.1"))
+        self.assertEqual(client.say("HELO a.example").code, 250)
+
+    def test_ehlo(self) -> None:
+        """What needs them isn't offered."""
+        self.assertIn("CHUNKING", connect().say(HELLO).lines)
+        client = connect(disabledCommands=["BDAT"])
+        self.assertNotIn("CHUNKING", client.say(HELLO).lines)
+        client.send(b"BDAT 6\r\nQUIT\r\nNOOP\r\n")
+        self.assertEqual(codes(client.answers()), [502, 250])
+
+    def test_hello(self) -> None:
+        """Even the hello can be disabled: HELO, for those who want extensions."""
+        client = connect(disabledCommands=["HELO"])
+        self.assertEqual(brief(client.say("HELO a.example")), (502, None))
+
+    def test_session(self) -> None:
+        """The session's list replaces the server's, in either direction."""
+
+        def onConnect(session: Any) -> None:
+            session.disabledCommands = ["noop"]
+
+        client = connect(disabledCommands=["VRFY"], onConnect=onConnect)
+        self.assertEqual(codes(client.pipeline("VRFY joe", "NOOP")), [252, 502])
+        client.session.disabledCommands = []
+        self.assertEqual(client.say("NOOP").code, 250)
+
+    def test_login(self) -> None:
+        """Where AUTH is disabled, no login is required."""
+        client = talk(Phase.READY, onAuth=refuse, disabledCommands=["AUTH"])
+        self.assertEqual(client.say(MAIL).code, 250)
+
+
+class RecognizedTests(SynchronousTestCase):
+    """Commands that nobody knows."""
+
+    def test_unknown(self) -> None:
+        """Unknown: 500 (RFC 5321 section 4.2.4)."""
+        client = connect()
+        for line in ("FOO", "foo bar", "", "   ", "MAILX FROM:<a@b.example>", "X-FOO", "\xe9"):
+            self.assertEqual(brief(client.say(line)), (500, "5.5.2"), line)
+
+    def test_unimplemented(self) -> None:
+        """Known to SMTP, but nowhere in use: 502."""
+        client = connect()
+        for line in ("EXPN list", "TURN", "SEND FROM:<a@b.example>", "SOML x", "SAML x"):
+            self.assertEqual(brief(client.say(line)), (502, "5.5.1"), line)
+
+    def test_tooMany(self) -> None:
+        """At the tenth the connection is closed, whatever was between them."""
+        client = connect()
+        for _ in range(9):
+            self.assertEqual(codes(client.pipeline("FOO", "NOOP")), [500, 250])
+        self.assertEqual(brief(client.say("")), (421, "4.7.0"))
+        self.assertTrue(client.isClosed)
+
+    def test_limit(self) -> None:
+        """The limit is an option."""
+        client = connect(maxUnrecognizedCommands=1)
+        self.assertEqual(codes(client.pipeline("FOO", "NOOP")), [421])
+
+    def test_http(self) -> None:
+        """Who speaks HTTP is told so, and goes; nothing behind it is run."""
+        for verb in ("GET / HTTP/1.1", "POST / HTTP/1.1", "CONNECT a.example:25", "get", "PRI *"):
+            client = connect()
+            answers = client.pipeline(verb, "Host: a.example", "", "EHLO a.example", MAIL)
+            self.assertEqual([brief(answer) for answer in answers], [(554, "5.7.0")], verb)
+            self.assertTrue(client.isClosed)
+
+
+class UnauthenticatedTests(SynchronousTestCase):
+    """Where a login is required only so many commands come before it."""
+
+    def test_tooMany(self) -> None:
+        """At the tenth the connection is closed."""
+        client = connect(onAuth=refuse)
+        answers = client.pipeline(HELLO, *["NOOP"] * 20)
+        self.assertEqual(codes(answers), [250] * 9 + [421])
+        self.assertTrue(client.isClosed)
+
+    def test_quit(self) -> None:
+        """To leave is always possible."""
+        client = connect(onAuth=refuse, maxAllowedUnauthenticatedCommands=1)
+        self.assertEqual(client.say("QUIT").code, 221)
+
+    def test_limit(self) -> None:
+        """The limit is an option; False is none."""
+        client = connect(onAuth=refuse, maxAllowedUnauthenticatedCommands=3)
+        self.assertEqual(codes(client.pipeline(*["NOOP"] * 5)), [250, 250, 421])
+        client = connect(onAuth=refuse, maxAllowedUnauthenticatedCommands=False)
+        self.assertEqual(codes(client.pipeline(*["NOOP"] * 50)), [250] * 50)
+
+    def test_notCounted(self) -> None:
+        """AUTH doesn't count, nor do commands where no login is required, or after it."""
+        options: dict[str, Any] = {"maxAuthAttempts": 100, "authFailureDelay": 0, "loginDelay": 0}
+        options["allowInsecureAuth"] = True
+        client = connect(onAuth=lambda *arguments: None, **options)
+        client.say(HELLO)
+        for _ in range(20):
+            self.assertEqual(client.say("AUTH PLAIN AGpvZQBqb2U=").code, 535)
+        client.factory.handler.onAuth = lambda *arguments: "joe"  # type: ignore[attr-defined]
+        self.assertEqual(client.say("AUTH PLAIN AGpvZQBqb2U=").code, 235)
+        self.assertEqual(codes(client.pipeline(*["NOOP"] * 50)), [250] * 50)
+        for other in (connect(), connect(onAuth=refuse, authOptional=True)):
+            self.assertEqual(codes(other.pipeline(*["NOOP"] * 50)), [250] * 50)
+
+
+class SecuredTests(SynchronousTestCase):
+    """MAIL waits for what is required."""
+
+    def mail(self, client: Client) -> tuple[int, str | None]:
+        client.say(HELLO)
+        return brief(client.say(MAIL))
+
+    def test_tls(self) -> None:
+        """TLS: 530 5.7.0 (RFC 3207 section 4), unless it ended upstream."""
+        self.assertEqual(self.mail(connect(tlsRequired=True, selfSigned=True)), (530, "5.7.0"))
+        self.assertEqual(self.mail(connect(tlsRequired=True, secured=True)), (250, "2.1.0"))
+
+    def test_login(self) -> None:
+        """A login: 530 5.7.0 (RFC 4954 section 6), in words of one's own."""
+        client = connect(onAuth=refuse, authRequiredMessage="Who are you?")
+        self.assertEqual(self.mail(client), (530, "5.7.0"))
+        self.assertEqual(client.session.error, "Who are you?")
+        self.assertEqual(self.mail(connect(onAuth=refuse)), (530, "5.7.0"))
+        self.assertEqual(self.mail(connect(onAuth=refuse, authOptional=True)), (250, "2.1.0"))
+
+    def test_order(self) -> None:
+        """The hello comes first, then TLS, then the login."""
+        options: dict[str, Any] = {"tlsRequired": True, "selfSigned": True}
+        client = connect(onAuth=refuse, **options)
+        self.assertEqual(client.say(MAIL).code, 503)
+        client.say(HELLO)
+        self.assertEqual(client.say(MAIL).text, "Must issue a STARTTLS command first")
+
+
+LOCALS = st.one_of(
+    st.from_regex(r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]{0,70}", fullmatch=True),
+    st.sampled_from(["joe", '"joe b"', "j\x7f", "jos\u00e9", "a..b", "a b", "<", "@x:joe"]),
+)
+DOMAINS = st.one_of(
+    st.from_regex(r"[a-zA-Z0-9.-]{0,70}", fullmatch=True),
+    st.sampled_from(["example.com", "EXAMPLE.com", "xn--bcher-kva.example", "[192.0.2.1]", "a.1"]),
+)
+ENDS = st.sampled_from(
+    [
+        *("", "", "", " ", " X", "x", "\t", " SMTPUTF8", ">", " RET=HDRS", " size=9 BODY=7bit"),
+        *(" SIZE=1", "  SIZE=1", " SIZE=1 SIZE=2", " SIZE=1 body=8BITMIME", " SIZE=x", " SIZE="),
+        " A=" + 600 * "b",
+    ]
+)
+PATHS = st.one_of(
+    st.builds("{}@{}".format, LOCALS, DOMAINS), st.sampled_from(["", "postmaster", "joe", "@"])
+)
+MESSAGE_LINES = st.one_of(
+    st.builds("{}<{}>{}".format, st.sampled_from(["MAIL FROM:", "mail from:"]), PATHS, ENDS),
+    st.builds(
+        "{}<{}>{}".format, st.sampled_from(["RCPT TO:", "Rcpt To:", "RCPT TO: "]), PATHS, ENDS
+    ),
+    st.sampled_from(
+        [MAIL, RCPT, MAIL, RCPT, "DATA", "DATA ", "data", "DATAX", "RSET", "AUTH PLAIN"]
+    ),
+)
+
+
+class ShortcutTests(SynchronousTestCase):
+    """The short ways lead where the usual way leads."""
+
+    OPTIONS: tuple[dict[str, Any], ...] = (
+        {},
+        {"lenientAddressParsing": True, "maxRecipients": 2},
+        {"secured": True, "onAuth": lambda *arguments: None},
+        {"secured": True, "onAuth": lambda *arguments: None, "authOptional": True},
+        {"selfSigned": True, "tlsRequired": True},
+        {"disabledCommands": ["RCPT"], "lmtp": True},
+        {"extensions": ["DSN", "PRDR"], "maxMessages": 2},
+    )
+
+    def seen(self, client: Client, lines: list[str]) -> list[object]:
+        """All there is to see after each line."""
+        client.say("LHLO a.example" if client.session.lmtp else "EHLO a.example")
+        found: list[object] = []
+        for line in lines:
+            answer = client.say(line.encode("utf-8"))
+            envelope = client.session.envelope
+            found.append((answer.code, answer.text, client.protocol.phase, envelope.perRecipient))
+            for address in (envelope.mailFrom, *envelope.rcptTo):
+                names = () if address is None else address.__slots__
+                found.append({name: getattr(address, name) for name in names})
+            if answer.code in (354, 421):
+                break
+        return found
+
+    @given(st.sampled_from(OPTIONS), st.lists(MESSAGE_LINES, max_size=8))
+    @settings(deadline=None, max_examples=200)
+    def test_same(self, options: dict[str, Any], lines: list[str]) -> None:
+        """Whatever comes, the answers and the envelope are the same."""
+        short, usual = (
+            connect(RecordingHandler(), **options)
+            if "onAuth" not in options
+            else connect(**options)
+            for _ in range(2)
+        )
+        steps = usual.protocol.factory.steps
+        self.assertTrue(any(shortcuts for _, _, shortcuts in steps.values()))
+        usual.protocol.factory.steps = {cause: (*step[:2], {}) for cause, step in steps.items()}
+        self.assertEqual(self.seen(short, lines), self.seen(usual, lines))

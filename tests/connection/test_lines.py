@@ -1,0 +1,464 @@
+"""Tests for lines in and replies out, with a protocol that isn't SMTP."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import partial
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_smtpserver.connection.lines import (
+    BODY_UNREAD,
+    CLOSING_TIME,
+    MAX_JOINED,
+    MAX_WAITING,
+    OrderedReceiver,
+)
+from twisted_smtpserver.limits import CommonTimer
+from twisted_smtpserver.testing import MemoryTransport
+
+
+class Receiver(OrderedReceiver):
+    """
+    Echoes its lines. ``hold`` holds, ``raw`` takes three octets as they are, ``close`` closes.
+
+    :ivar seen: what it received, in order.
+    """
+
+    MAX_LENGTH = 20
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bytes] = []
+        self.clock = Clock()
+        self.firstLooks = CommonTimer(lambda: self.clock, CLOSING_TIME, OrderedReceiver.look)
+
+    def lineReceived(self, line: bytes) -> None:
+        """Take a line."""
+        if b"\n" in line:
+            self.checkLine(line)
+            return
+        self.seen.append(line)
+        self.send(line + b"\n")
+        if line == b"hold":
+            self.hold()
+        elif line == b"raw":
+            self.raw = b""
+            self.beginRaw(self.takeRaw)
+        elif line == b"close":
+            self.close()
+
+    def takeRaw(self, octets: bytes) -> None:
+        """Take three octets."""
+        self.raw += octets
+        if len(self.raw) >= 3:
+            self.seen.append(b"<" + self.raw[:3] + b">")
+            self.endRaw(self.raw[3:])
+
+    def lineTooLong(self, beginning: bytes) -> None:
+        """Note it."""
+        self.seen.append(b"too long: " + beginning[:4])
+        self.send(b"too long\n")
+
+    def bareNewlineReceived(self) -> None:
+        """Note it."""
+        self.seen.append(b"bare")
+        self.close()
+
+
+def pieces(octets: bytes, cuts: list[int]) -> Iterator[bytes]:
+    """Cut octets into segments."""
+    edges = [0, *sorted(cut % (len(octets) + 1) for cut in cuts), len(octets)]
+    return (octets[start:end] for start, end in itertools.pairwise(edges))
+
+
+class FramingTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        """A receiver on a transport in memory."""
+        self.transport = MemoryTransport()
+        self.receiver = self.connected(Receiver())
+
+    def connected(self, receiver: Receiver) -> Receiver:
+        """Put a receiver on the transport, in the place of the last one."""
+        self.transport.protocol = receiver
+        receiver.makeConnection(self.transport)
+        receiver.start()
+        return receiver
+
+    def feed(self, *segments: bytes) -> list[bytes]:
+        """Feed segments; what was seen."""
+        for segment in segments:
+            self.receiver.dataReceived(segment)
+        return self.receiver.seen
+
+
+class LineTests(FramingTestCase):
+    def test_lines(self) -> None:
+        """Lines end in CRLF, wherever the segments end."""
+        self.assertEqual(self.feed(b"a\r\nb\r", b"\n", b"", b"c\r\n\r\n"), [b"a", b"b", b"c", b""])
+
+    def test_bareNewline(self) -> None:
+        """A bare LF is seen as soon as it comes."""
+        self.assertEqual(self.feed(b"a\r\nb\nc"), [b"a", b"bare"])
+        self.assertTrue(self.transport.isClosed)
+
+    def test_bareCarriageReturn(self) -> None:
+        """A bare CR is an octet of the line like any other: what it means isn't decided here."""
+        self.assertEqual(self.feed(b"a\rb\r\n", b"c\r\r\n"), [b"a\rb", b"c\r"])
+
+    def test_abstract(self) -> None:
+        """What a line means is for the subclass to say."""
+        receiver = OrderedReceiver()
+        self.assertRaises(NotImplementedError, receiver.lineTooLong, b"")
+        self.assertRaises(NotImplementedError, receiver.bareNewlineReceived)
+
+
+class OverlongLineTests(FramingTestCase):
+    def test_exactly(self) -> None:
+        """A line as long as allowed is fine, one octet more isn't."""
+        self.assertEqual(self.feed(b"x" * 20 + b"\r\n"), [b"x" * 20])
+        self.assertEqual(self.feed(b"x" * 21 + b"\r\n")[1:], [b"too long: xxxx"])
+
+    def test_skipped(self) -> None:
+        """It is skipped, and the next one counts again; in one segment, too."""
+        self.assertEqual(
+            self.feed(b"a\r\n" + b"x" * 50 + b"\r\nb\r\n" + b"y" * 50 + b"\r\nc\r\n"),
+            [b"a", b"too long: xxxx", b"b", b"too long: yyyy", b"c"],
+        )
+
+    def test_answeredAtItsEnd(self) -> None:
+        """The answer comes when the line has ended, in order with the others."""
+        self.assertEqual(self.feed(b"x" * 50), [])
+        self.assertEqual(self.feed(b"x" * 50 + b"\r"), [])
+        self.assertEqual(self.feed(b"\nb\r\n"), [b"too long: xxxx", b"b"])
+        self.assertEqual(self.transport.output, b"too long\nb\n")
+
+    def test_carriageReturns(self) -> None:
+        """A CR at the end of a segment may be half of the CRLF, or not."""
+        self.assertEqual(self.feed(b"x" * 50 + b"\r", b"x\r", b"\r", b"\n"), [b"too long: xxxx"])
+
+    def test_bareNewline(self) -> None:
+        """A bare LF in it is a bare LF."""
+        self.assertEqual(self.feed(b"x" * 50, b"y\n"), [b"bare"])
+
+    def test_memory(self) -> None:
+        """Nothing of it is kept, however long it is."""
+        for _ in range(1000):
+            self.feed(b"x" * 1000)
+            self.assertLessEqual(len(self.receiver._buffer), 22)
+        self.assertEqual(self.feed(b"\r\n"), [b"too long: xxxx"])
+
+    @settings(max_examples=200, deadline=None)
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    b"a",
+                    b"x" * 19,
+                    b"x" * 20,
+                    b"x" * 21,
+                    b"y" * 45,
+                    b"\r\n",
+                    b"\r",
+                    b"\n",
+                    b"raw\r\n",
+                ]
+            ),
+            max_size=12,
+        ).map(b"".join),
+        st.lists(st.integers(0, 1000), max_size=12),
+    )
+    def test_cuts(self, octets: bytes, cuts: list[int]) -> None:
+        """The cuts between segments make no difference."""
+        self.setUp()
+        octets += b"\r\n"
+        whole = list(self.feed(octets))
+        self.setUp()
+        self.assertEqual(self.feed(*pieces(octets, cuts)), whole)
+
+
+class RawTests(FramingTestCase):
+    def test_raw(self) -> None:
+        """Raw octets go to the sink; what comes behind them is lines."""
+        self.assertEqual(
+            self.feed(b"raw\r\n\r\n", b"xa\r\nraw\r\nabcd\r\n"),
+            [b"raw", b"<\r\nx>", b"a", b"raw", b"<abc>", b"d"],
+        )
+
+    def test_waitingInput(self) -> None:
+        """A line can see what waits behind it."""
+        found: list[bytes] = []
+        self.receiver.lineReceived = (  # type: ignore[method-assign]
+            lambda line: found.append(self.receiver.waitingInput)
+        )
+        self.feed(b"a\r\nb\r\n")
+        self.assertEqual(found, [b"b\r\n", b""])
+
+
+class HoldTests(FramingTestCase):
+    def test_hold(self) -> None:
+        """While it is held, lines wait; then they go on in order."""
+        self.assertEqual(self.feed(b"a\r\nhold\r\nb\r\n", b"c\r\nhold\r\nd\r\n"), [b"a", b"hold"])
+        self.receiver.release()
+        self.assertEqual(self.receiver.seen, [b"a", b"hold", b"b", b"c", b"hold"])
+        self.receiver.release()
+        self.assertEqual(self.receiver.seen[5:], [b"d"])
+
+    def test_partialLine(self) -> None:
+        """A line that hasn't ended isn't looked at before it is its turn."""
+        self.feed(b"hold\r\nb\n")
+        self.assertEqual(self.receiver.seen, [b"hold"])
+        self.receiver.release()
+        self.assertEqual(self.receiver.seen, [b"hold", b"bare"])
+
+    def test_bounded(self) -> None:
+        """Up to a bound the socket stays open; above, it is paused until lines go on."""
+        self.feed(b"hold\r\n" + b"\r\n" * (MAX_WAITING // 2))
+        self.assertFalse(self.transport.isPaused)
+        self.feed(b"\r\n")
+        self.assertTrue(self.transport.isPaused)
+        self.receiver.release()
+        self.assertFalse(self.transport.isPaused)
+        self.assertEqual(len(self.receiver.seen), 1 + MAX_WAITING // 2 + 1)
+
+    def test_stillHeld(self) -> None:
+        """If the next line holds again, what still waits keeps the socket paused."""
+        self.feed(b"hold\r\nhold\r\n" + b"\r\n" * MAX_WAITING)
+        self.receiver.release()
+        self.assertTrue(self.transport.isPaused)
+        self.receiver.release()
+        self.assertFalse(self.transport.isPaused)
+
+    def test_releaseFromWithin(self) -> None:
+        """It may be released before the line was through."""
+
+        def lineReceived(line: bytes) -> None:
+            self.receiver.hold()
+            self.receiver.release()
+            self.receiver.send(line)
+
+        self.receiver.lineReceived = lineReceived  # type: ignore[method-assign]
+        self.feed(b"a\r\nb\r\n")
+        self.assertEqual(self.transport.output, b"ab")
+
+
+class OutputTests(FramingTestCase):
+    def test_joined(self) -> None:
+        """All answers to one read leave in one write."""
+        self.feed(b"a\r\nb\r\nc\r\n")
+        self.assertEqual(self.transport.output, b"a\nb\nc\n")
+        self.assertEqual(self.transport.writes, 1)
+
+    def test_queued(self) -> None:
+        """They can all be left to the transport's queue."""
+        self.receiver.writesImmediately = False
+        self.feed(b"a\r\nb\r\n")
+        self.assertEqual((self.transport.output, self.transport.writes), (b"a\nb\n", 1))
+
+    def test_notTooMany(self) -> None:
+        """So many answers at most are joined."""
+        self.feed(b"\r\n" * (2 * MAX_JOINED + 1))
+        self.assertEqual(self.transport.writes, 3)
+
+    def test_manyToOne(self) -> None:
+        """So much at most is joined, also of answers to a single line."""
+
+        class Talkative(Receiver):
+            def lineReceived(self, line: bytes) -> None:
+                for _ in range(10 * MAX_JOINED):
+                    self.send(b"x")
+
+        receiver = self.connected(Talkative())
+        receiver.dataReceived(b"a\r\n")
+        self.assertEqual(len(self.transport.output), 10 * MAX_JOINED)
+        self.assertEqual(self.transport.writes, 10)
+
+    def test_inBetween(self) -> None:
+        """Octets that come while a line is dealt with come behind it, and aren't forgotten."""
+
+        class Eager(Receiver):
+            def lineReceived(self, line: bytes) -> None:
+                if line == b"a":
+                    self.dataReceived(b"b\r\nc\r\n")
+                super().lineReceived(line)
+
+        receiver = self.connected(Eager())
+        receiver.dataReceived(b"a\r\n")
+        self.assertEqual(receiver.seen, [b"a", b"b", b"c"])
+
+    def test_atOnce(self) -> None:
+        """Outside of a read a write goes out at once."""
+        self.receiver.send(b"a")
+        self.assertEqual(self.transport.output, b"a")
+
+    def test_unread(self) -> None:
+        """While the peer doesn't read, no more lines are taken, and no octets either."""
+        self.transport.producer.pauseProducing()
+        self.assertTrue(self.transport.isPaused)
+        self.feed(b"a\r\nhold\r\nb\r\n")
+        self.receiver.release()
+        self.assertEqual(self.receiver.seen, [])
+        self.transport.producer.resumeProducing()
+        self.assertFalse(self.transport.isPaused)
+        self.assertEqual(self.receiver.seen, [b"a", b"hold"])
+        self.transport.producer.pauseProducing()
+        self.transport.producer.resumeProducing()
+        self.assertEqual(self.receiver.seen, [b"a", b"hold"])
+        self.receiver.release()
+        self.assertEqual(self.receiver.seen, [b"a", b"hold", b"b"])
+
+    def test_severalReasons(self) -> None:
+        """The socket is resumed when the last reason to pause it is gone."""
+        self.receiver.stopReading(BODY_UNREAD)
+        self.receiver.pauseProducing()
+        self.receiver.resumeProducing()
+        self.assertTrue(self.transport.isPaused)
+        self.receiver.goOnReading(BODY_UNREAD)
+        self.assertFalse(self.transport.isPaused)
+
+    def test_stopProducing(self) -> None:
+        """The transport's notice of its end needs nothing done: connectionLost follows."""
+        self.receiver.stopProducing()
+        self.assertFalse(self.transport.isClosed)
+
+
+class CloseTests(FramingTestCase):
+    def test_close(self) -> None:
+        """What was said is delivered, what is said from here on isn't heard."""
+        self.feed(b"a\r\nclose\r\nb\r\n", b"c\r\n")
+        self.receiver.send(b"d")
+        self.assertEqual(self.receiver.seen, [b"a", b"close"])
+        self.assertEqual(self.transport.output, b"a\nclose\n")
+        self.assertTrue(self.transport.isClosed)
+        self.assertFalse(self.transport.isAborted)
+        self.assertIsNone(self.transport.producer)
+
+    def test_bounded(self) -> None:
+        """A peer that doesn't take what was said is cut off in the end."""
+        self.feed(b"close\r\n")
+        self.receiver.close()
+        self.receiver.clock.advance(CLOSING_TIME)  # type: ignore[attr-defined]
+        self.assertTrue(self.transport.isAborted)
+
+    def test_abort(self) -> None:
+        """To abort is to close at once."""
+        self.receiver.stopReading(BODY_UNREAD)
+        self.receiver.abort()
+        self.assertTrue(self.transport.isAborted)
+        self.receiver.goOnReading(BODY_UNREAD)
+        self.assertTrue(self.transport.isPaused)
+        self.assertEqual(self.feed(b"a\r\n"), [])
+        self.receiver.release()
+        self.assertEqual(self.receiver.seen, [])
+
+    def test_inputEnded(self) -> None:
+        """When no more input will come, it closes after the last answer."""
+        self.feed(b"hold\r\na\r\n")
+        self.receiver._inputEnded = True
+        self.receiver._checkWaiting()
+        self.assertFalse(self.transport.isClosed)
+        self.receiver.release()
+        self.assertEqual(self.receiver.seen, [b"hold", b"a"])
+        self.assertTrue(self.transport.isClosed)
+
+
+class TimerTests(FramingTestCase):
+    def setUp(self) -> None:
+        """A list that notes what expired."""
+        super().setUp()
+        self.expired: list[str] = []
+
+    def test_expires(self) -> None:
+        """It expires once; reset puts that off; the next one replaces it."""
+        clock: Clock = self.receiver.clock  # type: ignore[assignment]
+        self.receiver.clientSpoke()
+        self.receiver.setTimer(5, lambda: self.expired.append("first"))
+        self.receiver.setTimer(5, lambda: self.expired.append("second"))
+        clock.advance(4)
+        self.receiver.clientSpoke()
+        clock.advance(4)
+        self.assertEqual(self.expired, [])
+        clock.advance(1)
+        self.assertEqual(self.expired, ["second"])
+        self.receiver.clientSpoke()
+        self.receiver.stopTimer()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_setBack(self) -> None:
+        """A clock that is set back lengthens the wait that has begun, and no other."""
+        for segment in (b"a\r\n", b"a\r\nb\r\n"):
+            receiver = self.connected(Receiver())
+            clock: Clock = receiver.clock  # type: ignore[assignment]
+            expired: list[str] = []
+            clock.advance(7200)
+            receiver.setTimer(5, partial(expired.append, "it"))
+            clock.rightNow -= 3600
+            receiver.dataReceived(segment)
+            clock.advance(4.9)
+            self.assertEqual(expired, [])
+            clock.advance(0.1)
+            self.assertEqual(expired, ["it"])
+
+    def test_inCommon(self) -> None:
+        """Those that wait long have one timer at first, and each is waited for as long as said."""
+        first, second = self.connected(Receiver()), self.connected(Receiver())
+        second.clock, second.firstLooks = first.clock, first.firstLooks
+        clock: Clock = first.clock  # type: ignore[assignment]
+        first.setTimer(15, partial(self.expired.append, "first"))
+        clock.advance(1)
+        second.setTimer(20, partial(self.expired.append, "second"))
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        clock.pump([8, 1])
+        self.assertEqual(len(clock.getDelayedCalls()), 2)
+        clock.advance(4.9)
+        self.assertEqual(self.expired, [])
+        clock.advance(0.1)
+        self.assertEqual(self.expired, ["first"])
+        clock.advance(6)
+        self.assertEqual(self.expired, ["first", "second"])
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_inCommonNoMore(self) -> None:
+        """Who waits for nothing any more, or for less, leaves the others their timer."""
+        first, second = self.connected(Receiver()), self.connected(Receiver())
+        second.clock, second.firstLooks = first.clock, first.firstLooks
+        clock: Clock = first.clock  # type: ignore[assignment]
+        first.setTimer(15, partial(self.expired.append, "never"))
+        second.setTimer(15, partial(self.expired.append, "never, too"))
+        first.stopTimer()
+        second.setTimer(3, partial(self.expired.append, "second"))
+        clock.advance(3)
+        self.assertEqual(self.expired, ["second"])
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_fixed(self) -> None:
+        """One that is fixed isn't put off by anything that the client says."""
+        clock: Clock = self.receiver.clock  # type: ignore[assignment]
+        self.receiver.setTimer(5, lambda: self.expired.append("fixed"), isFixed=True)
+        for _ in range(4):
+            clock.advance(1)
+            self.receiver.clientSpoke()
+            self.feed(b"a\r\n", b"a\r\nb\r\n")
+        clock.advance(1)
+        self.assertEqual(self.expired, ["fixed"])
+
+    def test_sooner(self) -> None:
+        """A shorter wait ends in time, though there was a longer one before it."""
+        clock: Clock = self.receiver.clock  # type: ignore[assignment]
+        self.receiver.setTimer(50, lambda: self.expired.append("never"))
+        self.receiver.setTimer(5, lambda: self.expired.append("short"))
+        self.receiver.setTimer(6, lambda: self.expired.append("longer"))
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        clock.pump([5, 1])
+        self.assertEqual(self.expired, ["longer"])
+
+    def test_stopped(self) -> None:
+        """A timer that was stopped doesn't expire."""
+        self.receiver.setTimer(5, lambda: self.expired.append("never"))
+        self.receiver.stopTimer()
+        self.receiver.clock.advance(10)  # type: ignore[attr-defined]
+        self.assertEqual(self.expired, [])

@@ -1,0 +1,84 @@
+"""The benchmark itself: that it works, not what comes out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import TestCase
+
+from benchmarks.bodies import makeMessage
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 120
+
+
+class BenchmarkTests(TestCase):
+    """``python -m benchmarks``, in a hurry."""
+
+    def run_(self, *arguments: str) -> Path:
+        """Run it, and return the folder with what it wrote."""
+        output = Path(self.mktemp()).absolute()
+        command = (sys.executable, "-m", "benchmarks", *arguments, "--quick", "--repeat", "1")
+        ended = subprocess.run(
+            [*command, "--output", str(output)],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+        return output
+
+    def test_compare(self) -> None:
+        """All workloads run, no message is lost, and the tables and the picture are written."""
+        output = self.run_("--peers", "ours")
+        results = json.loads((output / "results.json").read_text())
+        ours = {each["workload"] for each in results if each["peer"] == "ours"}
+        self.assertGreaterEqual(ours, {"sessions", "messages", "pipelined", "bulk", "bdat", "idle"})
+        self.assertIn("twisted_smtpserver", (output / "results.rst").read_text())
+        self.assertIn("</svg>", (output / "results.svg").read_text())
+
+    def test_peers(self) -> None:
+        """The other servers are measured as well, those that are installed."""
+        output = self.run_("--workloads", "pipelined")
+        results = json.loads((output / "results.json").read_text())
+        self.assertGreaterEqual({each["peer"] for each in results}, {"ours-log", "twisted.mail"})
+
+    def test_growth(self) -> None:
+        """The second command writes its tables and pictures, too."""
+        output = self.run_("growth")
+        self.assertIn("Recipients", (output / "growth.rst").read_text())
+        self.assertTrue((output / "growth-connections.svg").exists())
+
+    def test_workers(self) -> None:
+        """The third command says what two workers are to one."""
+        output = self.run_("workers")
+        self.assertIn("Two workers to one: ", (output / "workers.rst").read_text())
+
+    def test_unknown(self) -> None:
+        """A misspelled server is an error, not an empty table."""
+        with self.assertRaises(self.failureException) as caught:
+            self.run_("--peers", "our")
+        self.assertIn("no our among", str(caught.exception))
+
+
+class MessageTests(TestCase):
+    """The messages that are sent."""
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(200, 5000), st.sampled_from(["base64", "prose"]))
+    def test_octets(self, size: int, kind: str) -> None:
+        """A message is as long as it says, and undoing the dots gives its content."""
+        message = makeMessage(size, kind)
+        content = b"".join(message.content())
+        self.assertEqual((message.octets, len(content)), (size, size))
+        self.assertTrue(content.endswith(b"\r\n"))
+        dotted = b"".join(message.dotted())
+        self.assertEqual(dotted.count(b"\r\n.\r\n"), 1)
+        self.assertEqual(dotted[:-3].replace(b"\r\n.", b"\r\n"), content)

@@ -1,0 +1,105 @@
+"""What users install has everything in it, the ``twistd`` plugin above all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent.parent
+
+TWISTD = "from twisted.scripts.twistd import run; run()"
+PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
+ORIGIN = "import twisted_smtpserver as package; print(package.__file__)"
+
+
+def run(*command: object, cwd: Path = Path("/")) -> str:
+    """Run a program; its output if it succeeds, else an error that shows the output."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
+    if done.returncode:
+        raise AssertionError(f"{command} exited {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+class PackagingTests(SynchronousTestCase):
+    """Each test has an environment of its own, to which only the dependencies are lent."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.python = self.folder / "venv" / "bin" / "python"
+
+    def makeEnvironment(self) -> None:
+        """
+        Make an environment without this package.
+
+        A folder named in a .pth file is searched, but the .pth files in it aren't read: Twisted is
+        found there, an editable install of this package isn't.
+        """
+        run(sys.executable, "-m", "venv", "--without-pip", self.folder / "venv")
+        self.purelib = Path(run(self.python, "-c", PURELIB).strip())
+        lent = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        (self.purelib / "lent.pth").write_text("\n".join(sorted(lent)))
+
+    def install(self, *arguments: object) -> None:
+        """Install into that environment, without asking any registry."""
+        pip = [sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet"]
+        run(
+            *pip,
+            "--ignore-installed",
+            "--no-deps",
+            "--no-index",
+            "--no-build-isolation",
+            *arguments,
+        )
+
+    def buildWheel(self) -> Path:
+        run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", self.folder, cwd=ROOT)
+        (wheel,) = self.folder.glob("*.whl")
+        return wheel
+
+    def assertPluginWorks(self, parent: Path) -> None:
+        self.assertIn("\n    smtpserver ", run(self.python, "-c", TWISTD, "--help"))
+        self.assertIn("--maildir", run(self.python, "-c", TWISTD, "smtpserver", "--help"))
+        origin = run(self.python, "-c", ORIGIN).strip()
+        self.assertEqual(Path(origin), parent / "twisted_smtpserver" / "__init__.py")
+
+    def test_wheel(self) -> None:
+        """twistd knows ``smtpserver`` when the wheel is installed."""
+        self.makeEnvironment()
+        self.install(self.buildWheel())
+        self.assertPluginWorks(self.purelib)
+
+    def test_editable(self) -> None:
+        """It does so after ``pip install -e .`` as well."""
+        self.makeEnvironment()
+        self.install("-e", ROOT)
+        self.assertPluginWorks(ROOT)
+
+    def test_contents(self) -> None:
+        """The wheel has all the modules, the marker for types, the license, and nothing else."""
+        with zipfile.ZipFile(self.buildWheel()) as archive:
+            names = {name for name in archive.namelist() if not name.endswith("/")}
+        code = {name for name in names if ".dist-info/" not in name}
+        modules = (ROOT / "twisted_smtpserver").rglob("*.py")
+        self.assertEqual(
+            code,
+            {str(module.relative_to(ROOT)) for module in modules}
+            | {"twisted_smtpserver/py.typed", "twisted/plugins/twisted_smtpserver_plugin.py"},
+        )
+        self.assertTrue(any(name.endswith("licenses/LICENSE") for name in names))
+
+    def test_namespace(self) -> None:
+        """Nothing here pretends to be Twisted's own package."""
+        self.assertEqual(list((ROOT / "twisted").rglob("__init__.py")), [])

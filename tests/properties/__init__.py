@@ -1,0 +1,1 @@
+"""Tests of what holds whatever comes: attacks, faults, cost, memory."""

@@ -1,0 +1,1 @@
+"""Logging in: the SASL exchange over SMTP, what it presents, what failed."""

@@ -1,0 +1,161 @@
+"""
+What every command has to pass before its verb is asked: one list, in order.
+
+A gate is a function of the dialogue and the verb that returns ``None`` to let the command pass, or
+the reply that refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.commands.verbs import SHORTCUTS, VERBS
+from twisted_smtpserver.extensions.base import Verb
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.states import (
+    ALLOWED,
+    ALLOWED_ADDED,
+    COMMAND_PHASES,
+    TRANSITIONS,
+    Event,
+    Phase,
+)
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue.dialogue import Dialogue
+
+#: Replies to these have no enhanced status code (RFC 2034 §4).
+HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
+
+AdmittedVerbs = Mapping[str, Verb]
+Shortcuts = Mapping[bytes, Verb]
+Steps = Mapping[tuple[Phase, Event], tuple[Phase, AdmittedVerbs, Shortcuts]]
+
+#: Commands that a client that isn't welcome may send before it is cut off.
+MAX_UNWELCOME = 10
+
+# Browsers made to talk to mail servers (ALPACA and its kin) begin with one of these.
+_HTTP = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI"}
+)
+
+# Commands of SMTP's that aren't implemented, which isn't the same as unknown (RFC 5321 §4.2.4):
+# EXPN would tell who has a mailbox here, and the others are history (appendix F).
+_UNIMPLEMENTED = frozenset({"EXPN", "TURN", "SEND", "SOML", "SAML"})
+
+
+def welcome(dialogue: Dialogue, verb: str) -> Reply | None:
+    """A client whose connection was refused can only leave (RFC 5321 §3.1)."""
+    if dialogue.phase is not Phase.REFUSED or verb == "QUIT":
+        return None
+    dialogue.unwelcomeCommands += 1
+    if dialogue.unwelcomeCommands >= MAX_UNWELCOME:
+        return replies.TOO_MANY_ERRORS
+    return dialogue.unwelcome
+
+
+def enabled(dialogue: Dialogue, verb: str) -> Reply | None:
+    """Known, but not here: 502 (RFC 5321 §4.2.4)."""
+    return replies.NOT_IMPLEMENTED if verb in dialogue.session.disabledCommands else None
+
+
+def recognized(dialogue: Dialogue, verb: str) -> Reply | None:
+    """Unknown: 500, and not too often."""
+    if verb in dialogue.verbs:
+        return None
+    if verb in _UNIMPLEMENTED:
+        return dialogue.countUnrecognized(replies.NOT_IMPLEMENTED)
+    if verb in _HTTP:
+        dialogue.closeAfterReply("spoke HTTP")
+        return replies.NOT_HTTP
+    return dialogue.countUnrecognized(replies.UNRECOGNIZED)
+
+
+def unauthenticated(dialogue: Dialogue, verb: str) -> Reply | None:
+    """Where a login is required, only so many commands come before it."""
+    if not dialogue.loginMissing or verb == "AUTH":
+        return None
+    limit = dialogue.options.maxAllowedUnauthenticatedCommands
+    dialogue.unauthenticatedCommands += 1
+    if limit is not False and dialogue.unauthenticatedCommands >= limit and verb != "QUIT":
+        return replies.TOO_MANY_UNAUTHENTICATED
+    return None
+
+
+def inSequence(dialogue: Dialogue, verb: str) -> Reply | None:
+    """The state machine's table (RFC 5321 §4.1.4)."""
+    return ALLOWED.get(verb, ALLOWED_ADDED).get(dialogue.phase)
+
+
+def secured(dialogue: Dialogue, verb: str) -> Reply | None:
+    """MAIL waits for TLS where that is required (RFC 3207 §4)."""
+    if verb == "MAIL" and dialogue.options.tlsRequired and not dialogue.session.secure:
+        return replies.TLS_NEEDED
+    return None
+
+
+def loggedIn(dialogue: Dialogue, verb: str) -> Reply | None:
+    """MAIL waits for the login where that is required (RFC 4954 §6)."""
+    return dialogue.authNeeded if verb == "MAIL" and dialogue.loginMissing else None
+
+
+def makeSteps(verbs: Mapping[str, Verb], disabled: Collection[str]) -> Steps:
+    """
+    The transitions of a server's state machine, each with what it leads to.
+
+    :param verbs: the server's verbs.
+    :param disabled: its ``disabledCommands``.
+    """
+    return {
+        cause: (phase, _admitted(phase, verbs, disabled), _shortcuts(phase, verbs, disabled))
+        for cause, phase in TRANSITIONS.items()
+    }
+
+
+def _admitted(phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str]) -> AdmittedVerbs:
+    """
+    The commands that need not pass the gates one by one, because all would let them.
+
+    All that counts for these is the server's own list of commands and the state machine's table:
+    once a MAIL was accepted TLS and the login have been seen to, and before that it is for MAIL
+    only to ask for TLS. Whether a login is missing is asked apart, for each command.
+    """
+    if phase not in COMMAND_PHASES:
+        return {}
+    return {
+        verb: function
+        for verb, function in verbs.items()
+        if verb not in disabled
+        and not (verb == "MAIL" and phase is Phase.READY)
+        and ALLOWED.get(verb, ALLOWED_ADDED)[phase] is None
+    }
+
+
+def _shortcuts(phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str]) -> Shortcuts:
+    """
+    The short ways to the verbs of each message, by the first five octets of the line.
+
+    A short way takes a line as nearly all clients write it, in one look at it instead of one for
+    the command, one for the argument and one for the address. What it doesn't know it leaves to the
+    usual way: it returns ``None``. It must never come to another result than that.
+    """
+    return {
+        beginning: shortcut
+        for verb, (beginnings, phases, shortcut) in SHORTCUTS.items()
+        for beginning in beginnings
+        # A verb that takes the place of our own has no short way.
+        if phase in phases and verbs[verb] is VERBS[verb] and verb not in disabled
+    }
+
+
+GATES: tuple[Callable[[Dialogue, str], Reply | None], ...] = (
+    welcome,
+    enabled,
+    recognized,
+    unauthenticated,
+    inSequence,
+    secured,
+    loggedIn,
+)

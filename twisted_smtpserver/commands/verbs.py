@@ -1,0 +1,293 @@
+"""
+The commands of RFC 5321 §4.1.1, each one function.
+
+A verb is given the dialogue and the command's argument, asks the handler, and returns a reply, or a
+Deferred of one. It runs only after the gates let the command pass; it moves the phase when the
+outcome is known, never before. STARTTLS, AUTH, BDAT and others are verbs of extensions.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.extensions.base import Verb
+from twisted_smtpserver.message.transfer import MessageTransfer
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.results import acceptance
+from twisted_smtpserver.session import Address
+from twisted_smtpserver.states import Event, Phase
+from twisted_smtpserver.wire.hello import parseHello
+from twisted_smtpserver.wire.params import parseParameters
+from twisted_smtpserver.wire.path import (
+    PLAIN_MAILBOX,
+    Path,
+    parseMailArgument,
+    parseRcptArgument,
+    plainParts,
+)
+from twisted_smtpserver.wire.text import decodeText
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue.dialogue import Dialogue
+
+Outcome = Any  # a Reply, or a Deferred of one
+
+_HAS_RECIPIENTS = Phase.RCPT
+
+
+def do_EHLO(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.1."""
+    if dialogue.options.lmtp:
+        return replies.LMTP_ONLY
+    return _hello(dialogue, "EHLO", argument)
+
+
+def do_HELO(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.1: like EHLO, but no extensions are listed."""
+    if dialogue.options.lmtp:
+        return replies.LMTP_ONLY
+    return _hello(dialogue, "HELO", argument)
+
+
+def do_LHLO(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 2033 §4.1: LMTP's EHLO."""
+    if not dialogue.options.lmtp:
+        return replies.NOT_LMTP
+    return _hello(dialogue, "LHLO", argument)
+
+
+def _hello(dialogue: Dialogue, verb: str, argument: bytes) -> Outcome:
+    hostname = parseHello(argument)
+    if isinstance(hostname, Reply):
+        return hostname
+
+    def accepted(result: object) -> Reply:
+        session = dialogue.session
+        dialogue.reset()  # RFC 5321 §4.1.4: a hello is a RSET, too
+        dialogue.move(Event.HELLO)
+        session.openingCommand = verb
+        session.hostNameAppearsAs = hostname
+        options = dialogue.options
+        lines = [_heloResponse(options.heloResponse, options.name, session.clientHostname)]
+        if verb != "HELO":
+            lines += dialogue.extensions.keywords(session)
+        return dialogue.countJunk(_helloReply(*lines))
+
+    return dialogue.ask("onHello", (hostname, dialogue.session), accepted)
+
+
+@lru_cache(maxsize=256)  # the same few, again and again
+def _helloReply(*lines: str) -> Reply:
+    return Reply(250, None, *lines)
+
+
+@lru_cache(maxsize=256)
+def _heloResponse(response: str, name: str, clientHostname: str) -> str:
+    first, *others = response.split("%s")
+    values = (name, clientHostname)[: len(others)]
+    return first + "".join(map("".join, zip_longest(values, others, fillvalue="")))
+
+
+def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.2."""
+    address = _parseAddress(parseMailArgument(argument, dialogue.options.lenientAddressParsing))
+    return address if isinstance(address, Reply) else _takeSender(dialogue, address)
+
+
+def _takeSender(dialogue: Dialogue, address: Address) -> Outcome:
+    session = dialogue.session
+    envelope = session.newEnvelope()
+    if session.transactions > dialogue.options.maxMessages:
+        return replies.TOO_MANY_MESSAGES
+    answer = replies.SENDER_OK
+    if address.args or dialogue.extensions.seesSenders:
+        answer = dialogue.extensions.applyMail(address, envelope, session) or answer
+    if answer.code < 400 and not address.raw.isascii() and not envelope.smtpUtf8:
+        answer = replies.MAIL_NEEDS_UTF8
+    if answer.code >= 400:
+        session.forgetEnvelope()
+        return answer
+
+    dialogue.utf8Replies = envelope.smtpUtf8
+
+    def accepted(result: object) -> Reply:
+        reply = answer if result is None else acceptance(result, answer)
+        envelope.mailFrom = address
+        dialogue.move(Event.MAIL)
+        return reply
+
+    def failed(error: Exception) -> Reply:
+        session.forgetEnvelope()
+        return dialogue.refuse(error, "onMailFrom")
+
+    return dialogue.ask("onMailFrom", (address, session), accepted, failed)
+
+
+def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.3."""
+    address = _parseAddress(parseRcptArgument(argument, dialogue.options.lenientAddressParsing))
+    return address if isinstance(address, Reply) else _takeRecipient(dialogue, address)
+
+
+def _takeRecipient(dialogue: Dialogue, address: Address) -> Outcome:
+    session, options = dialogue.session, dialogue.options
+    envelope = session.envelope
+    recipients = envelope.rcptTo
+    if len(recipients) >= options.maxRecipients:
+        return replies.TOO_MANY_RECIPIENTS
+    if dialogue.refusedRecipients >= options.maxRefusedRecipients:
+        return replies.ENOUGH_REFUSED if recipients else replies.TOO_MANY_REFUSED
+    if not address.raw.isascii() and not envelope.smtpUtf8:
+        return replies.RCPT_NEEDS_UTF8
+    if address.args or dialogue.extensions.seesRecipients:
+        refusal = dialogue.extensions.applyRcpt(address, envelope, session)
+        if refusal is not None:
+            return refusal
+
+    def accepted(result: object) -> Reply:
+        reply = replies.RECIPIENT_OK if result is None else acceptance(result, replies.RECIPIENT_OK)
+        recipients.append(address)
+        if dialogue.phase is not _HAS_RECIPIENTS:
+            dialogue.move(Event.RCPT)
+        return reply
+
+    return dialogue.ask("onRcptTo", (address, session), accepted, dialogue.refuseRecipient)
+
+
+def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> Address | Reply:
+    if isinstance(parsed, Reply):
+        return parsed
+    path, rest = parsed
+    args = parseParameters(rest) if rest else {}
+    if isinstance(args, Reply):
+        return args
+    return Address(path, args)
+
+
+def do_DATA(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.4."""
+    if argument:
+        return replies.NO_ARGUMENT_ALLOWED
+    if dialogue.session.envelope.bodyType == "BINARYMIME":
+        return replies.BINARY_NEEDS_BDAT
+    return MessageTransfer(dialogue).beginData()
+
+
+def do_RSET(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.5."""
+    if argument:
+        return replies.NO_ARGUMENT_ALLOWED
+    dialogue.reset()
+    return dialogue.countJunk(replies.RESET)
+
+
+def do_NOOP(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.9: a parameter is ignored."""
+    return dialogue.countJunk(replies.OK)
+
+
+def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """
+    RFC 5321 §4.1.1.6 and §7.3: nobody is told who has a mailbox here.
+
+    So there is nothing to say in UTF-8 either, which the parameter SMTPUTF8 would allow (RFC 6531
+    §3.7.4.2).
+    """
+    if not argument:
+        return replies.ARGUMENT_NEEDED
+    if decodeText(argument) is None:
+        return replies.VRFY_NOT_UTF8
+    _, _, parameter = argument.rpartition(b" ")
+    if parameter.upper().startswith(b"SMTPUTF8="):
+        return replies.VRFY_VALUE
+    return dialogue.countJunk(replies.CANNOT_VERIFY)
+
+
+def do_HELP(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.8."""
+    return dialogue.countJunk(replies.HELP)
+
+
+def do_QUIT(dialogue: Dialogue, argument: bytes) -> Outcome:
+    """RFC 5321 §4.1.1.10."""
+    if argument:
+        return replies.NO_ARGUMENT_ALLOWED
+    dialogue.closeAfterReply("quit")
+    return replies.GOODBYE
+
+
+#: The verbs that every server has.
+VERBS: dict[str, Verb] = {
+    "EHLO": do_EHLO,
+    "HELO": do_HELO,
+    "LHLO": do_LHLO,
+    "MAIL": do_MAIL,
+    "RCPT": do_RCPT,
+    "DATA": do_DATA,
+    "RSET": do_RSET,
+    "NOOP": do_NOOP,
+    "VRFY": do_VRFY,
+    "HELP": do_HELP,
+    "QUIT": do_QUIT,
+}
+
+
+# -- The short ways: see gates.makeSteps ----------------------------------------------------------
+
+# With the parameters that most clients send: SIZE=1234 BODY=8BITMIME, in any case.
+_matchMail = re.compile(
+    rb"(?i:MAIL FROM:)<(" + PLAIN_MAILBOX + rb")>((?: [A-Za-z0-9]+=[A-Za-z0-9]+)*)"
+).fullmatch
+_matchRcpt = re.compile(rb"(?i:RCPT TO:)<(" + PLAIN_MAILBOX + rb")>").fullmatch
+
+_matchEhlo = re.compile(rb"(?i:EHLO) ([A-Za-z0-9.-]+)").fullmatch
+
+# In octets, a line that is short enough whatever maxCommandLength may be.
+_SHORT = 510
+
+
+def _shortEhlo(dialogue: Dialogue, line: bytes) -> Outcome:
+    found = _matchEhlo(line) if len(line) <= _SHORT else None
+    if found is None or dialogue.loginMissing:
+        return None
+    dialogue._plain = True
+    return do_EHLO(dialogue, found[1])
+
+
+def _shortMail(dialogue: Dialogue, line: bytes) -> Outcome:
+    found = _matchMail(line) if len(line) <= _SHORT else None
+    path = None if found is None else plainParts(found[1])
+    # The gates that the phase itself doesn't answer for.
+    if found is None or path is None or dialogue.options.tlsRequired or dialogue.loginMissing:
+        return None
+    args = parseParameters(found[2]) if found[2] else None
+    return args if isinstance(args, Reply) else _takeSender(dialogue, Address(path, args))
+
+
+def _shortRcpt(dialogue: Dialogue, line: bytes) -> Outcome:
+    found = _matchRcpt(line)
+    path = None if found is None else plainParts(found[1])
+    return None if path is None else _takeRecipient(dialogue, Address(path))
+
+
+def _shortData(dialogue: Dialogue, line: bytes) -> Outcome:
+    return do_DATA(dialogue, b"")
+
+
+def _shortQuit(dialogue: Dialogue, line: bytes) -> Outcome:
+    return do_QUIT(dialogue, b"")
+
+
+#: For each verb that has one: how its line begins, in the two cases that clients use; the phases it
+#: is for; and the short way.
+SHORTCUTS: dict[str, tuple[tuple[bytes, bytes], tuple[Phase, ...], Verb]] = {
+    "EHLO": ((b"EHLO ", b"ehlo "), (Phase.GREETED, Phase.READY), _shortEhlo),
+    "MAIL": ((b"MAIL ", b"mail "), (Phase.READY,), _shortMail),
+    "RCPT": ((b"RCPT ", b"rcpt "), (Phase.MAIL, Phase.RCPT), _shortRcpt),
+    "DATA": ((b"DATA", b"data"), (Phase.RCPT,), _shortData),
+    "QUIT": ((b"QUIT", b"quit"), (Phase.READY,), _shortQuit),
+}

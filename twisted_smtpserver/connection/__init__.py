@@ -1,0 +1,1 @@
+"""One connection: octets in, lines cut, replies out, and how it begins and ends."""

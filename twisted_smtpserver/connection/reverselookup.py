@@ -1,0 +1,176 @@
+"""
+The name behind a client's address: a reverse lookup that the forward lookup confirms.
+
+Whoever has an address writes its PTR record as they like, so a name counts only if its own address
+records lead back (RFC 1912 §2.1 asks for that agreement). All that DNS says is bounded in time and
+number, and is checked to be a host name before anybody sees it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IResolver
+from twisted.logger import Logger, LogLevel
+from twisted.names import client, dns
+from twisted.names.error import AuthoritativeDomainError, DomainError
+from twisted.python.failure import Failure
+
+from twisted_smtpserver.tls.certificates import hostName
+
+#: For how many seconds the lookups may delay the greeting, all together.
+TIME_LIMIT = 1.5
+
+#: How many of an address's PTR records are tried.
+NAME_LIMIT = 2
+
+# RFC 1918, RFC 4193.
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
+)
+
+# When twisted.names repeats a query; its own default goes on long after nobody waits any more.
+_RETRIES = (1, 1)
+
+# What DNS, dead or alive, is expected to answer; CancelledError comes from twisted.names if another
+# connection had asked the same and left.
+_EXPECTED = (DomainError, AuthoritativeDomainError, defer.TimeoutError, defer.CancelledError)
+
+_log = Logger()
+
+
+def _parse(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """
+    The address as such: an IPv4 client of a dual-stack listener is one, and has no zone.
+    """
+    try:
+        parsed = ipaddress.ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+# The same clients come again and again, and ipaddress takes its time.
+@lru_cache(maxsize=1024)
+def addressLiteral(address: str | None) -> str:
+    """
+    Write an address the way SMTP does (RFC 5321 §4.1.3).
+
+    :param address: an IP address; anything else is a unix socket's.
+    :returns: ``"[192.0.2.1]"``, ``"[IPv6:2001:db8::1]"`` or ``"localhost"``.
+    """
+    parsed = _parse(address)
+    if parsed is None:
+        return "localhost"
+    return f"[{parsed}]" if parsed.version == 4 else f"[IPv6:{parsed}]"
+
+
+@lru_cache(maxsize=1024)
+def _worthLookingUp(
+    address: str | None, inPublic: bool
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    parsed = _parse(address)
+    if parsed is None or parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified:
+        return None
+    if parsed.is_multicast or parsed.is_reserved or any(parsed in each for each in _PRIVATE):
+        return None
+    return parsed if parsed.is_global or not inPublic else None
+
+
+class ReverseLookup:
+    """
+    Finds out what clients are called.
+
+    :param resolver: asked instead of the servers in ``resolv.conf``. Those are read at the first
+        lookup and not before.
+    :param reactor: its clock bounds the lookups; by default the one reactor.
+    """
+
+    def __init__(
+        self, resolver: IResolver | None = None, reactor: IReactorTime | None = None
+    ) -> None:
+        self._resolver: Any = resolver
+        self._isGiven = resolver is not None
+        self._reactor: Any = reactor
+
+    def clientHostname(self, address: str | None, port: int | None = None) -> str | Deferred[str]:
+        """
+        Look up a client's name.
+
+        Addresses that only mean something in their own network (loopback, private, link-local) or
+        nowhere (multicast, reserved) are not looked up; others that no public DNS knows, such as
+        those for documentation, only by a resolver that was given.
+
+        :param address: the client's IP address; anything else is a unix socket's.
+        :param port: the client's port, which makes no difference.
+        :returns: the forward-confirmed name in lower case, without final dot, else the address
+            literal. It is there at once if no lookup is due, and otherwise within
+            :data:`TIME_LIMIT` seconds. The Deferred may be canceled; it fails in no other way.
+        """
+        literal = addressLiteral(address)
+        parsed = _worthLookingUp(address, not self._isGiven)
+        if parsed is None:
+            return literal
+
+        # The result is a Deferred of its own: the time limit has to hold for resolvers that don't
+        # care for cancellation, and the resolver's CancelledError is not that of our caller.
+        def searchEnded(found: str | Failure | None) -> None:
+            if isinstance(found, Failure):
+                if not found.check(*_EXPECTED):
+                    text = "Unexpected failure of the reverse lookup of {address}"
+                    _log.failure(text, found, LogLevel.warn, address=str(parsed))
+                found = None
+            if timer.active():
+                timer.cancel()
+                result.callback(found or literal)
+
+        def timeIsUp() -> None:
+            result.callback(literal)
+            search.cancel()
+
+        def canceled(_: object) -> None:
+            timer.cancel()
+            search.cancel()
+
+        result: Deferred[str] = Deferred(canceled)
+        timer = self._clock().callLater(TIME_LIMIT, timeIsUp)
+        search = Deferred.fromCoroutine(self._confirmedName(parsed))
+        search.addBoth(searchEnded)
+        return result
+
+    def _clock(self) -> Any:
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
+
+    async def _confirmedName(
+        self, address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    ) -> str | None:
+        if self._resolver is None:
+            self._resolver = client.getResolver()
+        lookup, kind = (
+            (self._resolver.lookupAddress, dns.A)
+            if address.version == 4
+            else (self._resolver.lookupIPV6Address, dns.AAAA)
+        )
+        answers, _, _ = await self._resolver.lookupPointer(
+            address.reverse_pointer, timeout=_RETRIES
+        )
+        pointers = [a.payload.name.name for a in answers if a.type == dns.PTR]
+        for pointer in pointers[:NAME_LIMIT]:
+            name = hostName(pointer.decode("ascii", "replace"))
+            if name is None:
+                continue
+            try:
+                answers, _, _ = await lookup(name, timeout=_RETRIES)
+            except (DomainError, AuthoritativeDomainError):
+                continue
+            if any(a.type == kind and a.payload.address == address.packed for a in answers):
+                return name
+        return None

@@ -1,0 +1,1 @@
+"""The conversation with one client, without a socket: phase, session, transaction."""

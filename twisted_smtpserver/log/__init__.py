@@ -1,0 +1,1 @@
+"""What the log is told, and how it is written."""

@@ -1,0 +1,292 @@
+"""
+What the log is told: structured events, one method for each.
+
+Everything that a peer said is escaped here before it goes into an event, so that no observer can be
+fooled by it. Secrets never come here.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.limits import MAX_LOGGED_REFUSALS
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.wire.ip import Networks
+from twisted_smtpserver.wire.text import escape
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.options import Options
+    from twisted_smtpserver.session import Envelope, Session
+
+
+class Events:
+    """
+    Writes a server's events.
+
+    :param logger: where to; ``None`` for none at all.
+    :param ignored: networks whose sessions aren't logged, but for bugs.
+    """
+
+    def __init__(self, logger: Logger | None, ignored: Networks) -> None:
+        self._logger = logger
+        self._ignored = ignored
+        self._ignoresSome = bool(ignored)
+
+    @classmethod
+    def fromOptions(cls, options: Options) -> Events:
+        """
+        :param options: the server's options, of which ``logger`` and ``ignoredHosts`` count.
+        :raises ConfigurationError: if ``logger`` is none of Twisted's.
+        """
+        logger = options.logger
+        if logger is None or logger is True:
+            logger = Logger(namespace="twisted_smtpserver")
+        elif logger is not False and not callable(getattr(logger, "failure", None)):
+            # The standard library's loggers can't take structured events.
+            raise ConfigurationError(f"logger: {logger!r} is no twisted.logger.Logger")
+        return cls(logger or None, options.ignoredNetworks)
+
+    def _loggerFor(self, session: Session) -> Logger | None:
+        """Where a session is logged; ``None`` if it isn't."""
+        # Not the proxy's, of which the address is only where it connects for itself.
+        isIgnored = self._ignoresSome and session.remoteAddress in self._ignored
+        return None if isIgnored else self._logger
+
+    def _info(self, event: dict[str, Any]) -> None:
+        """
+        Emit an event, for those of each message and session: in half the time that Logger.info()
+        takes, most of which it spends on making sure that "info" is a level. Their text is made
+        already, because the observers that write it take half of their time to do that.
+        """
+        logger = self._logger
+        if type(logger) is not Logger:
+            assert logger is not None
+            logger.info("{text}", **event)
+            return
+        event |= {
+            "log_logger": logger,
+            "log_level": LogLevel.info,
+            "log_namespace": logger.namespace,
+            "log_source": logger.source,
+            "log_format": "{text}",
+            "log_time": time.time(),
+        }
+        logger.observer(event)
+
+    def messageEnded(
+        self, session: Session, envelope: Envelope, octets: int, replies: list[Reply]
+    ) -> None:
+        """
+        A message came in whole and was answered.
+
+        :param octets: the length of its content.
+        :param replies: the answer, or one for each recipient.
+        """
+        if self._logger is None or (self._ignoresSome and self._loggerFor(session) is None):
+            return
+        sender = escape(envelope.mailFrom.address) if envelope.mailFrom else ""
+        recipients, whose = _recipients(envelope), client(session)
+        how = session.transmissionType
+        if len(replies) == 1:
+            reply = _said(replies[0])
+        else:
+            reply = " / ".join(dict.fromkeys(map(_said, replies)))
+        self._info(
+            {
+                "event": "message",
+                "session": session.id,
+                "envelope": envelope.id,
+                "sender": sender,
+                "recipients": recipients,
+                "client": whose,
+                "transmissionType": how,
+                "octets": octets,
+                "reply": reply,
+                "text": f"{session.id}: message {envelope.id} from <{sender}> to {recipients}"
+                f" of {whose} ({how}), {octets} octets: {reply}",
+            },
+        )
+
+    def sessionEnded(self, session: Session, why: str, seconds: float) -> None:
+        """
+        A connection is gone: the summary.
+
+        :param why: who closed it, and what for.
+        :param seconds: how long it lasted.
+        """
+        if self._loggerFor(session) is None:
+            return
+        whose, hello = client(session), escape(session.hostNameAppearsAs or "-")
+        tls = session.tls.version if session.tls else "yes" if session.secure else "no"
+        user, why = _user(session.user), escape(why)
+        messages, octets, errors = session.messages, session.octets, session.errors
+        error = escape(session.error) if session.error else ""
+        last = f' last="{error}"' if error not in ("", why) else ""
+        self._info(
+            {
+                "event": "session",
+                "session": session.id,
+                "client": whose,
+                "hello": hello,
+                "tls": tls,
+                "user": user,
+                "messages": messages,
+                "octets": octets,
+                "errors": errors,
+                "error": error,
+                "seconds": seconds,
+                "why": why,
+                "text": f"{session.id}: {whose} hello={hello} tls={tls} user={user}"
+                f" messages={messages} octets={octets} errors={errors}{last}"
+                f" seconds={seconds:.1f}: {why}",
+            },
+        )
+
+    def rejected(self, session: Session, command: str, address: Any, reply: Reply) -> None:
+        """
+        A hook refused a sender or a recipient. The first ones of a session are told; of the others,
+        its own line has the number.
+
+        :param command: MAIL or RCPT.
+        :param address: the sender's or recipient's :class:`~twisted_smtpserver.session.Address`.
+        """
+        logger = self._loggerFor(session)
+        if logger is None or session.errors >= MAX_LOGGED_REFUSALS:
+            return
+        sender = session.envelope.mailFrom
+        origin = "" if sender is None else f" from <{escape(sender.address)}>"
+        logger.info(
+            "{session}: {command} <{address}>{origin} of {client} refused: {reply}",
+            event="rejected",
+            session=session.id,
+            command=command,
+            address=escape(address.address),
+            origin=origin,
+            client=client(session),
+            reply=_said(reply),
+        )
+
+    def hookTimedOut(self, session: Session, hook: str) -> None:
+        """
+        A hook took longer than ``handlerTimeout``.
+
+        :param hook: its name.
+        """
+        logger = self._loggerFor(session)
+        if logger is None:
+            return
+        logger.warn(
+            "{session}: {hook} took longer than handlerTimeout, client {client}",
+            event="hookTimedOut",
+            session=session.id,
+            hook=hook,
+            client=client(session),
+        )
+
+    def loginFailed(self, session: Session, method: str, username: str) -> None:
+        """
+        A login was refused.
+
+        :param method: the mechanism.
+        :param username: who it was said to be; empty if the client didn't get so far.
+        """
+        logger = self._loggerFor(session)
+        if logger is None:
+            return
+        logger.warn(
+            "{session}: login as <{username}> by {method} failed, client {client}",
+            event="loginFailed",
+            session=session.id,
+            username=escape(username),
+            method=method,
+            client=client(session),
+        )
+
+    def replyLost(self, session: Session, envelope: Envelope, replies: list[Reply]) -> None:
+        """A message was processed, but its client left before it could be told so."""
+        logger = self._loggerFor(session)
+        if logger is None:
+            return
+        logger.warn(
+            "{session}: message {envelope}: the client {client} left before the reply {reply}",
+            event="replyLost",
+            session=session.id,
+            envelope=envelope.id,
+            client=client(session),
+            reply=replies[0].code,
+        )
+
+    def refusedConnection(self, address: str, why: str) -> None:
+        """
+        A connection was closed before it got a session.
+
+        :param address: the peer's address.
+        """
+        if self._logger is not None and address not in self._ignored:
+            self._logger.info(
+                "connection from {client} refused: {why}",
+                event="refused",
+                client=escape(address),
+                why=why,
+            )
+
+    def incident(self, failure: Failure, session: Session | None, hook: str = "") -> str:
+        """
+        Something failed that shouldn't have.
+
+        :param hook: its name, if that is what failed.
+        :returns: the incident's id, which is all that the client learns.
+        """
+        identifier = secrets.token_hex(4)
+        if self._logger is not None:
+            self._logger.failure(
+                "{session}: incident {incident}: {hook} failed (client {client})",
+                failure,
+                event="incident",
+                session=session.id if session else "-",
+                incident=identifier,
+                hook=hook or "a handler",
+                client=client(session) if session else "-",
+            )
+        return identifier
+
+
+def client(session: Session) -> str:
+    """A session's client for the log: name, address and port."""
+    if session.remoteAddress is None:
+        return "unix" if session.peerAddress is None else "unknown"  # so said XCLIENT
+    return _client(session.clientHostname, session.remoteAddress, session.remotePort)
+
+
+@lru_cache(maxsize=256)
+def _client(name: str, address: str, port: int | None) -> str:
+    return f"{escape(name) or 'unknown'} [{address}]:{port}"
+
+
+def _recipients(envelope: Envelope) -> str:
+    recipients = envelope.rcptTo
+    if not recipients:
+        return "nobody"
+    first = f"<{escape(recipients[0].address)}>"
+    return first if len(recipients) == 1 else f"{first} and {len(recipients) - 1} more"
+
+
+@lru_cache(maxsize=256)  # the same few, again and again
+def _said(reply: Reply) -> str:
+    return f"{reply.code} {escape(reply.text)}"
+
+
+def _user(user: object) -> str:
+    # Any object may stand for a user, and its repr may hold anything: name its type only.
+    if user is None:
+        return "-"
+    if isinstance(user, (str, bytes)):
+        return escape(user)
+    return type(user).__name__

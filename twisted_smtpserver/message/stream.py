@@ -1,0 +1,337 @@
+"""
+The message stream: octets as the protocol feeds them, read as the handler likes.
+
+The stream holds at most :data:`HIGH_WATER` octets that nobody has read, plus the one chunk that
+crossed the mark: then it asks its flow, the message transfer, to stop the socket.
+"""
+
+from __future__ import annotations
+
+import email
+import os
+from collections.abc import AsyncIterator, Callable
+from email.message import EmailMessage
+from email.policy import SMTP
+from typing import IO, Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
+from twisted_smtpserver.hooks import Awaited
+from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.files import saveToFile, saveToPath
+
+#: Octets that wait for a reader before the socket is paused.
+HIGH_WATER = 65536
+
+_BLANKS = (b" ", b"\t")
+
+# Each has an overhead, which for very small ones is most of what they take.
+_MOST_CHUNKS = 64
+
+#: How much :meth:`MessageStream.read` holds unless told otherwise.
+READ_LIMIT = 32 * 2**20
+
+RunInThread = Callable[..., "Deferred[Any]"]
+
+
+class Flow(Protocol):
+    """What the stream asks of the side that feeds it."""
+
+    def wanted(self) -> None:
+        """Someone reads for the first time."""
+
+    def pause(self) -> None:
+        """Send nothing until :meth:`resume`, or as little as possible."""
+
+    def resume(self) -> None:
+        """Go on."""
+
+
+class _NoFlow:
+    """What a stream has whose message is over."""
+
+    def wanted(self) -> None:
+        """It is too late for that."""
+
+    pause = resume = wanted
+
+
+_NO_FLOW = _NoFlow()
+
+
+@implementer(IMessageStream)
+class MessageStream:
+    """
+    See :class:`~twisted_smtpserver.interfaces.IMessageStream`.
+
+    :param flow: the side that feeds the stream.
+    :param sizeLimit: octets after which the message is too large; 0 for no limit.
+    :param runInThread: :func:`twisted.internet.threads.deferToThread`, or what stands in for it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_buffered",
+        "_chunks",
+        "_discarding",
+        "_ended",
+        "_flow",
+        "_paused",
+        "_prepended",
+        "_reader",
+        "_runInThread",
+        "_sizeLimit",
+        "_wanted",
+        "byteLength",
+        "failure",
+        "sizeExceeded",
+    )
+
+    def __init__(self, flow: Flow, sizeLimit: int, runInThread: RunInThread) -> None:
+        self.byteLength = 0
+        self.sizeExceeded = False
+        self._flow = flow
+        self._sizeLimit = sizeLimit
+        self._runInThread = runInThread
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._paused = False
+        self._prepended = False
+        self._wanted = False
+        self._ended = False
+        self._discarding = False
+        #: Why this message can't be accepted, whatever its handler says; ``None`` if it can.
+        self.failure: Exception | None = None
+        self._reader: Awaited[bytes] | None = None
+
+    # -- The feeding side: the message transfer calls these -----------------------------------
+
+    @property
+    def isPaused(self) -> bool:
+        """Whether the socket waits for the reader."""
+        return self._paused
+
+    def feed(self, octets: bytes, isLast: bool = False) -> None:
+        """
+        Take the next octets of the content.
+
+        :param octets: at least one.
+        :param isLast: whether that is the true end of the message, instead of a call of
+            :meth:`end`. A reader who learns that with the octets need not wait once more.
+        """
+        self.byteLength += len(octets)
+        if self._sizeLimit and self.byteLength > self._sizeLimit and not self.sizeExceeded:
+            self.sizeExceeded = True
+            self.fail(MessageTooLarge())
+        if self._discarding or self.failure is not None:
+            return
+        if self._prepended and self.byteLength == len(octets):  # the first of the content
+            octets = _ownLine(octets) + octets
+        self._ended = isLast
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            reader.fire(octets)
+            return
+        self._chunks.append(octets)
+        if len(self._chunks) >= _MOST_CHUNKS:
+            self._chunks[:] = [b"".join(self._chunks)]
+        self._buffered += len(octets)
+        if self._buffered >= HIGH_WATER and not self._paused:
+            self._paused = True
+            self._flow.pause()
+
+    def end(self) -> None:
+        """The true end of the message was seen."""
+        self._ended = True
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            reader.fire(b"")
+
+    def fail(self, error: Exception) -> None:
+        """
+        The message can't be accepted. Only the first reason counts.
+
+        :param error: raised to whoever reads from now on.
+        """
+        if self.failure is not None:
+            return
+        self.failure = error
+        self._drop()
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            reader.fire(Failure(error))
+
+    def detach(self) -> None:
+        """
+        All is over. Stream and flow know each other; so that neither waits for the garbage
+        collector, the stream forgets.
+        """
+        self._flow = _NO_FLOW
+
+    def discard(self) -> None:
+        """The handler is done: what is left is read and thrown away."""
+        if self._discarding:
+            return
+        self._discarding = True
+        if self._chunks or self._paused:
+            self._drop()
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            reader.fire(Failure(_tooLate()))
+
+    def _drop(self) -> None:
+        self._chunks.clear()
+        self._buffered = 0
+        self._unpause()
+
+    def _unpause(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._flow.resume()
+
+    # -- The reading side: the handler's --------------------------------------------------------
+
+    def _next(self) -> bytes | Awaited[bytes]:
+        """The next octets, all there are; ``b""`` at the end; what to await, if it must be."""
+        if not self._wanted:
+            self._wanted = True
+            self._flow.wanted()
+        if self.failure is not None:
+            raise self.failure
+        if self._chunks:
+            octets = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            self._chunks.clear()
+            self._buffered = 0
+            self._unpause()
+            return octets
+        if self._discarding:
+            raise _tooLate()
+        if self._ended:
+            return b""
+        if self._reader is not None:
+            raise RuntimeError("the stream is being read already: it can have one reader")
+        self._reader = Awaited(self._cancelReader)
+        return self._reader
+
+    def _cancelReader(self, reader: Deferred[bytes]) -> None:
+        self._reader = None
+        assert isinstance(reader, Awaited)
+        reader.fire(Failure(CancelledError()))
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        octets = self._next()
+        if not isinstance(octets, bytes):
+            octets = await octets
+        if not octets:
+            raise StopAsyncIteration
+        return octets
+
+    def read(self, limit: int = READ_LIMIT) -> Deferred[bytes]:
+        """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.read`."""
+        return Deferred.fromCoroutine(self._read(limit))
+
+    async def _read(self, limit: int) -> bytes:
+        parts = []
+        length = 0
+        async for octets in self:
+            length += len(octets)
+            if length > limit:
+                raise MessageTooLarge
+            parts.append(octets)
+        return b"".join(parts)
+
+    def message(self, limit: int = READ_LIMIT) -> Deferred[EmailMessage]:
+        """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.message`."""
+        return Deferred.fromCoroutine(self._message(limit))
+
+    async def _message(self, limit: int) -> EmailMessage:
+        octets = await self._read(limit)
+        parsed: EmailMessage = await self._runInThread(
+            email.message_from_bytes,
+            octets,
+            policy=SMTP,
+        )
+        return parsed
+
+    def pipeTo(self, consumer: IConsumer) -> Deferred[int]:
+        """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.pipeTo`."""
+        return Deferred.fromCoroutine(_Pipe(self, consumer).run())
+
+    def saveTo(self, target: str | os.PathLike[str] | IO[bytes]) -> Deferred[int]:
+        """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.saveTo`."""
+        if isinstance(target, (str, os.PathLike)):
+            return Deferred.fromCoroutine(saveToPath(self, target, self._runInThread))
+        return Deferred.fromCoroutine(saveToFile(self, target, self._runInThread))
+
+    def prepend(self, octets: bytes) -> None:
+        """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.prepend`."""
+        if self._wanted:
+            raise RuntimeError("prepend() comes before reading")
+        if not octets or self.failure is not None:
+            return
+        if not self._prepended and self._chunks:
+            octets += _ownLine(self._chunks[0])
+        self._prepended = True
+        self._chunks.insert(0, octets)
+
+
+def _ownLine(content: bytes) -> bytes:
+    """
+    What keeps content from going on with the header field before it (RFC 5322 §2.2.3): the empty
+    line that ends a header section, if it begins with a blank. Postfix does the same.
+    """
+    return b"\r\n" if content[:1] in _BLANKS else b""
+
+
+def _tooLate() -> Exception:
+    # Never an end of file: whoever reads on in the background must not take a part for the whole.
+    return RuntimeError("onData has returned, and what it left unread is gone")
+
+
+@implementer(IPushProducer)
+class _Pipe:
+    """Pumps a stream into a consumer at the consumer's pace."""
+
+    def __init__(self, stream: MessageStream, consumer: IConsumer) -> None:
+        self._stream = stream
+        self._consumer = consumer
+        self._gate: Deferred[None] | None = None
+        self._stopped = False
+
+    async def run(self) -> int:
+        written = 0
+        self._consumer.registerProducer(self, True)
+        try:
+            async for octets in self._stream:
+                # The consumer may pause and resume from within write(), or stop for good.
+                while self._gate is not None:
+                    await self._gate
+                if self._stopped:
+                    break
+                self._consumer.write(octets)
+                written += len(octets)
+            if self._stopped:
+                raise ConsumerStopped("the consumer stopped before the message ended")
+        finally:
+            self._consumer.unregisterProducer()
+        return written
+
+    def pauseProducing(self) -> None:
+        if self._gate is None:
+            self._gate = Deferred()
+
+    def resumeProducing(self) -> None:
+        if self._gate is not None:
+            gate, self._gate = self._gate, None
+            gate.callback(None)
+
+    def stopProducing(self) -> None:
+        self._stopped = True
+        self.resumeProducing()

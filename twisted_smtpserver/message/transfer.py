@@ -1,0 +1,320 @@
+"""
+One message on its way: from DATA or the first BDAT to the final reply.
+
+Three things happen at their own pace: the client sends octets, the handler reads them, and the
+handler comes to a result. The final reply waits for the last octet *and* the result. A message that
+the stream had to give up (too large, bare newlines) is never accepted, whatever the result.
+"""
+
+from __future__ import annotations
+
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
+from twisted_smtpserver.hooks import Run, asDeferred, findHook
+from twisted_smtpserver.message.stream import MessageStream
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.results import messageReplies, messageReply, perRecipientBlock
+from twisted_smtpserver.states import Event
+from twisted_smtpserver.wire.dotdata import DotDecoder
+from twisted_smtpserver.wire.newlines import NewlineFilter
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue.dialogue import Dialogue
+
+
+class MessageTransfer:
+    """
+    Brings together the octets, the handler and the reply. It is the stream's
+    :class:`~twisted_smtpserver.message.stream.Flow`.
+
+    :param dialogue: the conversation that the message is part of; its envelope is complete.
+    """
+
+    __slots__ = (
+        "_decoder",
+        "_dialogue",
+        "_done",
+        "_envelope",
+        "_final",
+        "_first",
+        "_isWanted",
+        "_perRecipient",
+        "_recipients",
+        "_refusal",
+        "_result",
+        "_running",
+        "stream",
+    )
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+        envelope = self._envelope = dialogue.session.envelope
+        # The client counts on these from here on, whatever the handler does with the envelope.
+        self._perRecipient = envelope.perRecipient
+        self._recipients = tuple(envelope.rcptTo) if self._perRecipient else ()
+        self.stream = MessageStream(self, dialogue.options.size, dialogue.factory.runInThread)
+        self._decoder: DotDecoder | NewlineFilter | None = None
+        self._running: Deferred[Any] | Run | None = None  # the handler, while it is at work
+        self._done = False
+        self._result: Any = None
+        self._refusal: Reply | None = None
+        self._isWanted = False
+        # What waits for the handler: the reply to DATA, or the final one.
+        self._first: Deferred[Reply] | None = None
+        self._final: Deferred[Reply | list[Reply]] | None = None
+
+    # -- The beginning -----------------------------------------------------------------------------
+
+    def beginData(self) -> Reply | Deferred[Reply]:
+        """
+        DATA came: 354, or the handler's refusal, now or when the handler says.
+        """
+        self._decoder = DotDecoder(self._dialogue.options.bareNewlines)
+        self._callHandler()
+        if self._done or self._isWanted:
+            return self._answerData()
+        self._first = Deferred(self._firstCanceled)
+        return self._first
+
+    def beginChunks(self) -> None:
+        """The first BDAT came: its octets follow, whatever the handler says (RFC 3030 §2)."""
+        isBinary = self._envelope.bodyType == "BINARYMIME"
+        self._dialogue.beginPace()
+        self._decoder = NewlineFilter("accept" if isBinary else self._dialogue.options.bareNewlines)
+        self._callHandler()
+
+    def _callHandler(self) -> None:
+        dialogue = self._dialogue
+        dialogue.transfer = self
+        hook = findHook(dialogue.factory.handler, "onData")
+        if hook is None:
+            self._returned(None)
+            return
+        try:
+            result = hook(self.stream, dialogue.session)
+            isCoroutine = isinstance(result, CoroutineType)
+            if not isCoroutine:
+                result = asDeferred(result)
+        except Exception as error:
+            self._raised(error)
+            return
+        if isCoroutine:
+            self._running = Run(result, self._returned, self._raised)
+        elif isinstance(result, Deferred):
+            self._running = result
+            result.addCallbacks(self._returned, lambda failure: self._raised(failure.value))
+        else:
+            self._returned(result)
+        if self._done and self._running is not None:
+            # By the handler itself, which ended the connection.
+            running, self._running = self._running, None
+            self._cancel(running)
+
+    def _answerData(self) -> Reply:
+        # A refusal before anything was read answers DATA itself: nothing needs to be sent.
+        if self._refusal is not None and not self._isWanted:
+            self._dialogue.refuseTransaction()
+            return self._refusal
+        self._dialogue.move(Event.DATA)
+        self._dialogue.beginPace()
+        self._dialogue.beginRaw(self._dotted)
+        return replies.START_INPUT
+
+    def _firstCanceled(self, first: Deferred[Reply]) -> None:
+        # It took too long, or the client left, and then the transaction is over already.
+        self._first = None
+        self.timedOut()
+        if not self._dialogue.isLost:
+            self._dialogue.refuseTransaction()
+        first.callback(replies.HANDLER_TIMED_OUT)
+
+    @property
+    def isFinishing(self) -> bool:
+        """Whether the whole message is there, and the handler's result isn't."""
+        return self._final is not None
+
+    # -- The handler -------------------------------------------------------------------------------
+
+    def _returned(self, result: Any) -> None:
+        self._result = result
+        self._settle()
+
+    def _raised(self, error: BaseException) -> None:
+        if self._done:  # it was canceled, and this is the echo
+            return
+        if isinstance(error, MessageIncomplete):
+            self._refusal = replies.NO_RESULT
+        elif error is not self.stream.failure:  # the stream's own is asked for at the end
+            self._refusal = self._dialogue.refuse(error, "onData")
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        self._running = None
+        self.stream.discard()
+        if self._first is not None:
+            first, self._first = self._first, None
+            first.callback(self._answerData())
+        elif self._final is not None:
+            final, self._final = self._final, None
+            final.callback(self._finalReplies())
+
+    def stop(self) -> None:
+        """Cancel the handler; whatever it says from here on counts for nothing."""
+        if self._done:
+            return
+        self._done = True
+        running, self._running = self._running, None
+        self.stream.discard()
+        if running is not None:
+            self._cancel(running)
+
+    def _cancel(self, running: Deferred[Any] | Run) -> None:
+        try:
+            running.cancel()
+        except Exception as error:  # from the canceller of the handler's Deferred
+            self._dialogue.factory.reportError(Failure(error), self._dialogue.session)
+
+    def timedOut(self) -> None:
+        """The handler took too long: before it read, with the stream paused, or at the end."""
+        self._dialogue.noteTimeout("onData")
+        self._refusal = replies.HANDLER_TIMED_OUT
+        self.stop()
+
+    def abandon(self, error: MessageIncomplete) -> None:
+        """
+        The rest of the message will never come.
+
+        :param error: what the handler learns, if it still reads.
+        """
+        if self._done:
+            return
+        self.stream.fail(error)
+        self.stop()
+
+    # -- The stream's side: what the handler does with it ------------------------------------------
+
+    def wanted(self) -> None:
+        """(The stream's call.) The handler reads: the client may send."""
+        self._isWanted = True
+        if self._first is not None:
+            first, self._first = self._first, None
+            first.callback(self._answerData())
+
+    def pause(self) -> None:
+        """(The stream's call.) The handler doesn't keep up; now it is the handler that is slow."""
+        self._dialogue.pauseBody()
+
+    def resume(self) -> None:
+        """(The stream's call.) It is the client's turn again."""
+        self._dialogue.resumeBody()
+
+    # -- The client's side: octets -----------------------------------------------------------------
+
+    def _dotted(self, octets: bytes) -> None:
+        dialogue, decoder = self._dialogue, self._decoder
+        assert isinstance(decoder, DotDecoder)
+        content, rest = decoder.feed(octets)
+        if rest is None:
+            if dialogue.octetsCame(len(octets)):
+                self._feed(content, decoder.bareNewline)
+            return
+        dialogue.clientSpoke()
+        self._feed(content, decoder.bareNewline, isLast=True)
+        dialogue.endRaw(rest)
+        dialogue.settle(self._finish())
+
+    def chunk(self, octets: bytes) -> None:
+        """
+        Take octets that are content as they are.
+
+        :param octets: some of the octets of a BDAT.
+        """
+        decoder = self._decoder
+        assert isinstance(decoder, NewlineFilter)
+        self._feed(decoder.feed(octets), decoder.bareNewline)
+
+    def lastChunk(self) -> Reply | list[Reply] | Deferred[Reply | list[Reply]]:
+        """
+        That was the last BDAT.
+
+        :returns: the final replies: one, or one for each recipient.
+        """
+        decoder = self._decoder
+        assert isinstance(decoder, NewlineFilter)
+        self._feed(decoder.end(), decoder.bareNewline, isLast=True)
+        return self._finish()
+
+    def _feed(self, content: bytes, hasBareNewline: bool, isLast: bool = False) -> None:
+        if hasBareNewline:  # first of all, so that nobody gets to read it
+            self.stream.fail(BareNewline())
+        if content:
+            self.stream.feed(content, isLast)
+        elif isLast:
+            self.stream.end()
+
+    def chunkReply(self, size: int) -> Reply:
+        """
+        The answer to a BDAT that isn't the last: it doesn't wait for the handler.
+
+        :param size: the chunk's.
+        """
+        return self._failureReply() or Reply(250, "2.0.0", f"{size} octets received")
+
+    # -- The end -----------------------------------------------------------------------------------
+
+    def _finish(self) -> Reply | list[Reply] | Deferred[Reply | list[Reply]]:
+        """The true end of the message was seen."""
+        if self._done:
+            return self._finalReplies()
+        self._final = Deferred(self._finalCanceled)
+        return self._final
+
+    def _finalCanceled(self, final: Deferred[Reply | list[Reply]]) -> None:
+        self._final = None
+        self.timedOut()
+        final.callback(self._finalReplies())
+
+    def _finalReplies(self) -> Reply | list[Reply]:
+        answers = self._answers()
+        self._dialogue.messageDone(self.stream.byteLength, answers)
+        if self._perRecipient:
+            # LMTP's clients expect one reply for each recipient; those of PRDR have to be told.
+            return answers if self._dialogue.session.lmtp else perRecipientBlock(answers)
+        # A single reply is quicker, but a refusal would count as one of a command's.
+        return answers[0] if answers[0].code < 400 else answers
+
+    def _answers(self) -> list[Reply]:
+        refusal = self._failureReply()
+        if refusal is None:
+            try:
+                if self._perRecipient:
+                    return messageReplies(self._result, self._recipients, self._refuseOne)
+                return [messageReply(self._result, self._envelope.rcptTo, self._refuseOne)]
+            except Exception as error:
+                # No 250 for anybody, if it isn't clear for whom it is meant.
+                refusal = self._dialogue.refuse(error, "onData")
+        return [refusal] * (len(self._recipients) or 1)
+
+    def _failureReply(self) -> Reply | None:
+        """The reply for all recipients, if it is settled already that there is no acceptance."""
+        if self._refusal is not None:
+            return self._refusal
+        failure = self.stream.failure
+        if failure is None:
+            return None
+        if self.stream.sizeExceeded:
+            # Whatever else was wrong: which was seen first depends on how the octets were cut.
+            return replies.TOO_LARGE
+        return failure.toReply(replies.NO_RESULT) if isinstance(failure, Rejection) else None
+
+    def _refuseOne(self, error: BaseException) -> Reply:
+        return self._dialogue.refuse(error, "onData")

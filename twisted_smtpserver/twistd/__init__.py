@@ -1,0 +1,1 @@
+"""What ``twistd smtpserver`` is made of."""
