@@ -41,7 +41,7 @@ class NextHop(SMTPHandler):
             connection.transport.abortConnection()
         await self._port.stopListening()
 
-    def onRcptTo(self, address: Any, session: Any) -> None:
+    def onRcptTo(self, address: Any, session: Any) -> Any:
         """One isn't known; one has moved."""
         if address.local == "nobody":
             raise Rejection("No such user here", 550, "5.1.1")

@@ -115,9 +115,9 @@ class Client(Protocol):
             # Of TLS, too: that is how a certificate that can't be verified shows.
             self._reason = f"it closed the connection ({escape(str(reason.value))})"
         waiting, self._waiting = self._waiting, deque()
+        self.lost.callback(None)  # first: who waits asks whether it is so
         for each in waiting:
             each.errback(Failure(Unavailable(self._reason)))
-        self.lost.callback(None)
 
 
 @implementer(IPushProducer)

@@ -40,7 +40,6 @@ class Transaction:
         self._connection = connection
         self._utf8 = envelope.smtpUtf8
         self._isBinary = envelope.bodyType == "BINARYMIME"
-        self._isOver = False
 
     @classmethod
     async def begin(cls, pool: Pool, sender: Address, envelope: Envelope) -> Transaction:
@@ -109,11 +108,6 @@ class Transaction:
 
     def abandon(self) -> None:
         """The client has given the transaction up, or nobody is left to get the message."""
-        if not self._isOver:
-            self._isOver = True
-            self._reset()
-
-    def _reset(self) -> None:
         Deferred.fromCoroutine(self._sayReset()).addErrback(_ignore)
 
     async def _sayReset(self) -> None:
@@ -138,7 +132,6 @@ class Transaction:
         if not self.recipients:
             self.abandon()
             return []
-        self._isOver = True
         connection = self._connection
         try:
             if self._isBinary:
@@ -146,7 +139,7 @@ class Transaction:
             else:
                 finals = await self._sendData(message)
         except _NotReadyError as error:
-            self._reset()
+            self.abandon()
             raise self._refusal(error.answer) from None
         except BaseException:
             # The end of the message isn't sent: so the next hop must throw the rest away.
