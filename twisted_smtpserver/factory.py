@@ -24,6 +24,7 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.functions import fromFunctions
+from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import Events
@@ -80,7 +81,7 @@ class SMTPServerFactory(ServerFactory):
         if options is not None and keywords:
             raise ConfigurationError("give either an Options object or options by name, not both")
         self.options = makeOptions(keywords) if options is None else options
-        self.handler = _makeHandler(handler, hooks)
+        self.handler = _sharing(_makeHandler(handler, hooks), self.options)
         self.clock: IReactorTime = reactor if reactor is not None else _theReactor()
         #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.
         self.runInThread: Callable[..., Deferred[Any]] = deferToThread
@@ -104,7 +105,7 @@ class SMTPServerFactory(ServerFactory):
         #: The connections by the client's address.
         self.counts = limits.ClientCounts(self.options.maxClientsPerAddress)
         #: The failed logins by the client's address.
-        self.loginFailures = limits.LoginFailures(self.options.loginDelay)
+        self.loginFailures = _loginFailures(self.options)
         self._maxClients = self.options.maxClients or _descriptors()
         #: Told how many connections this factory has, it says how many count: with several workers,
         #: those of the others, too.
@@ -121,7 +122,7 @@ class SMTPServerFactory(ServerFactory):
         for keyword in self.options.hide:
             if keyword not in keywords:
                 raise ConfigurationError(unknownName(keyword, keywords, "extension"))
-        self.steps = makeSteps(self.verbs, self.options.disabledCommands)
+        self.steps = makeSteps(self.verbs, self.options.disabledCommands, self.options.tlsRequired)
 
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
@@ -287,6 +288,20 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
             f"{type(handler).__name__} has none of the hooks: {', '.join(sorted(HOOKS))}"
         )
     return handler
+
+
+def _sharing(handler: object, options: Options) -> object:
+    """The handler, behind what counts a client's connections over all servers."""
+    if options.state is None or options.maxClientsPerAddress is None:
+        return handler
+    stage = ClientsPerAddress(options.maxClientsPerAddress, options.state)
+    return Chain(stage, handler, isPart=findHook(handler, "onData") is None)
+
+
+def _loginFailures(options: Options) -> limits.LoginFailures | limits.SharedLoginFailures:
+    if options.state is None:
+        return limits.LoginFailures(options.loginDelay)
+    return limits.SharedLoginFailures(options.loginDelay, options.state)
 
 
 def _checkNames(keywords: dict[str, Any]) -> None:

@@ -248,6 +248,59 @@ class IMessageStream(Interface):
         """
 
 
+class ISharedState(Interface):
+    """
+    What several servers count together, for the policies and options that take a ``state``;
+    :class:`~twisted_smtpserver.shared.RedisState` is one.
+
+    Each method returns a coroutine and raises nothing. ``None`` says that it isn't known now: then
+    each server counts by itself. A ``key`` stands for a client.
+    """
+
+    def count(key, seconds):  # type: ignore[no-untyped-def]
+        """
+        Count an event.
+
+        :param key: what is counted, and whose.
+        :param seconds: the count is forgotten so long after its first event.
+        :returns: how many there were, this one included.
+        """
+
+    def greylist(key, delay, window, remember):  # type: ignore[no-untyped-def]
+        """
+        Ask whether a try is let in (RFC 6647).
+
+        :param key: the client, the sender and the recipient.
+        :param delay: how long it isn't, after the first try, in seconds.
+        :param window: how long the first try is remembered, in seconds.
+        :param remember: how long who was let in is remembered, in seconds.
+        :returns: a ``bool``.
+        """
+
+    def loginFailed(key, username, seconds):  # type: ignore[no-untyped-def]
+        """
+        Count a failed login.
+
+        :param key: the client.
+        :param username: whom it claimed to be.
+        :param seconds: the count is forgotten so long after its last event.
+        :returns: how many there were, this one included.
+        """
+
+    def loginSucceeded(key, username):  # type: ignore[no-untyped-def]
+        """Take back the client's last failed logins, as far as they were with this name."""
+
+    def enter(key, limit):  # type: ignore[no-untyped-def]
+        """
+        Count an open connection, unless there are ``limit`` already.
+
+        :returns: whether it was counted; then :meth:`leave` follows.
+        """
+
+    def leave(key):  # type: ignore[no-untyped-def]
+        """A connection that was counted is gone."""
+
+
 class IExtension(Interface):
     """
     An ESMTP extension (RFC 5321 §2.2): one object that says all the server needs to know of it.

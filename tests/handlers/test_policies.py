@@ -242,6 +242,7 @@ class GreylistTests(SynchronousTestCase):
             runInThread=runInline,
             **options,
         )
+        self.table: Any = self.policy._table
         self.addCleanup(self.policy.close)
 
     def rcpt(self, peer: Any = None, sender: str = "joe@example.org", user: Any = None) -> int:
@@ -252,7 +253,7 @@ class GreylistTests(SynchronousTestCase):
         return client.say(RCPT).code
 
     def rows(self) -> int:
-        return self.policy._database.execute("SELECT count(*) FROM greylist").fetchone()[0]
+        return self.table._database.execute("SELECT count(*) FROM greylist").fetchone()[0]
 
     def test_again(self) -> None:
         """The first try is refused for a while; who comes again is known from then on."""
@@ -306,8 +307,8 @@ class GreylistTests(SynchronousTestCase):
     def test_otherProcess(self) -> None:
         """What another process with the same file has just inserted is no trouble."""
         for _ in range(2):
-            self.policy._insert(("192.0.2.1", "joe@example.org", "ann@example.com"), self.now)
-        self.assertEqual((self.rows(), self.policy._entries), (1, 1))
+            self.table._insert(("192.0.2.1", "joe@example.org", "ann@example.com"), self.now)
+        self.assertEqual((self.rows(), self.table._entries), (1, 1))
 
     def test_bounded(self) -> None:
         """Of too many entries those are forgotten that would expire first: not who is known."""

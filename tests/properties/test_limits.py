@@ -767,7 +767,8 @@ class LoginDelayTests(SynchronousTestCase):
         final = base64.b64encode(b"c=biws," + nonce + b",p=" + base64.b64encode(b"x" * 32))
         self.assertEqual(client.say(final.decode()).code, 535)
         self.factory.loginFailures.succeeded("192.0.2.1", "joe")
-        self.assertEqual(list(self.factory.loginFailures._clients), [])
+        failures: Any = self.factory.loginFailures
+        self.assertEqual(list(failures._clients), [])
 
 
 class ClientsPerAddressTests(SynchronousTestCase):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from twisted_smtpserver import replies
@@ -172,7 +173,7 @@ class Login:
         reason = self._mechanism.errorChallenge(refusal.data or {})
         return self._challenge(reason, lambda dummy: self._explained(dummy, reply, more))
 
-    def _explained(self, line: bytes, reply: Reply, more: float) -> Any:
+    def _explained(self, line: bytes, reply: Reply, more: float | Deferred[float]) -> Any:
         self._begun = self._dialogue.clock.seconds()
         if line == b"*":  # canceled, which the failed login was not
             reply = replies.AUTH_CANCELED
@@ -182,7 +183,7 @@ class Login:
         reply = refusal.toReply(replies.AUTH_FAILED)
         return self._answerFailure(reply, self._count(reply))
 
-    def _count(self, reply: Reply) -> float:
+    def _count(self, reply: Reply) -> float | Deferred[float]:
         """
         Count a failed login, unless it isn't the client's fault.
 
@@ -198,9 +199,14 @@ class Login:
             dialogue.session.remoteAddress, self._username, dialogue.clock.seconds()
         )
 
-    def _answerFailure(self, reply: Reply, more: float) -> Any:
+    def _answerFailure(self, reply: Reply, more: float | Deferred[float]) -> Any:
         if reply.code < 500:
             return reply
+        if isinstance(more, Deferred):  # other servers count, too
+            return more.addCallbacks(
+                lambda known: self._answerFailure(reply, known),
+                lambda _: reply,  # canceled: nobody waits for it
+            )
         dialogue = self._dialogue
         answers = [reply]
         if dialogue.failedLogins >= dialogue.options.maxAuthAttempts:

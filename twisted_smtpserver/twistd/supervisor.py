@@ -108,6 +108,7 @@ class Supervisor(SMTPService):
     :param certificates: what :func:`~twisted_smtpserver.tls.certificates.readFiles` has read. The
         factories were made with it, so it is checked, and the workers are handed it.
     :param reactor: by default the reactor.
+    :param secrets: what was read from the files of other flags, by the flags' names.
     :ivar workers: the workers.
     :ivar hasFailed: whether it has ended because no worker could be started.
     """
@@ -119,9 +120,12 @@ class Supervisor(SMTPService):
         command: Sequence[str],
         certificates: Mapping[str, Any],
         reactor: Any = None,
+        *,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(listeners, reactor)
         self.command = command
+        self.secrets = secrets or {}
         self.count = count
         self._certificates = certificates
         self.handed = asText(certificates)
@@ -218,7 +222,7 @@ class _Worker:
                 (number, family)
                 for number, (_, family) in zip(numbers[1:], descriptors, strict=True)
             ],
-            "handed": self._supervisor.handed,
+            "handed": {**self._supervisor.handed, **self._supervisor.secrets},
             "saltKey": self._supervisor.saltKey,
             "folder": self._supervisor.folder,
         }

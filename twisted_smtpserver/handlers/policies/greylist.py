@@ -7,11 +7,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from twisted_smtpserver.errors import Rejection
+from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.limits import addressBlock
 from twisted_smtpserver.message.files import RunInThread
@@ -26,19 +27,25 @@ class Greylist(SMTPHandler):
     comes again is let in, and is remembered. Those who have logged in aren't asked to. While the
     database can't be used everybody is let in, and the log says why.
 
+    What is known is in a file, or in a state that several servers share: give one of the two.
+
     :param path: an SQLite database, which is created if need be.
     :param delay: how long the first try is refused, in seconds.
     :param window: who doesn't come again in this time is new again.
     :param remember: for how long who came again is known, after the last message.
-    :param maxEntries: how many are kept; of more, those that would expire first are forgotten.
+    :param maxEntries: how many are kept in the file; of more, those that would expire first are
+        forgotten.
     :param clock: the time, in seconds since 1970: the table survives restarts.
     :param runInThread: where the disk is waited for; by default the reactor's thread pool.
+    :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`, for example a
+        :class:`~twisted_smtpserver.shared.RedisState`.
+    :raises ConfigurationError: if neither or both are given.
     :raises sqlite3.Error: if the database can't be used.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
         delay: float = 300,
         window: float = 2 * 86400,
@@ -46,14 +53,80 @@ class Greylist(SMTPHandler):
         maxEntries: int = 1_000_000,
         clock: Callable[[], float] = time.time,
         runInThread: RunInThread = deferToThread,
+        state: Any = None,
     ) -> None:
-        self._path = os.path.abspath(path)
+        self._delay = delay
+        self._window = window
+        self._remember = remember
+        self._state = state
+        self._table: GreylistTable | None = None
+        self._runInThread = runInThread
+        if (path is None) == (state is None):
+            raise ConfigurationError("Greylist: give the path of a database, or a state")
+        if path is not None:
+            self._table = GreylistTable(
+                path,
+                delay=delay,
+                window=window,
+                remember=remember,
+                maxEntries=maxEntries,
+                clock=clock,
+            )
+
+    async def onRcptTo(self, address: Address, session: Session) -> None:
+        """450 4.7.1, the first time."""
+        sender = session.envelope.mailFrom
+        if session.user is not None or session.remoteAddress is None or sender is None:
+            return
+        key = (str(addressBlock(session.remoteAddress)), sender.address, address.address)
+        if await self._isKnown(key) is False:
+            raise Rejection("Greylisted, try again later", 450, "4.7.1")
+
+    async def _isKnown(self, key: tuple[str, str, str]) -> bool | None:
+        """Whether it is; ``None`` if nobody can say, which mustn't keep anybody's mail out."""
+        if self._table is None:
+            known: bool | None = await self._state.greylist(
+                "\n".join(key), self._delay, self._window, self._remember
+            )
+            return known
+        try:
+            known = await self._runInThread(self._table.isKnown, key)
+        except sqlite3.Error as error:  # a full disk, or a damaged file
+            _log.error("Greylist {path}: {error}", path=self._table.path, error=error)
+            return None
+        return known
+
+    def close(self) -> None:
+        """Close the database, if there is one."""
+        if self._table is not None:
+            self._table.close()
+
+
+class GreylistTable:
+    """
+    What a greylist knows, in a file. The methods block; they may be called in any thread.
+
+    :param path: as for :class:`Greylist`; the others likewise.
+    :ivar path: the file, by its whole path.
+    :raises sqlite3.Error: if the database can't be used.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        delay: float,
+        window: float,
+        remember: float,
+        maxEntries: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.path = os.path.abspath(path)
         self._delay = delay
         self._window = window
         self._remember = remember
         self._maxEntries = maxEntries
         self._clock = clock
-        self._runInThread = runInThread
         self._lock = threading.Lock()
         # Used by one thread at a time, and in no transaction that lasts.
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -67,27 +140,18 @@ class Greylist(SMTPHandler):
         # Counting takes a walk through the table.
         (self._entries,) = self._database.execute("SELECT count(*) FROM greylist").fetchone()
 
-    async def onRcptTo(self, address: Address, session: Session) -> None:
-        """450 4.7.1, the first time."""
-        sender = session.envelope.mailFrom
-        if session.user is not None or session.remoteAddress is None or sender is None:
-            return
-        key = (str(addressBlock(session.remoteAddress)), sender.address, address.address)
-        try:
-            isKnown = await self._runInThread(self._isKnown, key)
-        except sqlite3.Error as error:
-            # A disk that is full, or a damaged file, mustn't keep anybody's mail out.
-            _log.error("Greylist {path}: {error}", path=self._path, error=error)
-            return
-        if not isKnown:
-            raise Rejection("Greylisted, try again later", 450, "4.7.1")
-
     def close(self) -> None:
         """Close the database."""
         with self._lock:
             self._database.close()
 
-    def _isKnown(self, key: tuple[str, str, str]) -> bool:
+    def isKnown(self, key: tuple[str, str, str]) -> bool:
+        """
+        Look a try up, and remember it.
+
+        :param key: the client, the sender and the recipient.
+        :raises sqlite3.Error: if the database can't be used.
+        """
         now = self._clock()
         where = "WHERE client = ? AND sender = ? AND recipient = ?"
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
@@ -25,6 +26,11 @@ class RateLimit(SMTPHandler):
     :param seconds: in this time, which begins with the client's first connection.
     :param maxClients: how many clients are remembered; beyond that, who came first is forgotten.
     :param clock: the time, in seconds.
+    :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`, for example a
+        :class:`~twisted_smtpserver.shared.RedisState`, that counts for all servers that share it.
+        While it doesn't know, this server counts by itself.
+    :param name: tells this limit from others in the same state; servers that shall count together
+        give the same one. By default what it counts and the time.
     """
 
     def __init__(
@@ -36,34 +42,48 @@ class RateLimit(SMTPHandler):
         seconds: float = 3600,
         maxClients: int = 100_000,
         clock: Callable[[], float] = time.monotonic,
+        state: Any = None,
+        name: str = "",
     ) -> None:
         self._limits = {"connections": connections, "messages": messages, "recipients": recipients}
         self._seconds = seconds
         self._maxClients = maxClients
         self._clock = clock
+        self._state = state
+        self._name = name or f"{seconds:g}s"
         # By client: when its time began, and its counts. The oldest comes first.
         self._clients: OrderedDict[int | str, tuple[float, dict[str, int]]] = OrderedDict()
 
-    def onConnect(self, session: Session) -> None:
+    def onConnect(self, session: Session) -> Any:
         """421, which closes."""
-        self._count(session, "connections", 421)
+        return self._check(session, "connections", 421)
 
-    def onMailFrom(self, address: Address, session: Session) -> None:
+    def onMailFrom(self, address: Address, session: Session) -> Any:
         """450."""
-        self._count(session, "messages", 450)
+        return self._check(session, "messages", 450)
 
-    def onRcptTo(self, address: Address, session: Session) -> None:
+    def onRcptTo(self, address: Address, session: Session) -> Any:
         """450."""
-        self._count(session, "recipients", 450)
+        return self._check(session, "recipients", 450)
 
-    def _count(self, session: Session, what: str, code: int) -> None:
+    def _check(self, session: Session, what: str, code: int) -> Any:
         limit = self._limits[what]
         if limit is None or session.remoteAddress is None:
-            return
-        counts = self._countsOf(addressBlock(session.remoteAddress))
+            return None
+        block = addressBlock(session.remoteAddress)
+        if self._state is not None:
+            return self._checkTogether(block, what, limit, code)
+        _judge(self._countHere(block, what), limit, what, code)
+        return None
+
+    async def _checkTogether(self, block: int | str, what: str, limit: int, code: int) -> None:
+        count = await self._state.count(f"{what}:{self._name}:{block}", self._seconds)
+        _judge(self._countHere(block, what) if count is None else count, limit, what, code)
+
+    def _countHere(self, block: int | str, what: str) -> int:
+        counts = self._countsOf(block)
         counts[what] = counts.get(what, 0) + 1
-        if counts[what] > limit:
-            raise Rejection(f"Too many {what}, try again later", code, "4.7.0")
+        return counts[what]
 
     def _countsOf(self, block: int | str) -> dict[str, int]:
         now = self._clock()
@@ -74,3 +94,8 @@ class RateLimit(SMTPHandler):
                 break
             del self._clients[oldest]
         return self._clients.setdefault(block, (now, {}))[1]
+
+
+def _judge(count: int, limit: int, what: str, code: int) -> None:
+    if count > limit:
+        raise Rejection(f"Too many {what}, try again later", code, "4.7.0")
