@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, set[str], set[str]], ...] = (
     (
         "roof",
         # "": the package itself: it gathers the names
-        {"", "service", "shared", "tap", "testing", "threaded", "twistd"},
+        {"", "__main__", "service", "shared", "tap", "testing", "threaded", "twistd"},
         {"OpenSSL", "cryptography", "idna", "twisted", "zope"},
     ),
 )

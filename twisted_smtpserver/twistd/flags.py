@@ -239,6 +239,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("inbox-db", "FILE", "keep them in this SQLite database [default: in memory]"),
         Flag("inbox-password-file", "FILE", "the first line is what the page asks for: "
              "NAME:PASSWORD, or a password for any name", _password),
+        Flag("inbox-any-login", "", "offer logins to clients that insist on one, with or without "
+             "TLS, and accept every one"),
         Flag("inbox-host", "NAME", "a name that the page may be called by, besides localhost and "
              "addresses", str, _words),
     ),
