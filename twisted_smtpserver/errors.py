@@ -7,6 +7,7 @@ The exceptions a handler raises or meets.
      +-- Rejection                 refuse what the client asked for, with a code and a text
      |    +-- AuthenticationFailed (535 5.7.8) refuse a login
      |    +-- MessageTooLarge      (552 5.3.4) raised by the message stream over the size limit
+     |    +-- MessageTooComplex    (554 5.6.0) raised by ``message()`` beyond its bounds
      |    +-- BareNewline          (550 5.6.0) raised by the message stream, see ``bareNewlines``
      +-- MessageIncomplete         raised by the message stream: the rest will never come
      |    +-- ConnectionLost       ... because the client is gone
@@ -132,6 +133,19 @@ class MessageTooLarge(Rejection):
     """The message is larger than the ``size`` option, or than the limit of the read (RFC 1870)."""
 
     defaultReply = replies.TOO_LARGE
+
+
+class MessageTooComplex(Rejection):
+    """
+    The message has more header fields, parameters, parts, … than ``stream.message()`` parses.
+
+    :param what: the bound that it is beyond, in words; the client is told.
+    """
+
+    defaultReply = replies.TOO_COMPLEX
+
+    def __init__(self, what: str = "") -> None:
+        super().__init__(f"{replies.TOO_COMPLEX.text}: {what}" if what else "")
 
 
 class BareNewline(Rejection):

@@ -193,6 +193,7 @@ AUTH_UNKNOWN_MECHANISM = Reply(504, "5.5.4", "Unrecognized authentication type")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")  # RFC 5321 §4.5.3.1.10
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognized or not implemented")
 TOO_LARGE = Reply(552, "5.3.4", "Message exceeds the fixed maximum message size")  # RFC 1870 §6.2
+TOO_COMPLEX = Reply(554, "5.6.0", "Message is too complex to be parsed")
 BARE_NEWLINE = Reply(
     550, "5.6.0", "Message contains bare CR or LF: lines must end in CRLF (RFC 5321 section 2.3.8)"
 )
