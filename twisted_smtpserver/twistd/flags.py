@@ -283,7 +283,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Policies, before any handler; a RATE is such as 600/h or 20/10m": (
         Flag("rate-connections", "RATE", "connections from one address, or one /64 of IPv6; "
              "beyond that 421", _rate),
-        Flag("rate-messages", "RATE", "likewise messages; beyond that 450", _rate),
+        Flag("rate-messages", "RATE", "likewise messages, also of one user from all addresses; "
+             "beyond that 450", _rate),
         Flag("rate-recipients", "RATE", "likewise recipients", _rate),
         Flag("dnsbl", "ZONES", "refuse clients that one of these lists in DNS has", _zones, _flat),
         Flag("sender-matches-login", "", "let users send as the address only that is their name"),
