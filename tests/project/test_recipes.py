@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -224,6 +226,26 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(connect(self.store).deliver(MAIL.encode()).code, 451)
         self.assertEqual(self.store.database.execute("SELECT * FROM mail").fetchall(), [])
         self.flushLoggedErrors()
+
+
+class CharsetTests(SynchronousTestCase):
+    """Mail in a charset that nobody knows."""
+
+    def test_printed(self) -> None:
+        """It is taken, and printed as well as can be; so is what can't be taken apart."""
+        content = (
+            b"Subject: =?x-gbk-2?q?H=e9?=\r\nContent-Type: text/plain; charset=x-gbk-2\r\n"
+            b"\r\nHello \xe9\r\n"
+        )
+        nested = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n" * 100
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            for each in (content, nested):
+                client = connect(load("recipes/charsets").Printer())
+                client.deliver(each)
+                self.assertEqual(client.session.messages, 1)
+        self.assertIn("Hé\n\nHello é\n", printed.getvalue())
+        self.assertIn("(more than 30 parts within each other)", printed.getvalue())
 
 
 class ReplyTests(SynchronousTestCase):

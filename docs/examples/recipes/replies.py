@@ -53,11 +53,10 @@ class Replies(SMTPHandler):
         check(address)  # what isn't ours is refused before anything is transferred
 
     async def onData(self, stream, session):
-        message = await stream.message(limit=2**20)
-        if message.get("Auto-Submitted", "no") != "no":
+        mail = await stream.parsed(limit=2**20)
+        if mail.headers.get("Auto-Submitted", "no") != "no":
             return  # out of office (RFC 3834): taken, and thrown away
-        body = message.get_body(("plain",))
-        text = "" if body is None else newText(body.get_content())
+        text = newText(mail.text)
         if not text:
             raise Rejection("There is no text in this mail", code=550, enhanced="5.6.0")
         for address in session.envelope.recipients:

@@ -1,7 +1,7 @@
 from django.db import close_old_connections
 from shop.models import Mail
 
-from twisted_smtpserver import Rejection, SMTPHandler, blocking
+from twisted_smtpserver import Rejection, SMTPHandler, blocking, parseMessage
 
 
 class Inbox(SMTPHandler):
@@ -10,21 +10,22 @@ class Inbox(SMTPHandler):
             raise Rejection("Relay not permitted", code=550, enhanced="5.7.1")
 
     async def onData(self, stream, session):
-        message = await stream.message()
-        body = message.get_body(("plain",))
-        await store(
-            sender=session.envelope.mailFrom.address,
-            recipients=[address.address for address in session.envelope.rcptTo],
-            subject=message["Subject"] or "",
-            text="" if body is None else body.get_content(),
-            content=bytes(message),
-        )
+        content = await stream.read(limit=10 * 2**20)
+        recipients = [address.address for address in session.envelope.rcptTo]
+        await store(content, session.envelope.mailFrom.address, recipients)
 
 
 @blocking  # the ORM waits for the database, so it gets a thread of its own
-def store(**fields):
+def store(content, sender, recipients):
+    mail = parseMessage(content)
     close_old_connections()
     try:
-        Mail.objects.create(**fields)
+        Mail.objects.create(
+            sender=sender,
+            recipients=recipients,
+            subject=mail.subject,
+            text=mail.text,
+            content=content,
+        )
     finally:
         close_old_connections()
