@@ -1,8 +1,8 @@
 """
 Pictures of the inbox: ``python -m docs._tools.screenshots`` makes them in ``docs/images``.
 
-It takes chromium, chromium-driver and fonts-inter of Debian's, what the extra ``test`` installs, and
-Pillow.
+It takes chromium, chromium-driver and fonts-inter of Debian's, what the extra ``test`` installs,
+and Pillow.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ from tests.support.liveserver import LiveServer  # noqa: E402
 
 FOLDER = ROOT / "docs" / "images"
 
-ORDER = """<div style="font:16px/1.6 Inter,system-ui,sans-serif;max-width:560px;margin:28px auto;color:#1f2937">
-<div style="background:linear-gradient(120deg,#0f766e,#22c55e);border-radius:16px;padding:32px 28px;color:#fff">
-<div style="font-size:13px;letter-spacing:.08em;opacity:.85">ORDER 2026-1184</div>
-<h1 style="margin:6px 0 0;font-size:27px;line-height:1.25">Thank you, Ada. It’s on its way.</h1></div>
+_CELL = "padding:10px 0;border-bottom:1px solid #e5e7eb"
+
+ORDER = f"""
+<div style="font:16px/1.6 Inter,system-ui,sans-serif;max-width:560px;margin:28px auto;
+color:#1f2937">
+<div style="background:linear-gradient(120deg,#0f766e,#22c55e);border-radius:16px;padding:32px 28px;
+color:#fff"><div style="font-size:13px;letter-spacing:.08em;opacity:.85">ORDER 2026-1184</div>
+<h1 style="margin:6px 0 0;font-size:27px;line-height:1.25">Thank you, Ada. It’s on its way.</h1>
+</div>
 <table style="width:100%;border-collapse:collapse;margin:22px 0">
-<tr><td style="padding:10px 0;border-bottom:1px solid #e5e7eb">Mechanical keyboard, ISO</td>
-<td style="padding:10px 0;border-bottom:1px solid #e5e7eb;text-align:right">129.00</td></tr>
-<tr><td style="padding:10px 0;border-bottom:1px solid #e5e7eb">Wrist rest, walnut</td>
-<td style="padding:10px 0;border-bottom:1px solid #e5e7eb;text-align:right">34.00</td></tr>
-<tr><td style="padding:10px 0"><b>Total</b></td><td style="padding:10px 0;text-align:right"><b>163.00</b></td></tr></table>
-<a href="https://shop.example/track" style="display:inline-block;background:#0f766e;color:#fff;padding:12px 22px;border-radius:10px;text-decoration:none;font-weight:600">Follow the parcel</a>
-<p style="color:#6b7280;font-size:14px;margin-top:26px">The invoice is attached. Questions? Just answer this message.</p>
+<tr><td style="{_CELL}">Mechanical keyboard, ISO<td style="{_CELL};text-align:right">129.00</tr>
+<tr><td style="{_CELL}">Wrist rest, walnut<td style="{_CELL};text-align:right">34.00</tr>
+<tr><td style="padding:10px 0"><b>Total</b><td style="text-align:right"><b>163.00</b></tr></table>
+<a href="https://shop.example/track" style="display:inline-block;background:#0f766e;color:#fff;
+padding:12px 22px;border-radius:10px;text-decoration:none;font-weight:600">Follow the parcel</a>
+<p style="color:#6b7280;font-size:14px;margin-top:26px">The invoice is attached.</p>
 <img src="https://shop.example/pixel.png" width="1" height="1" alt=""></div>"""
 
 #: From, subject, text, tags; the last one is the newest.
@@ -67,7 +71,8 @@ def makeMessage(sender: str, subject: str, text: str, tags: str) -> EmailMessage
     if "order" in tags:
         message.add_alternative(ORDER, subtype="html")
     if "billing" in tags:
-        message.add_attachment(b"%PDF-1.7" + bytes(48_000), "application", "pdf", filename="invoice.pdf")
+        content = b"%PDF-1.7" + bytes(48_000)
+        message.add_attachment(content, "application", "pdf", filename="invoice.pdf")
     return message
 
 
@@ -101,15 +106,17 @@ def main() -> None:
     if chromium is None or driver is None:
         raise SystemExit("screenshots: install chromium and chromium-driver")
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        with LiveServer(Path(folder), "--inbox", "127.0.0.1:0", listeners=2) as server:
-            web, smtp = server.ports
-            browser = Browser(chromium, driver)
-            try:
-                send(smtp)
-                take(browser, f"http://127.0.0.1:{web}/")
-            finally:
-                browser.close()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LiveServer(Path(folder), "--inbox", "127.0.0.1:0", listeners=2) as server,
+    ):
+        web, smtp = server.ports
+        browser = Browser(chromium, driver)
+        try:
+            send(smtp)
+            take(browser, f"http://127.0.0.1:{web}/")
+        finally:
+            browser.close()
 
 
 def take(browser: Browser, url: str) -> None:

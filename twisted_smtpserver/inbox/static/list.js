@@ -125,7 +125,11 @@ export class MessageList {
       this.#elements.delete(key);
     }
     for (const element of this.#elements.values()) element.remove();
-    for (const element of kept.values()) if (!element.isConnected) this.field.append(element);
+    let place = this.field.firstChild; // in order, for those who hear the page
+    for (const element of kept.values()) {
+      if (element === place) place = place.nextSibling;
+      else this.field.insertBefore(element, place);
+    }
     this.#elements = kept;
   }
 
