@@ -33,7 +33,7 @@ from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
-from twisted_smtpserver.twistd.inbox import checkInbox, makeInbox
+from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions, makeInbox
 from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies, makeState
 from twisted_smtpserver.twistd.services import (
     LateMaildir,
@@ -127,6 +127,7 @@ class Options(usage.Options, AuthOptionMixin):
         given = [flag for flag in _allFlags() if flag.option and flag.name in self]
         self.keywords = {flag.option: self[flag.name] for flag in given}
         self.keywords.setdefault("size", DEFAULT_SIZE)
+        self.keywords |= inboxOptions(self)
         if "submission" in self:
             self.keywords["tlsRequired"] = True
         if self.inheritance is not None:

@@ -97,7 +97,11 @@ class PackagingTests(SynchronousTestCase):
         self.assertEqual(
             code,
             {str(module.relative_to(ROOT)) for module in [*modules, *page]}
-            | {"twisted_smtpserver/py.typed", "twisted/plugins/twisted_smtpserver_plugin.py"},
+            | {
+                "twisted_smtpserver/py.typed",
+                "twisted_smtpserver_pytest.py",
+                "twisted/plugins/twisted_smtpserver_plugin.py",
+            },
         )
         self.assertTrue(any(name.endswith("licenses/LICENSE") for name in names))
 

@@ -239,6 +239,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("inbox-db", "FILE", "keep them in this SQLite database [default: in memory]"),
         Flag("inbox-password-file", "FILE", "the first line is what the page asks for: "
              "NAME:PASSWORD, or a password for any name", _password),
+        Flag("inbox-any-login", "", "offer logins to clients that insist on one, with or without "
+             "TLS, and accept every one"),
         Flag("inbox-host", "NAME", "a name that the page may be called by, besides localhost and "
              "addresses", str, _words),
     ),
@@ -250,7 +252,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("selfSigned", "", "make a certificate for localhost, to try things out"),
         _flag("sniOptions", "NAME:CERT:KEY", "the files for clients that ask for this host name",
               _certified, dict),
-        _flag("tlsRequired", "", "take no mail before TLS"),
+        _flag("tlsRequired", "", "before TLS, take nothing but NOOP, EHLO, STARTTLS and QUIT"),
         _flag("secured", "", "TLS ended upstream: connections count as protected"),
         _flag("minVersion", "VERSION", "TLSv1.2 or TLSv1.3"),
         _flag("ciphers", "LIST", "cipher suites, as OpenSSL writes them"),
@@ -281,7 +283,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Policies, before any handler; a RATE is such as 600/h or 20/10m": (
         Flag("rate-connections", "RATE", "connections from one address, or one /64 of IPv6; "
              "beyond that 421", _rate),
-        Flag("rate-messages", "RATE", "likewise messages; beyond that 450", _rate),
+        Flag("rate-messages", "RATE", "likewise messages, also of one user from all addresses; "
+             "beyond that 450", _rate),
         Flag("rate-recipients", "RATE", "likewise recipients", _rate),
         Flag("dnsbl", "ZONES", "refuse clients that one of these lists in DNS has", _zones, _flat),
         Flag("sender-matches-login", "", "let users send as the address only that is their name"),

@@ -17,7 +17,11 @@ _ARGUMENTS = {
     "inbox-db": "database",
     "inbox-password-file": "password",
     "inbox-host": "hosts",
+    "inbox-any-login": "acceptLogins",
 }
+
+#: The options of a server that accepts every login: it needs none, and no TLS for one.
+_ANY_LOGIN = {"authOptional": True, "allowInsecureAuth": True}
 
 
 def checkInbox(given: Mapping[str, Any]) -> None:
@@ -30,6 +34,17 @@ def checkInbox(given: Mapping[str, Any]) -> None:
     for name in _ARGUMENTS:
         if name in given and "inbox" not in given:
             raise ConfigurationError(f"--{name}: needs --inbox")
+    if "inbox-any-login" in given and "credCheckers" in given:
+        raise ConfigurationError("--inbox-any-login and --auth contradict each other")
+
+
+def inboxOptions(given: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The options that the flags imply for the SMTP server.
+
+    :param given: the values of the flags that were given, by name.
+    """
+    return _ANY_LOGIN if "inbox-any-login" in given else {}
 
 
 def makeInbox(given: Mapping[str, Any], **options: Any) -> Inbox:
