@@ -271,10 +271,10 @@ class ViewTests(APITestCase):
         deliver(
             self.inbox,
             b"Content-Type: text/html\n\n"
-            b"<link rel=preconnect href=//x><LINK\nrel=x><link/><linked>\n",
+            b"<link rel=preconnect href=//x><LINK\nrel=x><link/><linked><iframe src=//x>\n",
         )
         text = self.get("/view/latest.html").text
-        self.assertNotRegex(text, "(?i)<link[ /\n>]")
+        self.assertNotRegex(text, "(?i)<(link|iframe)[ /\n>]")
         self.assertIn("<linked>", text)
 
 

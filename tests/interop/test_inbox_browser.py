@@ -245,10 +245,13 @@ class BrowserTests(TestCase):
         browser.one(".row[data-id] .subject").click()
         self.assertIn("<img", browser.one("#message h1").text)
         address = driver.current_url
-        for link in ("", *CLICKED):
+        self.enterFrame()
+        driver.switch_to.default_content()
+        self.assertRaises(NoAlertPresentException, lambda: driver.switch_to.alert)
+        self.assertEqual(canary.asked, [])
+        for link in CLICKED:
             self.enterFrame()
-            if link:
-                self.click(f"#{link}")
+            self.click(f"#{link}")
             driver.switch_to.default_content()
             self.assertRaises(NoAlertPresentException, lambda: driver.switch_to.alert)
             self.assertEqual(driver.current_url, address, link)
@@ -265,7 +268,8 @@ class BrowserTests(TestCase):
             with contextlib.suppress(WebDriverException):  # "net::ERR_ABORTED": it is a download
                 browser.open(path)
             self.assertRaises(NoAlertPresentException, lambda: driver.switch_to.alert)
-        self.assertEqual(canary.asked, [])
+        # The browser may have connected when the button went down on a link, and said nothing.
+        self.assertEqual(list(filter(None, canary.asked)), [])
 
         # A link opens a tab of its own, without telling where it was; and the canary works.
         browser.open(address)
@@ -274,7 +278,8 @@ class BrowserTests(TestCase):
         self.click("#honest")
         driver.switch_to.default_content()
         browser.until(lambda: canary.headers, "the link doesn't work")
-        self.assertEqual(canary.asked[:1], ["GET /control/link HTTP/1.1"])
+        asked = list(filter(None, canary.asked))
+        self.assertEqual(asked[0], "GET /control/link HTTP/1.1")
         self.assertNotIn("referer", canary.headers[0])
         self.assertEqual(driver.current_url, address)
 
