@@ -8,6 +8,7 @@ import socket
 import threading
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 from selenium.common.exceptions import NoAlertPresentException, WebDriverException
 from twisted.trial.unittest import TestCase
@@ -232,8 +233,8 @@ class BrowserTests(TestCase):
         message = self.message(f"{script} subject", html=page)
         message.replace_header("From", f'"{script}" <ann@example.org>')
         message["X-Tags"] = script
-        body = message.get_payload()[1]
-        body.add_related(GIF, "image", "gif", cid="<dot@x>")  # type: ignore[union-attr]
+        body: Any = message.get_payload(1)
+        body.add_related(GIF, "image", "gif", cid="<dot@x>")
         svg = f'<script>alert(1)</script><image href="{canary.url}/s"/>'
         svg = f'<svg xmlns="http://www.w3.org/2000/svg">{svg}</svg>'
         message.add_attachment(svg.encode(), "image", "svg+xml", filename=f"{script}.svg")

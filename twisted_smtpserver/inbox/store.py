@@ -126,9 +126,9 @@ class MessageStore:
     def _makeRoom(self, database: sqlite3.Connection) -> None:
         total, octets = self._total, self._octets
         surplus = []
-        for seq, stored in database.execute("SELECT seq, stored FROM message ORDER BY seq"):
-            if total <= self.maxMessages and octets <= self.maxOctets:
-                break
+        oldest = database.execute("SELECT seq, stored FROM message ORDER BY seq")
+        while total > self.maxMessages or octets > self.maxOctets:
+            seq, stored = next(oldest)
             surplus.append(seq)
             total -= 1
             octets -= stored
