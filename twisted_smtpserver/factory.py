@@ -28,6 +28,7 @@ from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import Events
+from twisted_smtpserver.message.slices import RunInSlices, runInSlices
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
@@ -85,6 +86,8 @@ class SMTPServerFactory(ServerFactory):
         self.clock: IReactorTime = reactor if reactor is not None else _theReactor()
         #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.
         self.runInThread: Callable[..., Deferred[Any]] = deferToThread
+        #: Does long work in slices; see :func:`~twisted_smtpserver.message.slices.runInSlices`.
+        self.runInSlices: RunInSlices = runInSlices
         self._build()
         needed = replies.AUTH_NEEDED
         text = self.options.authRequiredMessage or needed.text
@@ -122,7 +125,7 @@ class SMTPServerFactory(ServerFactory):
         for keyword in self.options.hide:
             if keyword not in keywords:
                 raise ConfigurationError(unknownName(keyword, keywords, "extension"))
-        self.steps = makeSteps(self.verbs, self.options.disabledCommands)
+        self.steps = makeSteps(self.verbs, self.options.disabledCommands, self.options.tlsRequired)
 
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""

@@ -230,10 +230,22 @@ class IMessageStream(Interface):
 
     def message(limit=32 * 2**20):  # type: ignore[no-untyped-def]
         """
-        The message, parsed off the reactor's thread.
+        The message as the standard library has it. Header fields are parsed when they are read, in
+        linear time.
 
         :param limit: as for :meth:`read`.
-        :returns: a Deferred of :class:`email.message.EmailMessage`.
+        :returns: a Deferred of :class:`email.message.EmailMessage`;
+            :class:`~twisted_smtpserver.errors.MessageTooComplex` (554 5.6.0) if the message is
+            beyond a bound of :mod:`twisted_smtpserver.message.bounds`.
+        """
+
+    def parsed(limit=32 * 2**20):  # type: ignore[no-untyped-def]
+        """
+        The message decoded: subject, addresses, date, text, HTML, attachments. Whatever is wrong
+        with it is no error: see :class:`~twisted_smtpserver.message.parsed.ParsedMessage`.
+
+        :param limit: as for :meth:`read`.
+        :returns: a Deferred of :class:`~twisted_smtpserver.message.parsed.ParsedMessage`.
         """
 
     def prepend(octets):  # type: ignore[no-untyped-def]

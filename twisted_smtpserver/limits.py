@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -26,6 +26,10 @@ MAX_ERROR_DELAY = 10.0
 #: So many refused commands into a session, refused senders and recipients aren't logged one by one
 #: any more.
 MAX_LOGGED_REFUSALS = 100
+
+#: So many recipients of a session may be refused for a while (4yz), by a greylist for example: an
+#: honest client may send to a long list. Then the connection is closed.
+MAX_DEFERRED_RECIPIENTS = 10_000
 
 #: So many failed logins of one address aren't delayed: people mistype. They are as many as a
 #: connection has by default (``maxAuthAttempts``).
@@ -319,12 +323,30 @@ def addressBlock(address: str) -> int | str:
     :returns: a number for an IPv6 address's /64 (one customer has that many at least), the
         address itself for IPv4; also for IPv4 written as IPv6.
     """
+    parsed = _parsed(address)
+    if not isinstance(parsed, IPv6Address):
+        return address if parsed is None else str(parsed)
+    return int(parsed) >> 64
+
+
+def addressNetwork(address: str) -> int | str:
+    """
+    What stands for the network that a client is in. Who has one address of it may have them all.
+
+    :param address: as for :func:`addressBlock`.
+    :returns: a number for an IPv6 address's /48, which is what sites get; for IPv4 the /24.
+    """
+    parsed = _parsed(address)
+    if not isinstance(parsed, IPv6Address):
+        return address if parsed is None else str(parsed).rpartition(".")[0]
+    return int(parsed) >> 80
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:  # a transport with another idea of a host
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    if parsed.ipv4_mapped is not None:  # a dual-stack listener shows IPv4 clients so
-        return str(parsed.ipv4_mapped)
-    return int(parsed) >> 64
+        return None
+    # A dual-stack listener shows IPv4 clients as IPv6.
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return parsed if mapped is None else mapped

@@ -30,9 +30,11 @@ from twisted_smtpserver.handlers import Chain, Discard
 from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
+from twisted_smtpserver.log import batches
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
+from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions, makeInbox
 from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies, makeState
 from twisted_smtpserver.twistd.services import (
     LateMaildir,
@@ -110,6 +112,8 @@ class Options(usage.Options, AuthOptionMixin):
             help before the reason, :class:`SystemExit` with the reason alone.
         """
         self.arguments = list(options or ())
+        if self.parent is not None:
+            batches.useFor(self.parent)
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
@@ -126,6 +130,7 @@ class Options(usage.Options, AuthOptionMixin):
         given = [flag for flag in _allFlags() if flag.option and flag.name in self]
         self.keywords = {flag.option: self[flag.name] for flag in given}
         self.keywords.setdefault("size", DEFAULT_SIZE)
+        self.keywords |= inboxOptions(self)
         if "submission" in self:
             self.keywords["tlsRequired"] = True
         if self.inheritance is not None:
@@ -166,8 +171,10 @@ class Options(usage.Options, AuthOptionMixin):
         return chroot
 
     def _checkHandlers(self) -> None:
-        if len({"maildir", "discard", "handler"} & set(self)) > 1:
-            raise usage.UsageError("--maildir, --discard and --handler: choose one of them")
+        if len({"maildir", "discard", "handler", "inbox"} & set(self)) > 1:
+            raise usage.UsageError(
+                "--maildir, --discard, --handler and --inbox: choose one of them"
+            )
 
     def _checkListeners(self) -> None:
         given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
@@ -177,6 +184,8 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkWorkers(self) -> None:
         if self.get("workers", 1) == 1:
             return
+        if "inbox" in self:
+            raise usage.UsageError("--workers: there can be only one --inbox")
         if self._chroot:
             raise usage.UsageError("--workers: can't be started inside of twistd's --chroot")
         for name in LISTENERS:
@@ -232,6 +241,7 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
         try:
             checkPolicies(self)
+            checkInbox(self)
             library.makeOptions(keywords)
         except ConfigurationError as error:
             raise usage.UsageError(_inFlags(str(error))) from None
@@ -360,6 +370,8 @@ def _build(config: Options) -> MultiService:
         config.keywords["state"] = state
         services.append(SharedState(state))
     if "credCheckers" in config:
+        chaos = getattr(preparation, "chaosLogin", None)  # the inbox's
+        stages += [chaos] if chaos is not None else []
         stages.append(CredHandler(*config["credCheckers"], inThread=True))
         services += map(PasswordFile, _passwordFiles(config))
     if stages:
@@ -409,6 +421,9 @@ def _makeHandler(config: Options) -> tuple[object, Service | None]:
         return Discard(), None
     if "handler" in config:
         return _loadHandler(config["handler"]), None
+    if "inbox" in config:
+        inbox = makeInbox(config)
+        return inbox.handler, inbox
     hostName = config.keywords.get("name", None)
     mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
     return mailbox.handler, mailbox

@@ -152,7 +152,7 @@ class GatesTests(SynchronousTestCase):
             "before the hello": (lambda: talk(Phase.GREETED), 503),
             "before MAIL": (lambda: talk(Phase.READY), 503),
             "before RCPT": (lambda: talk(Phase.MAIL), 503),
-            "before TLS": (lambda: talk(Phase.READY, selfSigned=True, tlsRequired=True), 503),
+            "before TLS": (lambda: talk(Phase.READY, selfSigned=True, tlsRequired=True), 530),
             "before the login": (loginMissing, 503),
             "in LMTP": (lambda: talk(Phase.MAIL, lmtp=True), 503),
         }

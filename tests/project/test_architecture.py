@@ -23,14 +23,14 @@ FLOORS: tuple[tuple[str, set[str], set[str]], ...] = (
     (
         "roof",
         # "": the package itself: it gathers the names
-        {"", "service", "shared", "tap", "testing", "twistd"},
+        {"", "__main__", "service", "shared", "tap", "testing", "threaded", "twistd"},
         {"OpenSSL", "cryptography", "idna", "twisted", "zope"},
     ),
 )
 SECOND = 2
 
 #: The optional distributions, and the one room that may import each.
-OPTIONAL = {"txredisapi": "shared"}
+OPTIONAL = {"trustme": "testing", "txredisapi": "shared"}
 
 #: All that the handlers that come with the library see of it, so that they are good to copy.
 HANDLERS_SEE = {
@@ -43,6 +43,7 @@ HANDLERS_SEE = {
     "limits",
     "message",
     "replies",
+    "resolver",
     "results",
     "sasl",
     "session",

@@ -72,6 +72,7 @@ class Dialogue(OctetReceiver):
     # These only matter when something goes wrong.
     unwelcome: Reply = replies.NOT_WELCOME
     unwelcomeCommands = 0
+    deferredRecipients = 0
     unauthenticatedCommands = 0
     unrecognizedCommands = 0
     junkCommands = 0
@@ -319,7 +320,11 @@ class Dialogue(OctetReceiver):
         if reply.code >= 500:
             self.refusedRecipients += 1
             self._exempt = reply
-        return reply
+            return reply
+        self.deferredRecipients += 1
+        isMuch = self.deferredRecipients >= limits.MAX_DEFERRED_RECIPIENTS
+        # One that has recipients may bring its message first.
+        return replies.TOO_MANY_REFUSED if isMuch and not self.session.envelope.rcptTo else reply
 
     def _checked(self, outcome: Outcome) -> list[Reply]:
         if isinstance(outcome, list) and all(isinstance(reply, Reply) for reply in outcome):

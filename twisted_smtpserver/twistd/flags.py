@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.names.client import Resolver
-
+from twisted_smtpserver.resolver import DatagramResolver
 from twisted_smtpserver.wire.domain import parseDomain, toAscii
 
 DEFAULT_HOST = "127.0.0.1"
@@ -90,6 +89,33 @@ def _port(text: str) -> str:
     return text
 
 
+def _page(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025")
+    try:
+        address = str(ip_address(host)) if colon and host != "localhost" else DEFAULT_HOST
+    except ValueError:
+        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025") from None
+    return address, int(_port(port))
+
+
+def _atLeastOne(text: str) -> int:
+    number = _whole(text)
+    if not number:
+        raise ValueError("0 would keep nothing")
+    return number
+
+
+def _password(path: str) -> str:
+    password = _firstLine(path)
+    if not password.rpartition(":")[2]:
+        raise ValueError("its first line is empty, or has no password behind the name")
+    return password
+
+
 def _firstLine(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
@@ -107,7 +133,7 @@ def _certified(text: str) -> tuple[str, dict[str, str]]:
     return name, {"cert": files[0], "key": files[1]}
 
 
-def _nameServer(text: str) -> Resolver:
+def _nameServer(text: str) -> DatagramResolver:
     match = re.fullmatch(r"(?:\[([^]]*)]|([^:]*))(?::([0-9]+))?", text, re.ASCII)
     host, port = (match[1] or match[2], match[3]) if match else (text, None)
     try:
@@ -116,7 +142,7 @@ def _nameServer(text: str) -> Resolver:
         raise ValueError(
             f"{text!r} is no address such as 192.0.2.53 or [2001:db8::53]:53"
         ) from None
-    return Resolver(servers=[(str(address), int(_port(port or "53")))])
+    return DatagramResolver(servers=[(str(address), int(_port(port or "53")))])
 
 
 # These put the values of a repeated flag together.
@@ -203,6 +229,20 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("bareNewlines", "WORD", "what to do with a message that has a CR or LF by itself: "
               "reject, normalize or accept"),
     ),
+    "The inbox: a page for whoever writes programs that send mail": (
+        Flag("inbox", "[ADDRESS:]PORT", "receive mail for anybody, and show it on a page there; "
+             "127.0.0.1:8025 for example", _page),
+        Flag("inbox-max", "N", "keep so many messages; the oldest go [default: 10000]",
+             _atLeastOne),
+        Flag("inbox-size", "OCTETS", "keep so many octets, likewise [default: 256M]", _octets),
+        Flag("inbox-db", "FILE", "keep them in this SQLite database [default: in memory]"),
+        Flag("inbox-password-file", "FILE", "the first line is what the page asks for: "
+             "NAME:PASSWORD, or a password for any name", _password),
+        Flag("inbox-any-login", "", "offer logins to clients that insist on one, with or without "
+             "TLS, and accept every one"),
+        Flag("inbox-host", "NAME", "a name that the page may be called by, besides localhost and "
+             "addresses", str, _words),
+    ),
     "TLS": (
         _flag("cert", "FILE", "the certificate, and behind it its chain; SIGHUP reads it again"),
         _flag("key", "FILE", "its private key"),
@@ -211,7 +251,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("selfSigned", "", "make a certificate for localhost, to try things out"),
         _flag("sniOptions", "NAME:CERT:KEY", "the files for clients that ask for this host name",
               _certified, dict),
-        _flag("tlsRequired", "", "take no mail before TLS"),
+        _flag("tlsRequired", "", "before TLS, take nothing but NOOP, EHLO, STARTTLS and QUIT"),
         _flag("secured", "", "TLS ended upstream: connections count as protected"),
         _flag("minVersion", "VERSION", "TLSv1.2 or TLSv1.3"),
         _flag("ciphers", "LIST", "cipher suites, as OpenSSL writes them"),
@@ -242,7 +282,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Policies, before any handler; a RATE is such as 600/h or 20/10m": (
         Flag("rate-connections", "RATE", "connections from one address, or one /64 of IPv6; "
              "beyond that 421", _rate),
-        Flag("rate-messages", "RATE", "likewise messages; beyond that 450", _rate),
+        Flag("rate-messages", "RATE", "likewise messages, also of one user from all addresses; "
+             "beyond that 450", _rate),
         Flag("rate-recipients", "RATE", "likewise recipients", _rate),
         Flag("dnsbl", "ZONES", "refuse clients that one of these lists in DNS has", _zones, _flat),
         Flag("sender-matches-login", "", "let users send as the address only that is their name"),

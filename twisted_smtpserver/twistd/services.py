@@ -23,7 +23,6 @@ from twisted_smtpserver.handlers.cred import checkFile
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.shared import RedisState
-from twisted_smtpserver.twistd.policies import LateGreylist
 from twisted_smtpserver.twistd.supervisor import Supervisor
 
 
@@ -121,12 +120,12 @@ class Server(MultiService):
         """All connections are gone."""
         left: Any = results
         for service in self:
-            if isinstance(service, LateGreylist):
-                service.close()
-            elif isinstance(service, SharedState):
+            if isinstance(service, SharedState):
                 left = service.close().addCallback(lambda _: results)
             elif isinstance(service, Supervisor) and service.hasFailed:
                 globalLogPublisher.addObserver(_endWithStatusOne)
+            elif hasattr(service, "close"):  # a database that messages in flight still needed
+                service.close()
         return left
 
 

@@ -14,11 +14,62 @@ from twisted.logger import Logger
 
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.limits import addressBlock
+from twisted_smtpserver.limits import addressBlock, addressNetwork
 from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.session import Address, Session
 
 _log = Logger()
+
+# How many entries are forgotten at one call, of those that have expired.
+_FORGOTTEN_AT_ONCE = 100
+
+# Each client's entries are counted, and each network's: who has the most must be found at once.
+_SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS greylist (client TEXT, sender TEXT, recipient TEXT,
+        expires REAL, first REAL, PRIMARY KEY (client, sender, recipient)) WITHOUT ROWID
+    """,
+    "CREATE INDEX IF NOT EXISTS expiry ON greylist (expires)",
+    "CREATE INDEX IF NOT EXISTS oldest ON greylist (client, expires)",
+    """
+    CREATE TABLE IF NOT EXISTS clients
+        (client TEXT PRIMARY KEY, network TEXT, entries INTEGER) WITHOUT ROWID
+    """,
+    "CREATE INDEX IF NOT EXISTS largest_client ON clients (network, entries)",
+    "CREATE TABLE IF NOT EXISTS networks (network TEXT PRIMARY KEY, entries INTEGER) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS largest_network ON networks (entries)",
+    "CREATE TABLE IF NOT EXISTS total (entries INTEGER)",
+    """
+    CREATE TRIGGER IF NOT EXISTS inserted AFTER INSERT ON greylist BEGIN
+        UPDATE clients SET entries = entries + 1 WHERE client = new.client;
+        INSERT OR IGNORE INTO networks
+            SELECT network, 0 FROM clients WHERE client = new.client;
+        UPDATE networks SET entries = entries + 1
+            WHERE network = (SELECT network FROM clients WHERE client = new.client);
+        UPDATE total SET entries = entries + 1;
+    END
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS deleted AFTER DELETE ON greylist BEGIN
+        UPDATE networks SET entries = entries - 1
+            WHERE network = (SELECT network FROM clients WHERE client = old.client);
+        DELETE FROM networks WHERE entries = 0
+            AND network = (SELECT network FROM clients WHERE client = old.client);
+        UPDATE clients SET entries = entries - 1 WHERE client = old.client;
+        DELETE FROM clients WHERE client = old.client AND entries = 0;
+        UPDATE total SET entries = entries - 1;
+    END
+    """,
+)
+
+# Of the largest network's largest client, what expires first.
+_LARGEST = """
+WHERE client = (
+    SELECT client FROM clients
+    WHERE network = (SELECT network FROM networks ORDER BY entries DESC LIMIT 1)
+    ORDER BY entries DESC LIMIT 1
+) ORDER BY expires LIMIT 1
+"""
 
 
 class Greylist(SMTPHandler):
@@ -33,8 +84,9 @@ class Greylist(SMTPHandler):
     :param delay: how long the first try is refused, in seconds.
     :param window: who doesn't come again in this time is new again.
     :param remember: for how long who came again is known, after the last message.
-    :param maxEntries: how many are kept in the file; of more, those that would expire first are
-        forgotten.
+    :param maxEntries: how many are kept in the file. Of more, one of the network (/24 of IPv4, /48
+        of IPv6) that has the most is forgotten, and in there one of the client that has the most:
+        the one that would expire first. So nobody can push out what is known of others.
     :param clock: the time, in seconds since 1970: the table survives restarts.
     :param runInThread: where the disk is waited for; by default the reactor's thread pool.
     :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`, for example a
@@ -132,13 +184,31 @@ class GreylistTable:
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=OFF")  # what a crash loses, comes again
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS greylist (client TEXT, sender TEXT, recipient TEXT,"
-            " expires REAL, first REAL, PRIMARY KEY (client, sender, recipient)) WITHOUT ROWID"
+        for statement in _SCHEMA:
+            self._database.execute(statement)
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._countAnew()
+
+    def _countAnew(self) -> None:
+        """A file of an earlier version has no counts."""
+        if self._count() is not None:
+            return
+        found = self._database.execute(
+            "SELECT client, count(*) FROM greylist GROUP BY client"
+        ).fetchall()
+        self._database.executemany(
+            "INSERT INTO clients VALUES (?, ?, ?)",
+            [(client, _network(client), count) for client, count in found],
         )
-        self._database.execute("CREATE INDEX IF NOT EXISTS expiry ON greylist (expires)")
-        # Counting takes a walk through the table.
-        (self._entries,) = self._database.execute("SELECT count(*) FROM greylist").fetchone()
+        self._database.execute(
+            "INSERT INTO networks SELECT network, sum(entries) FROM clients GROUP BY network"
+        )
+        self._database.execute("INSERT INTO total SELECT count(*) FROM greylist")
+
+    def _count(self) -> int | None:
+        row = self._database.execute("SELECT entries FROM total").fetchone()
+        return None if row is None else int(row[0])
 
     def close(self) -> None:
         """Close the database."""
@@ -155,10 +225,10 @@ class GreylistTable:
         now = self._clock()
         where = "WHERE client = ? AND sender = ? AND recipient = ?"
         with self._lock:
-            self._entries -= self._database.execute(
-                "DELETE FROM greylist WHERE expires < ?", (now,)
-            ).rowcount
-            found = self._database.execute(f"SELECT first FROM greylist {where}", key).fetchone()
+            self._forgetExpired(now)
+            found = self._database.execute(
+                f"SELECT first FROM greylist {where} AND expires >= ?", (*key, now)
+            ).fetchone()
             if found is None:
                 self._insert(key, now)
                 return False
@@ -168,16 +238,40 @@ class GreylistTable:
             self._database.execute(f"UPDATE greylist SET expires = ? {where}", (expires, *key))
             return True
 
+    def _forgetExpired(self, now: float) -> None:
+        # Some of them: all at once could take long, and the others would wait for it.
+        self._delete("WHERE expires < ? LIMIT ?", now, _FORGOTTEN_AT_ONCE)
+
     def _insert(self, key: tuple[str, str, str], now: float) -> None:
-        values = (*key, now + self._window, now)
-        # Another process with the same file may have done so since we looked.
-        self._entries += self._database.execute(
-            "INSERT OR IGNORE INTO greylist VALUES (?, ?, ?, ?, ?)", values
-        ).rowcount
-        surplus = self._entries - self._maxEntries
-        if surplus > 0:
-            self._entries -= self._database.execute(
-                "DELETE FROM greylist WHERE (client, sender, recipient) IN (SELECT client, sender,"
-                " recipient FROM greylist ORDER BY expires LIMIT ?)",
-                (surplus,),
-            ).rowcount
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._delete(
+                "WHERE client = ? AND sender = ? AND recipient = ? AND expires < ?", *key, now
+            )
+            self._database.execute(
+                "INSERT OR IGNORE INTO clients VALUES (?, ?, 0)", (key[0], _network(key[0]))
+            )
+            # Another process with the same file may have done so since we looked.
+            self._database.execute(
+                "INSERT OR IGNORE INTO greylist VALUES (?, ?, ?, ?, ?)",
+                (*key, now + self._window, now),
+            )
+            surplus = min((self._count() or 0) - self._maxEntries, _FORGOTTEN_AT_ONCE)
+            for _ in range(surplus):
+                self._delete(_LARGEST)
+
+    def _delete(self, where: str, *values: object) -> None:
+        self._database.execute(
+            "DELETE FROM greylist WHERE (client, sender, recipient) IN"
+            f" (SELECT client, sender, recipient FROM greylist {where})",
+            values,
+        )
+
+
+def _network(client: str) -> str:
+    """
+    What stands for a client's network.
+
+    :param client: an address of IPv4, or the number of a /64.
+    """
+    return str(int(client) >> 16) if client.isdecimal() else str(addressNetwork(client))
