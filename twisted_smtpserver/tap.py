@@ -43,6 +43,7 @@ from twisted_smtpserver.twistd.services import (
     SharedState,
     oneLine,
 )
+from twisted_smtpserver.twistd.stores import STORES, checkStores, makeStore
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 
@@ -171,10 +172,10 @@ class Options(usage.Options, AuthOptionMixin):
         return chroot
 
     def _checkHandlers(self) -> None:
-        if len({"maildir", "discard", "handler", "inbox"} & set(self)) > 1:
-            raise usage.UsageError(
-                "--maildir, --discard, --handler and --inbox: choose one of them"
-            )
+        choice = ("maildir", "discard", "handler", "inbox", *STORES)
+        if len(set(choice) & set(self)) > 1:
+            *flags, last = [f"--{name}" for name in choice]
+            raise usage.UsageError(f"{', '.join(flags)} and {last}: choose one of them")
 
     def _checkListeners(self) -> None:
         given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
@@ -241,6 +242,7 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
         try:
             checkPolicies(self)
+            checkStores(self)
             checkInbox(self)
             library.makeOptions(keywords)
         except ConfigurationError as error:
@@ -425,6 +427,9 @@ def _makeHandler(config: Options) -> tuple[object, Service | None]:
         inbox = makeInbox(config)
         return inbox.handler, inbox
     hostName = config.keywords.get("name", None)
+    store = makeStore(config, hostName)
+    if store is not None:
+        return store.handler, store
     mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
     return mailbox.handler, mailbox
 

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say(line: str, file: object = None) -> None:
-    print(line, file=file)  # type: ignore[call-overload]  # noqa: T201  # it is a command
+    print(line, file=file)  # type: ignore[call-overload]  # it is a command
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-__all__ = ["AsyncMail", "Claims", "ClaimLost", "Mail", "claim"]
+__all__ = ["AsyncMail", "ClaimLost", "Claims", "Mail", "claim"]
 
 _log = logging.getLogger(__name__)
 
@@ -179,11 +179,13 @@ class Mail(_Claimed):
     def chunks(self) -> Iterator[bytes]:
         """The message, in pieces of 256 KiB at most."""
         statement = self._queue.sql(_PIECE)
-        for n in range(2**31):
+        n = 0
+        while True:
             row = self._connection.execute(statement, {"id": self.id, "n": n}).fetchone()
             if row is None:
                 return
             yield row["octets"]
+            n += 1
 
     def read(self) -> bytes:
         """The whole message."""
@@ -196,9 +198,7 @@ class Mail(_Claimed):
         :raises ClaimLost: if another consumer has it.
         """
         self._settled()
-        self._checked(
-            self._connection.execute(self._queue.sql(_ACKNOWLEDGE), self._arguments())
-        )
+        self._checked(self._connection.execute(self._queue.sql(_ACKNOWLEDGE), self._arguments()))
 
     def fail(self, reason: str = "", delay: float | None = None) -> None:
         """
@@ -228,12 +228,14 @@ class AsyncMail(_Claimed):
     async def chunks(self) -> AsyncIterator[bytes]:
         """See :meth:`Mail.chunks`."""
         statement = self._queue.sql(_PIECE)
-        for n in range(2**31):
+        n = 0
+        while True:
             cursor = await self._connection.execute(statement, {"id": self.id, "n": n})
             row = await cursor.fetchone()
             if row is None:
                 return
             yield row["octets"]
+            n += 1
 
     async def read(self) -> bytes:
         """See :meth:`Mail.read`."""
@@ -265,9 +267,7 @@ class Claims:
     See there for the parameters.
     """
 
-    def __init__(
-        self, dsn: str, table: str, visibility: float, attempts: int, wait: bool
-    ) -> None:
+    def __init__(self, dsn: str, table: str, visibility: float, attempts: int, wait: bool) -> None:
         if not table.replace("_", "a").replace(".", "a").isalnum() or not table.isascii():
             raise ValueError(f"{table!r} is no name of a table")
         self._dsn = dsn
@@ -388,9 +388,9 @@ def claim(
     """
     Take messages out of the queue, one after the other.
 
-    A message is acknowledged when the loop asks for the next one. Call ``mail.fail(reason)`` for one
-    that can't be handled now. An exception leaves the loop, and the message is tried again when its
-    visibility is over; so it is after ``break``, unless ``mail.acknowledge()`` was called before.
+    A message is acknowledged when the loop asks for the next one. Call ``mail.fail(reason)`` for
+    one that can't be handled now. An exception leaves the loop, and the message is tried again when
+    its visibility is over; so it is after ``break``, unless ``mail.acknowledge()`` was called.
 
     A lost connection is made again, in an ordinary program and with asyncio; a warning goes to the
     logger of this module.

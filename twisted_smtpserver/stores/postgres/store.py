@@ -9,8 +9,9 @@ from typing import Any
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.filters.spool import Spool
@@ -126,14 +127,9 @@ class PostgresStore(SMTPHandler):
 
         :returns: a Deferred that fires when that is known.
         """
-        looked = self._desk.run(Job(), lambda connection, job: None)
-        return looked.addErrback(
-            lambda failure: _log.error(
-                "{store} can't be used: {reason}; until it can, clients get 451",
-                store=self,
-                reason=reasonOf(failure.value),
-            )
-        )
+        looked: Deferred[None] = self._desk.run(Job(), lambda connection, job: None)
+        text = "{store} can't be used: {reason}; until it can, clients get 451"
+        return looked.addErrback(self._tell, text)
 
     def close(self) -> None:
         """End all connections. What is stored afterwards opens new ones."""
@@ -165,13 +161,13 @@ class PostgresStore(SMTPHandler):
             return
         self._nextSweep = now + SWEEP_INTERVAL
         swept = self._desk.run(Job(), partial(self._writer.expire, self._retention))
-        swept.addErrback(
-            lambda failure: _log.error(
-                "{store}: old messages can't be deleted: {reason}",
-                store=self,
-                reason=reasonOf(failure.value),
-            )
-        )
+        swept.addErrback(self._tell, "{store}: old messages can't be deleted: {reason}")
+
+    def _tell(self, failure: Failure, text: str) -> None:
+        error = failure.value
+        if not isinstance(error, CancelledError):  # the server stops
+            assert error is not None  # it is, for static analysis only
+            _log.error(text, store=self, reason=reasonOf(error))
 
 
 def _whereIs(dsn: str) -> str:

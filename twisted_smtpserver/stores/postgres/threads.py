@@ -13,11 +13,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import psycopg
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
-
-from twisted_smtpserver.stores.base import Unavailable
 
 _T = TypeVar("_T")
 
@@ -76,7 +75,7 @@ class Job:
 class _Threads(ThreadPool):
     """Threads that don't keep a process from ending: nobody is left to hear their results."""
 
-    threadFactory = functools.partial(threading.Thread, daemon=True)
+    threadFactory: Any = functools.partial(threading.Thread, daemon=True)
 
 
 class Desk:
@@ -168,16 +167,16 @@ def isReadable(descriptor: int) -> bool:
 
     :param descriptor: the socket's.
     """
-    with socket.socket(fileno=os.dup(descriptor)) as copy:
-        copy.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            copy.recv(1, socket.MSG_PEEK)
-            return True
+    with socket.socket(fileno=os.dup(descriptor)) as copy, contextlib.suppress(BlockingIOError):
+        copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return True
     return False
 
 
 def _shutDown(connection: Any) -> None:
     """End a connection whose thread is in the middle of using it."""
-    with contextlib.suppress(OSError, Unavailable):
-        with socket.socket(fileno=os.dup(connection.fileno())) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
+    with (
+        contextlib.suppress(OSError, psycopg.Error),  # it is gone already
+        socket.socket(fileno=os.dup(connection.fileno())) as copy,
+    ):
+        copy.shutdown(socket.SHUT_RDWR)

@@ -188,4 +188,7 @@ def translated(error: BaseException) -> BaseException:
         return Rejection("Insufficient system storage", code=452, enhanced="4.3.1")
     if error.sqlstate is None:  # the connection's, not the server's
         return Unavailable(f"PostgreSQL: {error}")
-    return Unavailable(f"PostgreSQL: {error.sqlstate} {error.diag.message_primary}")
+    # About data PostgreSQL repeats them, and they are the message's.
+    isAboutData = error.sqlstate.startswith(("22", "23"))
+    text = type(error).__name__ if isAboutData else error.diag.message_primary
+    return Unavailable(f"PostgreSQL: {error.sqlstate} {text}")
