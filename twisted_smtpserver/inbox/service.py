@@ -141,6 +141,7 @@ class Inbox(Service):
         """
         super().stopService()
         self.desk.events.close()
+        self.site.closeAll()
         listening, self._listening = self._listening, None
         if listening is None:
             return None
