@@ -84,12 +84,13 @@ class Rejection(SMTPServerError):
             self.code, self.enhanced = reply.code, reply.enhanced
         super().__init__(self.text)
 
-    def toReply(self, stage: Reply) -> Reply:
+    def toReply(self, stage: Reply, isSender: bool = False) -> Reply:
         """
         What the client is told.
 
         :param stage: the refusal that the hook's stage has by default; it fills in what this
             rejection leaves open.
+        :param isSender: whether it answers MAIL.
         """
         code = self.code
         if code is None:
@@ -98,7 +99,9 @@ class Rejection(SMTPServerError):
             code = stage.code if fits else int(f"{self.enhanced[0]}50")  # type: ignore[index]
         enhanced = self.enhanced
         if enhanced is None:
-            enhanced = stage.enhanced if code == stage.code else replies.defaultEnhanced(code)
+            enhanced = (
+                stage.enhanced if code == stage.code else replies.defaultEnhanced(code, isSender)
+            )
         return Reply(code, enhanced, self.text or stage.lines[0])
 
 

@@ -215,7 +215,11 @@ class Options:
             isNumber = isinstance(value, kinds) and not isinstance(value, bool)
             if not isNumber or not least <= value < math.inf:
                 noun = "whole number" if kinds is int else "number"
-                raise ConfigurationError(f"{name}: {value!r} is no {noun} of at least {least}")
+                unlimited = _NO_LIMIT.get(name)
+                hint = "" if unlimited is None else f"; {unlimited!r} is no limit"
+                raise ConfigurationError(
+                    f"{name}: {value!r} is no {noun} of at least {least}{hint}"
+                )
 
     def _checkTexts(self) -> None:
         if self.bareNewlines not in BARE_NEWLINES:
@@ -306,6 +310,8 @@ _LEAST: dict[str, tuple[Any, float]] = {
     "greetingDelay": (_SECONDS, 0),
 }
 _NO_LIMIT: dict[str, Any] = {
+    "size": 0,
+    "minDataRate": 0,
     "maxClients": None,
     "maxClientsPerAddress": None,
     "maxAllowedUnauthenticatedCommands": False,
@@ -340,6 +346,27 @@ def makeOptions(keywords: Mapping[str, Any]) -> Options:
     return Options(**keywords)
 
 
+# Options of Node's smtp-server, and of bun-smtp, that have no equal here, and what to do instead.
+_INSTEAD = {
+    "hideDSN": "DSN is off; extensions=['DSN'] turns it on",
+    "hideREQUIRETLS": "REQUIRETLS is off; extensions=['REQUIRETLS'] turns it on",
+    "rejectOversized": "leave it out, a message over size is always refused with 552",
+    "needsUpgrade": "leave it out, secure=True starts TLS itself; bun-smtp's is tlsRequired=True",
+    "component": "give a logger with that namespace, logger=twisted.logger.Logger('…')",
+    **dict.fromkeys(
+        (
+            *("pfx", "maxVersion", "honorCipherOrder", "dhparam", "ecdhCurve", "secureOptions"),
+            *("secureProtocol", "sessionIdContext", "SNICallback", "ALPNProtocols", "crl"),
+        ),
+        "give a context factory with it, tls=…",
+    ),
+    **dict.fromkeys(
+        ("allowHalfOpen", "pauseOnConnect", "keepAlive", "keepAliveInitialDelay", "backlog"),
+        "leave it out, or see to it in the endpoint",
+    ),
+}
+
+
 def unknownName(name: str, known: Collection[str], kind: str) -> str:
     """
     The text for a misspelled name.
@@ -348,6 +375,8 @@ def unknownName(name: str, known: Collection[str], kind: str) -> str:
     :param known: what could have been meant.
     :param kind: what it is a name of, ``"option"``.
     """
+    if name in _INSTEAD and name not in known:
+        return f"there is no {kind} {name!r}: {_INSTEAD[name]}"
     if kind != "command" and name[:4] == "hide" and name[4:].isupper():  # the reference's way
         return f"there is no {kind} {name!r}; did you mean hide=[{name[4:]!r}]?"
     close = difflib.get_close_matches(name, known, 1, 0.5)

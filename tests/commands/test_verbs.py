@@ -227,6 +227,17 @@ class MailTests(SynchronousTestCase):
             self.assertEqual(client.say(line).code, code, line)
             client.say("RSET")
 
+    def test_badName(self) -> None:
+        """A 553 blames the sender here, and the recipient in RCPT (RFC 3463 section 3.2)."""
+
+        def refuse(address: Any, session: Any) -> None:
+            raise Rejection("no", 553)
+
+        client = talk(Phase.READY, onMailFrom=refuse)
+        self.assertEqual(brief(client.say(MAIL)), (553, "5.1.7"))
+        client = talk(Phase.MAIL, onRcptTo=refuse)
+        self.assertEqual(brief(client.say(RCPT)), (553, "5.1.3"))
+
     def test_results(self) -> None:
         """The handler may choose the words; anything else it returns is a bug."""
         table: dict[Any, tuple[int, str | None, str]] = {

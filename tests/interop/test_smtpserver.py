@@ -12,7 +12,7 @@ import os
 import select
 import socket
 import subprocess
-from typing import IO
+from typing import IO, Any
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -96,6 +96,42 @@ HELLOS = [
     "a" * 255,
 ]
 
+LOGIN = "AUTH PLAIN AGpvZQBzZWNyZXQ="
+#: Where a login is required: what is said, and what the last line is answered there and here.
+DIALOGUES = {
+    "a login without a name, but for the one to act as": (
+        [HELLO, "AUTH PLAIN am9lAABzZWNyZXQ="],
+        235,
+        501,
+    ),
+    "a login without a password": ([HELLO, "AUTH PLAIN AGpvZQA="], 235, 501),
+    "RSET with an argument": ([HELLO, "RSET x"], 250, 501),
+    "QUIT with an argument": ([HELLO, "QUIT x"], 221, 501),
+    "STARTTLS before the hello": (["STARTTLS"], 220, 503),
+    "RCPT before the login": ([HELLO, "RCPT TO:<jane@example.com>"], 530, 503),
+    "MAIL before the login": ([HELLO, "MAIL FROM:<joe@example.org>"], 530, 530),
+    "a domain beyond ASCII, without SMTPUTF8": (
+        [HELLO, LOGIN, "MAIL FROM:<joe@b\u00fccher.example>"],
+        250,
+        550,
+    ),
+    "an ENVID of 101 characters": (
+        [HELLO, LOGIN, f"MAIL FROM:<joe@example.org> ENVID={'x' * 101}"],
+        250,
+        501,
+    ),
+    "a parameter that nobody knows": ([HELLO, LOGIN, "MAIL FROM:<joe@example.org> FOO"], 250, 555),
+    "REQUIRETLS in clear": ([HELLO, LOGIN, "MAIL FROM:<joe@example.org> REQUIRETLS"], 530, 530),
+    "a command that is disabled": ([HELLO, "VRFY joe"], 500, 502),
+    "a command that nobody knows": ([HELLO, "FOO"], 500, 500),
+    "a second MAIL": (
+        [HELLO, LOGIN, "MAIL FROM:<joe@example.org>", "MAIL FROM:<joe@example.org>"],
+        503,
+        503,
+    ),
+    "DATA without recipients": ([HELLO, LOGIN, "MAIL FROM:<joe@example.org>", "DATA"], 503, 503),
+}
+
 
 class Reference:
     """The reference, in a process of its own, which ends with its standard input."""
@@ -116,7 +152,7 @@ class Reference:
             self._process.kill()
             self.stop()
             raise AssertionError("the reference didn't start")
-        self.strict, self.lenient = json.loads(line)
+        self.strict, self.lenient, self.login, self.proxy = json.loads(line)
 
     def stop(self) -> None:
         """End it, and wait for that."""
@@ -126,10 +162,13 @@ class Reference:
 class Dialogue:
     """A conversation with the reference."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, first: bytes = b"") -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._file: IO[bytes] = self._socket.makefile("rb")
-        self._answer()
+        if first:
+            self._socket.sendall(first)
+        else:
+            self._answer()
 
     def say(self, line: str) -> tuple[int, str]:
         """Say a line; return code and text of the answer."""
@@ -141,6 +180,10 @@ class Dialogue:
             line = self._file.readline()
             if line[3:4] != b"-":
                 return int(line[:3]), line[4:].decode().strip()
+
+    def rest(self) -> bytes:
+        """All until the connection is closed."""
+        return self._file.read()
 
     def close(self) -> None:
         self._file.close()
@@ -213,3 +256,27 @@ class ReferenceTests(SynchronousTestCase):
             if (code == 250) is not (ours == 250):
                 found[argument] = (code, ours)
         self.assertEqual(found, {})
+
+    def test_dialogues(self) -> None:
+        """What else is said to both is answered as the porting guide has it."""
+        options: dict[str, Any] = {"allowInsecureAuth": True, "selfSigned": True}
+        options |= {"extensions": ["DSN", "REQUIRETLS"], "disabledCommands": ["VRFY"]}
+        found = {}
+        for name, (lines, *_) in DIALOGUES.items():
+            dialogue = Dialogue(self.reference.login)
+            self.addCleanup(dialogue.close)
+            client = connect(onAuth=lambda *_: "joe", **options)
+            for line in lines:
+                theirs, _ = dialogue.say(line)
+                ours = client.say(line.encode()).code
+            found[name] = (lines, theirs, ours)
+        self.assertEqual(found, DIALOGUES)
+
+    def test_badProxyHeader(self) -> None:
+        """A PROXY header that is none gets a line there, and no answer here."""
+        dialogue = Dialogue(self.reference.proxy, b"EHLO client.example\r\n")
+        self.addCleanup(dialogue.close)
+        self.assertEqual(dialogue.rest(), b"* BAD Invalid PROXY header\r\n")
+        client = connect(useProxy=True)
+        client.send(b"EHLO client.example\r\n")
+        self.assertEqual((client.greeting, client.answers(), client.isClosed), (None, [], True))

@@ -114,6 +114,14 @@ class MessageTests(EventsTestCase):
             ],
         )
 
+    def test_bareNewline(self):
+        """A message with bare newlines says what would take it."""
+        client = self.connect()
+        client.deliver(b"Subject: x\n\nText\r\n")
+        self.assertRegex(
+            self.line("message"), r": 550 .*send_message\(\).*--bare-newlines=normalize"
+        )
+
     def test_recipients(self):
         """The first recipient is named, the others are counted."""
         client = self.connect()

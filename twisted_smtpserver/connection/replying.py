@@ -144,7 +144,8 @@ class Asker(OrderedReceiver):
         try:
             rejection = asRejection(error)
             if rejection is not None:
-                return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT))
+                isSender = stage == "onMailFrom"
+                return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT), isSender)
         except Exception as mistake:  # a code that is none, a text that isn't text
             error = mistake
         incident = self.factory.reportError(Failure(error), self.session, stage)

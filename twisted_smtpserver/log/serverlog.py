@@ -17,13 +17,15 @@ from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.limits import MAX_LOGGED_REFUSALS
-from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.replies import BARE_NEWLINE, Reply
 from twisted_smtpserver.wire.ip import Networks
 from twisted_smtpserver.wire.text import escape
 
 if TYPE_CHECKING:
     from twisted_smtpserver.options import Options
     from twisted_smtpserver.session import Envelope, Session
+
+_BARE_NEWLINE_HINT = ' (bareNewlines="normalize", --bare-newlines=normalize, would take it)'
 
 
 class Events:
@@ -237,23 +239,27 @@ class Events:
                 why=why,
             )
 
-    def incident(self, failure: Failure, session: Session | None, hook: str = "") -> str:
+    def incident(
+        self, failure: Failure, session: Session | None, hook: str = "", advice: str = ""
+    ) -> str:
         """
         Something failed that shouldn't have.
 
         :param hook: its name, if that is what failed.
+        :param advice: what to do about it, if that is known.
         :returns: the incident's id, which is all that the client learns.
         """
         identifier = secrets.token_hex(4)
         if self._logger is not None:
             self._logger.failure(
-                "{session}: incident {incident}: {hook} failed (client {client})",
+                "{session}: incident {incident}: {hook} failed (client {client}){advice}",
                 failure,
                 event="incident",
                 session=session.id if session else "-",
                 incident=identifier,
                 hook=hook or "a handler",
                 client=client(session) if session else "-",
+                advice=f": {advice}" if advice else "",
             )
         return identifier
 
@@ -280,7 +286,9 @@ def _recipients(envelope: Envelope) -> str:
 
 @lru_cache(maxsize=256)  # the same few, again and again
 def _said(reply: Reply) -> str:
-    return f"{reply.code} {escape(reply.text)}"
+    said = f"{reply.code} {escape(reply.text)}"
+    # What the client could do is in the reply; this is what we could do.
+    return said + _BARE_NEWLINE_HINT if reply.lines == BARE_NEWLINE.lines else said
 
 
 def _user(user: object) -> str:

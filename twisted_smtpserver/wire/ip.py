@@ -33,8 +33,9 @@ class Networks:
                     raise ValueError
                 self._networks.append(ip_network(str(network), strict=False))
             except ValueError:
+                hint = "; True is for everyone" if network == "*" else ""
                 raise ConfigurationError(
-                    f"{option}: {network!r} is neither an address nor a network"
+                    f"{option}: {network!r} is neither an address nor a network{hint}"
                 ) from None
 
     def __bool__(self) -> bool:
