@@ -22,8 +22,7 @@ Text.
 SAID = [
     "  Read it at  http://127.0.0.1:40221/",
     "  Send it to  127.0.0.1, port 35111",
-    "17:34:27 [twisted_smtpserver#info] 06: message 06-1 from <a@b.example> to <c@d.example> of x"
-    " (ESMTP), 1,614 octets: 250 Message stored as 1",
+    "17:34:27 [x#info] 06: message 06-1 from <a@b.example> to <c@d.example> (ESMTP), 614 octets: 250 OK",
 ]
 
 
@@ -62,7 +61,7 @@ class TerminalTests(SynchronousTestCase):
             [
                 "  Read it at  http://127.0.0.1:8025/",
                 "  Send it to  127.0.0.1, port 2525",
-                "17:34:27  from <a@b.example> to <c@d.example>, 1,614 octets: 250 OK",
+                "17:34:27  from <a@b.example> to <c@d.example>, 614 octets: 250 OK",
             ],
         )
 
