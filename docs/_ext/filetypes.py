@@ -1,7 +1,8 @@
 """
-Highlights an included file as what its name says it is.
+Shows an included file as what its name says it is.
 
-Sphinx takes each ``literalinclude`` without a ``:language:`` for the default language.
+Sphinx takes each ``literalinclude`` without a ``:language:`` for the default language; and one that
+begins behind the docstring, it shows with an empty line above.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ def name(app: Any, tree: nodes.document) -> None:
         suffix = Path(block.get("source") or "").suffix
         if "language" not in block and suffix in LANGUAGES:
             block["language"] = LANGUAGES[suffix]
+            text = block.astext().lstrip("\n")
+            block.rawsource = text
+            block.clear()
+            block += nodes.Text(text)
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ Text.
 SAID = [
     "  Read it at  http://127.0.0.1:40221/",
     "  Send it to  127.0.0.1, port 35111",
-    "17:34:27 [x#info] 06: message 06-1 from <a@b.example> to <c@d.example> (ESMTP), 614 octets: 250 OK",
+    "17:34:27 [x#info] 06: message 06-1 from <a@b.example> to <c@d.example> (SMTP), 6 octets: 250",
 ]
 
 
@@ -61,7 +61,7 @@ class TerminalTests(SynchronousTestCase):
             [
                 "  Read it at  http://127.0.0.1:8025/",
                 "  Send it to  127.0.0.1, port 2525",
-                "17:34:27  from <a@b.example> to <c@d.example>, 614 octets: 250 OK",
+                "17:34:27  from <a@b.example> to <c@d.example>, 6 octets: 250 OK",
             ],
         )
 
