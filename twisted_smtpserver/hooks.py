@@ -9,6 +9,8 @@ choose by looking at the result.
 from __future__ import annotations
 
 import asyncio
+import re
+from asyncio import _get_running_loop  # without the exception that get_running_loop() makes
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
 from inspect import iscoroutinefunction
@@ -20,15 +22,31 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.hooktask import HookTask
 
 _T = TypeVar("_T")
 
 Hook = Callable[..., Any]
 
-_NEEDS_ASYNCIO = (
-    "this hook awaits an asyncio future, which needs Twisted's asyncio reactor: run twistd with "
-    "--reactor=asyncio, or install twisted.internet.asyncioreactor before anything else"
+_INSTALL = (
+    "run twistd with --reactor=asyncio, or install twisted.internet.asyncioreactor before anything "
+    "else"
 )
+_NEEDS_ASYNCIO = (
+    f"this hook awaits an asyncio future, which needs Twisted's asyncio reactor: {_INSTALL}"
+)
+_NEEDS_LOOP = (
+    f"it needs asyncio's loop: {_INSTALL}; or use what Twisted has, deferLater() in the place of "
+    "asyncio.sleep(), blocking() or deferToThread() in the place of to_thread()"
+)
+# What asyncio, anyio and sniffio say.
+_NO_LOOP = re.compile("event loop|async library")
+_FOREIGN_TASK = (
+    "a task of your own can't await a Deferred: have it await "
+    "deferred.asFuture(asyncio.get_running_loop())"
+)
+_BAD_YIELD = re.compile("Task got bad yield: <Deferred")
+_MOST_CAUSES = 10
 
 
 def findHook(handler: object, name: str) -> Hook | None:
@@ -96,7 +114,7 @@ def _whenDone(coroutine: Coroutine[Any, Any, Any]) -> Any:
         elif not answer.called:
             answer.errback(Failure(error))
 
-    run = Run(coroutine, returned, raised)
+    run = (Run if _get_running_loop() is None else HookTask)(coroutine, returned, raised)
     if early:
         result, error = early.pop()  # not kept: a traceback that leads to itself is garbage
         if error is None:
@@ -146,10 +164,11 @@ _WAITED_FOR = (Deferred, asyncio.Future)
 
 class Run:
     """
-    Runs a coroutine that awaits Deferreds and, on the asyncio reactor, asyncio's futures.
+    Runs a coroutine that awaits Deferreds, where no loop of asyncio's runs: else it is for a
+    :class:`~twisted_smtpserver.hooktask.HookTask`.
 
-    :meth:`Deferred.fromCoroutine` takes three times as long, and doesn't know futures. Like that,
-    it runs the coroutine in a copy of the current context (PEP 567).
+    :meth:`Deferred.fromCoroutine` takes three times as long. Like that, it runs the coroutine in a
+    copy of the current context (PEP 567).
 
     :param coroutine: begun at once, and run until it waits.
     :param returned: called with its result.
@@ -249,6 +268,26 @@ def _fromFuture(future: asyncio.Future[_T]) -> Deferred[_T]:
     if running is not future.get_loop():
         raise RuntimeError(_NEEDS_ASYNCIO)
     return Deferred.fromFuture(future)
+
+
+def loopAdvice(error: BaseException | None) -> str:
+    """
+    What to do about an error, if a hook failed because asyncio's loop doesn't run here, or because
+    Deferreds are none of asyncio's business.
+
+    :param error: what it raised.
+    :returns: the advice; ``""`` if the error is another, or says it already.
+    """
+    isRunning = _get_running_loop() is not None
+    pattern, advice = (_BAD_YIELD, _FOREIGN_TASK) if isRunning else (_NO_LOOP, _NEEDS_LOOP)
+    cause = error
+    for _ in range(_MOST_CAUSES):
+        if cause is None:
+            break
+        if isinstance(cause, RuntimeError) and pattern.search(str(cause.args[:1])):
+            return advice
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def blocking(function: Callable[..., _T]) -> Callable[..., Deferred[_T]]:

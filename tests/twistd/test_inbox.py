@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.support.talk import HELLO
 from tests.support.webtalk import deliver
 from twisted_smtpserver import Chain, tap
+from twisted_smtpserver.filters import Filtered
 from twisted_smtpserver.inbox import Inbox
 from twisted_smtpserver.inbox.handler import ChaosLogin, InboxHandler
 from twisted_smtpserver.testing import connect
@@ -33,6 +36,12 @@ def make(*arguments: str) -> tuple[MultiService, Inbox, Any]:
     assert isinstance(inbox, Inbox)
     server: Any = service.services[-1]
     return service, inbox, server._factories()[0].handler
+
+
+class Picky:
+    """A handler that stores nothing."""
+
+    def onRcptTo(self, address: object, session: object) -> None: ...
 
 
 class FlagTests(SynchronousTestCase):
@@ -81,13 +90,23 @@ class FlagTests(SynchronousTestCase):
             )
 
     def test_alone(self) -> None:
-        """They are nothing without --inbox, which is alone, and in one process."""
+        """They are nothing without --inbox, and that is in one process."""
         self.assertRefused("--inbox-db: needs --inbox", "--inbox-db=mail.db")
         self.assertRefused("--workers: there can be only one --inbox", "--inbox=0", "--workers=2")
-        self.assertRefused(
-            "--maildir, --discard, --handler and --inbox: choose one of them",
-            *("--inbox=0", "--discard"),
+
+
+class LazyTests(SynchronousTestCase):
+    def test_import(self) -> None:
+        """Who doesn't ask for an inbox doesn't pay for a web server."""
+        code = (
+            "import sys, twisted_smtpserver.tap as tap; tap.Options().parseOptions(['--discard']);"
+            "print([n for n in sys.modules if n.startswith(('twisted.web',"
+            " 'twisted_smtpserver.inbox'))])"
         )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        self.assertEqual(done.stdout.strip(), "[]")
 
 
 class InboxServiceTests(TestCase):
@@ -104,11 +123,21 @@ class InboxServiceTests(TestCase):
         with self.assertRaises(sqlite3.ProgrammingError):
             inbox.desk.store.counts()
 
+    def test_besides(self) -> None:
+        """With another store it gets a copy; with a handler that stores nothing it is the store."""
+        for flag in ("--maildir=mail", "--discard"):
+            service, _, handler = make("--inbox=0", flag)
+            self.assertIsInstance(handler, Filtered)
+            kinds = {type(each).__name__ for each in service}
+            self.assertEqual("LateMaildir" in kinds, flag == "--maildir=mail", kinds)
+        _, inbox, handler = make("--inbox=0", f"--handler={__name__}.Picky")
+        self.assertIs(handler._stages[-1], inbox.handler)
+
     def test_login(self) -> None:
         """With --auth its chaos comes before the users."""
         _, inbox, handler = make("--inbox=0", "--auth=memory:joe:secret", "--allow-insecure-auth")
         assert isinstance(handler, Chain)
-        self.assertIsInstance(handler._stages[0], ChaosLogin)
+        self.assertIsInstance(handler.stages[0], ChaosLogin)
         client = connect(handler, allowInsecureAuth=True)
         client.say(HELLO)
         inbox.desk.chaos.set({"Authentication": {"Probability": 100}})

@@ -63,7 +63,7 @@ class PostgresTests(StoreCase):
     def test_wrong(self) -> None:
         """What makes no sense is said in a line."""
         self.assertRefused("--postgres-table: needs --postgres", "--postgres-table=mail")
-        choice = "--maildir, --discard, --handler, --inbox and --postgres: choose one of them"
+        choice = "--maildir, --discard, --handler and --postgres: choose one of them"
         self.assertRefused(choice, "--discard", "--postgres=x")
         self.assertFails(
             "--postgres: PostgresStore: the DSN makes no sense:"

@@ -239,23 +239,27 @@ class Events:
                 why=why,
             )
 
-    def incident(self, failure: Failure, session: Session | None, hook: str = "") -> str:
+    def incident(
+        self, failure: Failure, session: Session | None, hook: str = "", advice: str = ""
+    ) -> str:
         """
         Something failed that shouldn't have.
 
         :param hook: its name, if that is what failed.
+        :param advice: what to do about it, if that is known.
         :returns: the incident's id, which is all that the client learns.
         """
         identifier = secrets.token_hex(4)
         if self._logger is not None:
             self._logger.failure(
-                "{session}: incident {incident}: {hook} failed (client {client})",
+                "{session}: incident {incident}: {hook} failed (client {client}){advice}",
                 failure,
                 event="incident",
                 session=session.id if session else "-",
                 incident=identifier,
                 hook=hook or "a handler",
                 client=client(session) if session else "-",
+                advice=f": {advice}" if advice else "",
             )
         return identifier
 

@@ -8,6 +8,7 @@ the stream had to give up (too large, bare newlines) is never accepted, whatever
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver import replies
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
 from twisted_smtpserver.hooks import Run, asDeferred, findHook
+from twisted_smtpserver.hooktask import HookTask
 from twisted_smtpserver.message.stream import MessageStream
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import messageReplies, messageReply, perRecipientBlock
@@ -63,7 +65,9 @@ class MessageTransfer:
             self, dialogue.options.size, factory.runInThread, factory.runInSlices
         )
         self._decoder: DotDecoder | NewlineFilter | None = None
-        self._running: Deferred[Any] | Run | None = None  # the handler, while it is at work
+        self._running: Deferred[Any] | Run | HookTask | None = (
+            None  # the handler, while it is at work
+        )
         self._done = False
         self._result: Any = None
         self._refusal: Reply | None = None
@@ -108,7 +112,8 @@ class MessageTransfer:
             self._raised(error)
             return
         if isCoroutine:
-            self._running = Run(result, self._returned, self._raised)
+            run = Run if _get_running_loop() is None else HookTask
+            self._running = run(result, self._returned, self._raised)
         elif isinstance(result, Deferred):
             self._running = result
             result.addCallbacks(self._returned, lambda failure: self._raised(failure.value))
@@ -180,7 +185,7 @@ class MessageTransfer:
         if running is not None:
             self._cancel(running)
 
-    def _cancel(self, running: Deferred[Any] | Run) -> None:
+    def _cancel(self, running: Deferred[Any] | Run | HookTask) -> None:
         try:
             running.cancel()
         except Exception as error:  # from the canceller of the handler's Deferred
