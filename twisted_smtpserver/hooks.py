@@ -65,10 +65,17 @@ def invoke(function: Hook, *arguments: object) -> Any:
         it returned one or waits.
     :raises Exception: whatever the hook raises before it first waits.
     """
-    result = function(*arguments)
-    if isinstance(result, CoroutineType):
-        return _whenDone(result)
-    return result if result is None else asDeferred(result)
+    return resultOf(function(*arguments))
+
+
+def resultOf(returned: Any) -> Any:
+    """
+    :param returned: what a hook returned when it was called.
+    :returns: its plain result, or a Deferred; as :func:`invoke`.
+    """
+    if isinstance(returned, CoroutineType):
+        return _whenDone(returned)
+    return returned if returned is None else asDeferred(returned)
 
 
 def asDeferred(result: Any) -> Any:

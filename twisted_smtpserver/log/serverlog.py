@@ -16,7 +16,6 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.limits import MAX_LOGGED_REFUSALS
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.ip import Networks
 from twisted_smtpserver.wire.text import escape
@@ -25,10 +24,14 @@ if TYPE_CHECKING:
     from twisted_smtpserver.options import Options
     from twisted_smtpserver.session import Envelope, Session
 
+#: So many refused commands into a session, refused senders and recipients aren't logged one by one
+#: any more.
+MAX_LOGGED_REFUSALS = 100
 
-class Events:
+
+class ServerLog:
     """
-    Writes a server's events.
+    Tells the log what happens to a server.
 
     :param logger: where to; ``None`` for none at all.
     :param ignored: networks whose sessions aren't logged, but for bugs.
@@ -40,7 +43,7 @@ class Events:
         self._ignoresSome = bool(ignored)
 
     @classmethod
-    def fromOptions(cls, options: Options) -> Events:
+    def fromOptions(cls, options: Options) -> ServerLog:
         """
         :param options: the server's options, of which ``logger`` and ``ignoredHosts`` count.
         :raises ConfigurationError: if ``logger`` is none of Twisted's.
@@ -187,6 +190,26 @@ class Events:
             event="hookTimedOut",
             session=session.id,
             hook=hook,
+            client=client(session),
+        )
+
+    def hookBlocked(self, session: Session, hook: str, seconds: float) -> None:
+        """
+        A hook kept the reactor, and so all other clients, waiting.
+
+        :param hook: its name.
+        :param seconds: for how long.
+        """
+        logger = self._loggerFor(session)
+        if logger is None:
+            return
+        logger.warn(
+            "{session}: {hook} kept all clients waiting for {seconds:.1f} s: await what takes time,"
+            " or wrap the hook in blocking()",
+            event="hookBlocked",
+            session=session.id,
+            hook=hook,
+            seconds=seconds,
             client=client(session),
         )
 

@@ -13,9 +13,9 @@ from twisted.logger import Logger
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.limits import addressBlock
 from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.session import Address, Session
+from twisted_smtpserver.wire.ip import addressBlock
 
 _log = Logger()
 

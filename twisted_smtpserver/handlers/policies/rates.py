@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.limits import addressBlock
 from twisted_smtpserver.session import Address, Session
+from twisted_smtpserver.wire.ip import addressBlock
 
 
 class RateLimit(SMTPHandler):
