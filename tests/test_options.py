@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 from typing import Any
 
@@ -258,6 +259,36 @@ class UnknownNameTests(SynchronousTestCase):
                 ConfigurationError, f"^there is no option '{wrong}'; did you mean '{meant}'"
             ):
                 makeOptions({wrong: 1})
+
+    def test_reference(self) -> None:
+        """Options of the reference's that there aren't say what to do instead."""
+        table = {
+            "hideDSN": "DSN is off; extensions=['DSN']",
+            "hideREQUIRETLS": "REQUIRETLS is off; extensions=['REQUIRETLS']",
+            "rejectOversized": "leave it out, a message over size is always refused",
+            "needsUpgrade": "bun-smtp's is tlsRequired=True",
+            "SNICallback": "give a context factory with it, tls=",
+            "allowHalfOpen": "endpoint",
+        }
+        for name, cure in table.items():
+            with self.assertRaisesRegex(ConfigurationError, f"^there is no option '{name}': .*"):
+                makeOptions({name: True})
+            self.assertIn(cure, unknownName(name, OPTION_NAMES, "option or hook"))
+        with self.assertRaisesRegex(ConfigurationError, r"did you mean hide=\['STARTTLS'\]"):
+            makeOptions({"hideSTARTTLS": True})
+
+    def test_noLimit(self) -> None:
+        """What the reference takes for no limit, or for everyone, says how that is written here."""
+        table = {
+            "size": (False, "; 0 is no limit"),
+            "minDataRate": (None, "; 0 is no limit"),
+            "maxAllowedUnauthenticatedCommands": (0, "; False is no limit"),
+            "maxClients": (math.inf, "at least 1"),
+            "useProxy": (["*"], "; True is for everyone"),
+        }
+        for name, (value, text) in table.items():
+            with self.assertRaisesRegex(ConfigurationError, f"^{name}: .*{text}$"):
+                makeOptions({name: value})
 
     def test_noIdea(self) -> None:
         """Where nothing is near, nothing is proposed."""

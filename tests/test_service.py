@@ -239,10 +239,20 @@ class CertificateTests(SynchronousTestCase):
         (self.folder / "key").write_bytes(made.keyPEM)
 
     def start(self, *factories: SMTPServerFactory) -> SMTPService:
-        where: Any = [(Endpoint(succeed(Port())), factory) for factory in factories]
+        self.ports = [Port() for _ in factories]
+        where: Any = [
+            (Endpoint(succeed(port)), factory)
+            for port, factory in zip(self.ports, factories, strict=True)
+        ]
         service = SMTPService(where, self.memory)
         service.startService()
         return service
+
+    def closed(self) -> None:
+        """The ports are closed, as the service has asked for."""
+        for port in self.ports:
+            assert port.stopped is not None
+            port.stopped.callback(None)
 
     def hangUp(self) -> None:
         """Send SIGHUP, and let the reactor do what was asked of it from the signal handler."""
@@ -276,6 +286,7 @@ class CertificateTests(SynchronousTestCase):
         service = self.start(self.factory)
         self.assertIsNot(signal.getsignal(signal.SIGHUP), earlier)
         service.stopService()
+        self.closed()
         self.assertIs(signal.getsignal(signal.SIGHUP), earlier)
 
     def test_nothingToRead(self) -> None:
@@ -289,8 +300,30 @@ class CertificateTests(SynchronousTestCase):
             [formatEvent(e) for e in events], ["There are no certificates to read again"]
         )
         self.assertIs(made.contextFactory, before)
-        self.assertFalse(started.reloadCertificates())
+        self.assertFalse(self.successResultOf(started.reloadCertificates()))
         self.assertEqual(self.signals, [signal.SIGHUP])
+
+    def test_bug(self) -> None:
+        """Whatever else goes wrong is logged, and the old certificate stays."""
+        started = self.start(self.factory)
+        broken: Any = self.factory
+        broken.prepareSecureContext = lambda **changes: 1 / 0
+        self.assertFalse(self.successResultOf(started.reloadCertificates()))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_draining(self) -> None:
+        """While messages in flight may finish, SIGHUP doesn't end the server."""
+        earlier = signal.getsignal(signal.SIGHUP)
+        service = self.start(self.factory)
+        gone: Deferred[None] = Deferred()
+        self.factory.shutdown = lambda closeTimeout=None: gone  # type: ignore[method-assign]
+        stopped = service.stopService()
+        self.closed()
+        self.hangUp()
+        self.assertIsNot(signal.getsignal(signal.SIGHUP), earlier)
+        gone.callback(None)
+        self.successResultOf(stopped)
+        self.assertIs(signal.getsignal(signal.SIGHUP), earlier)
 
     def test_told(self) -> None:
         """Each certificate is named in the log, at the start and when it was read again."""
@@ -323,6 +356,7 @@ class CertificateTests(SynchronousTestCase):
         service = self.start(self.factory)
         self.hangUp()
         service.stopService()
+        self.closed()
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
 
     def test_takenOver(self) -> None:
@@ -332,6 +366,7 @@ class CertificateTests(SynchronousTestCase):
         self.takeSignals()
         theirs = signal.getsignal(signal.SIGHUP)
         service.stopService()
+        self.closed()
         self.assertIs(signal.getsignal(signal.SIGHUP), theirs)
         before = self.factory.contextFactory
         ours(signal.SIGHUP, None)

@@ -17,6 +17,7 @@ from twisted_smtpserver.errors import (
     ConnectionLost,
     ConsumerStopped,
     MessageIncomplete,
+    MessageTooComplex,
     MessageTooLarge,
     Rejection,
     SMTPServerError,
@@ -27,6 +28,7 @@ from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.handlers import Chain, CredHandler, Discard, Maildir, SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
 from twisted_smtpserver.hooks import blocking
+from twisted_smtpserver.message.parsed import ParsedMessage, parseMessage
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import Accepted
@@ -53,8 +55,10 @@ __all__ = [
     "Extension",
     "Maildir",
     "MessageIncomplete",
+    "MessageTooComplex",
     "MessageTooLarge",
     "Options",
+    "ParsedMessage",
     "Rejection",
     "Reply",
     "SMTPHandler",
@@ -65,6 +69,7 @@ __all__ = [
     "TransactionReset",
     "__version__",
     "blocking",
+    "parseMessage",
     "receivedHeader",
     "returnPathHeader",
 ]

@@ -7,6 +7,7 @@ The exceptions a handler raises or meets.
      +-- Rejection                 refuse what the client asked for, with a code and a text
      |    +-- AuthenticationFailed (535 5.7.8) refuse a login
      |    +-- MessageTooLarge      (552 5.3.4) raised by the message stream over the size limit
+     |    +-- MessageTooComplex    (554 5.6.0) raised by ``message()`` beyond its bounds
      |    +-- BareNewline          (550 5.6.0) raised by the message stream, see ``bareNewlines``
      +-- MessageIncomplete         raised by the message stream: the rest will never come
      |    +-- ConnectionLost       ... because the client is gone
@@ -83,12 +84,13 @@ class Rejection(SMTPServerError):
             self.code, self.enhanced = reply.code, reply.enhanced
         super().__init__(self.text)
 
-    def toReply(self, stage: Reply) -> Reply:
+    def toReply(self, stage: Reply, isSender: bool = False) -> Reply:
         """
         What the client is told.
 
         :param stage: the refusal that the hook's stage has by default; it fills in what this
             rejection leaves open.
+        :param isSender: whether it answers MAIL.
         """
         code = self.code
         if code is None:
@@ -97,7 +99,9 @@ class Rejection(SMTPServerError):
             code = stage.code if fits else int(f"{self.enhanced[0]}50")  # type: ignore[index]
         enhanced = self.enhanced
         if enhanced is None:
-            enhanced = stage.enhanced if code == stage.code else replies.defaultEnhanced(code)
+            enhanced = (
+                stage.enhanced if code == stage.code else replies.defaultEnhanced(code, isSender)
+            )
         return Reply(code, enhanced, self.text or stage.lines[0])
 
 
@@ -132,6 +136,19 @@ class MessageTooLarge(Rejection):
     """The message is larger than the ``size`` option, or than the limit of the read (RFC 1870)."""
 
     defaultReply = replies.TOO_LARGE
+
+
+class MessageTooComplex(Rejection):
+    """
+    The message has more header fields, parameters, parts, … than ``stream.message()`` parses.
+
+    :param what: the bound that it is beyond, in words; the client is told.
+    """
+
+    defaultReply = replies.TOO_COMPLEX
+
+    def __init__(self, what: str = "") -> None:
+        super().__init__(f"{replies.TOO_COMPLEX.text}: {what}" if what else "")
 
 
 class BareNewline(Rejection):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.auth.failures import LoginFailures
+from twisted_smtpserver.auth.failures import LoginFailures, SharedLoginFailures
 from twisted_smtpserver.commands.gates import GATES, makeSteps
 from twisted_smtpserver.commands.verbs import VERBS
 from twisted_smtpserver.connection.counts import ClientCounts
@@ -26,9 +26,11 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.functions import fromFunctions
+from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import ServerLog
+from twisted_smtpserver.message.slices import RunInSlices, runInSlices
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
@@ -37,6 +39,19 @@ from twisted_smtpserver.wire.ip import clientLiteral
 
 #: File descriptors that are left for everything but connections.
 SPARE_DESCRIPTORS = 64
+
+
+@dataclass(frozen=True)
+class SecureContext:
+    """
+    Certificates that were read and checked, for :meth:`SMTPServerFactory.useSecureContext`.
+
+    :ivar options: the options with them.
+    :ivar contextFactory: what was made of them.
+    """
+
+    options: Options
+    contextFactory: ServerContextFactory | None
 
 
 class SMTPServerFactory(ServerFactory):
@@ -72,10 +87,12 @@ class SMTPServerFactory(ServerFactory):
         if options is not None and keywords:
             raise ConfigurationError("give either an Options object or options by name, not both")
         self.options = makeOptions(keywords) if options is None else options
-        self.handler = _makeHandler(handler, hooks)
+        self.handler = _sharing(_makeHandler(handler, hooks), self.options)
         self.clock: IReactorTime = reactor if reactor is not None else _theReactor()
         #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.
         self.runInThread: Callable[..., Deferred[Any]] = deferToThread
+        #: Does long work in slices; see :func:`~twisted_smtpserver.message.slices.runInSlices`.
+        self.runInSlices: RunInSlices = runInSlices
         self._build()
         needed = replies.AUTH_NEEDED
         text = self.options.authRequiredMessage or needed.text
@@ -96,7 +113,7 @@ class SMTPServerFactory(ServerFactory):
         #: The connections by the client's address.
         self.counts = ClientCounts(self.options.maxClientsPerAddress)
         #: The failed logins by the client's address.
-        self.loginFailures = LoginFailures(self.options.loginDelay)
+        self.loginFailures = _loginFailures(self.options)
         self._maxClients = self.options.maxClients or _descriptors()
         #: Told how many connections this factory has, it says how many count: with several workers,
         #: those of the others, too.
@@ -113,7 +130,7 @@ class SMTPServerFactory(ServerFactory):
         for keyword in self.options.hide:
             if keyword not in keywords:
                 raise ConfigurationError(unknownName(keyword, keywords, "extension"))
-        self.steps = makeSteps(self.verbs, self.options.disabledCommands)
+        self.steps = makeSteps(self.verbs, self.options.disabledCommands, self.options.tlsRequired)
 
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
@@ -209,6 +226,17 @@ class SMTPServerFactory(ServerFactory):
             ``tls`` or ``selfSigned``; without any, the files named in the options are read again.
         :raises ConfigurationError: if they make no sense; then nothing changes.
         """
+        self.useSecureContext(self.prepareSecureContext(**changes))
+
+    def prepareSecureContext(self, **changes: Any) -> SecureContext:
+        """
+        The first half of :meth:`updateSecureContext`, which takes time and changes nothing: it may
+        run in a thread.
+
+        :param changes: as for :meth:`updateSecureContext`.
+        :returns: what :meth:`useSecureContext` takes.
+        :raises ConfigurationError: if they make no sense.
+        """
         for name in changes:
             if name not in _CHANGEABLE:
                 raise ConfigurationError(unknownName(name, _CHANGEABLE, "TLS option"))
@@ -216,8 +244,16 @@ class SMTPServerFactory(ServerFactory):
         options = replace(self.options, **{o: getattr(Options, o) for o in replaced} | changes)
         if not options.hasCertificate:
             raise ConfigurationError("a certificate is needed: give key and cert")
-        self.contextFactory = _contextFactory(options)
-        self.options = options
+        return SecureContext(options, _contextFactory(options))
+
+    def useSecureContext(self, prepared: SecureContext) -> None:
+        """
+        The second half of :meth:`updateSecureContext`, in the reactor's thread.
+
+        :param prepared: what :meth:`prepareSecureContext` has returned.
+        """
+        self.contextFactory = prepared.contextFactory
+        self.options = prepared.options
         # STARTTLS may not have been offered before.
         self._build()
 
@@ -260,6 +296,20 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
             f"{type(handler).__name__} has none of the hooks: {', '.join(sorted(HOOKS))}"
         )
     return handler
+
+
+def _sharing(handler: object, options: Options) -> object:
+    """The handler, behind what counts a client's connections over all servers."""
+    if options.state is None or options.maxClientsPerAddress is None:
+        return handler
+    stage = ClientsPerAddress(options.maxClientsPerAddress, options.state)
+    return Chain(stage, handler, isPart=findHook(handler, "onData") is None)
+
+
+def _loginFailures(options: Options) -> LoginFailures | SharedLoginFailures:
+    if options.state is None:
+        return LoginFailures(options.loginDelay)
+    return SharedLoginFailures(options.loginDelay, options.state)
 
 
 def _checkNames(keywords: dict[str, Any]) -> None:

@@ -230,10 +230,22 @@ class IMessageStream(Interface):
 
     def message(limit=32 * 2**20):  # type: ignore[no-untyped-def]
         """
-        The message, parsed off the reactor's thread.
+        The message as the standard library has it. Header fields are parsed when they are read, in
+        linear time.
 
         :param limit: as for :meth:`read`.
-        :returns: a Deferred of :class:`email.message.EmailMessage`.
+        :returns: a Deferred of :class:`email.message.EmailMessage`;
+            :class:`~twisted_smtpserver.errors.MessageTooComplex` (554 5.6.0) if the message is
+            beyond a bound of :mod:`twisted_smtpserver.message.bounds`.
+        """
+
+    def parsed(limit=32 * 2**20):  # type: ignore[no-untyped-def]
+        """
+        The message decoded: subject, addresses, date, text, HTML, attachments. Whatever is wrong
+        with it is no error: see :class:`~twisted_smtpserver.message.parsed.ParsedMessage`.
+
+        :param limit: as for :meth:`read`.
+        :returns: a Deferred of :class:`~twisted_smtpserver.message.parsed.ParsedMessage`.
         """
 
     def prepend(octets):  # type: ignore[no-untyped-def]
@@ -246,6 +258,59 @@ class IMessageStream(Interface):
         :param octets: ``bytes``, complete lines.
         :raises RuntimeError: if reading has begun.
         """
+
+
+class ISharedState(Interface):
+    """
+    What several servers count together, for the policies and options that take a ``state``;
+    :class:`~twisted_smtpserver.shared.RedisState` is one.
+
+    Each method returns a coroutine and raises nothing. ``None`` says that it isn't known now: then
+    each server counts by itself. A ``key`` stands for a client.
+    """
+
+    def count(key, seconds):  # type: ignore[no-untyped-def]
+        """
+        Count an event.
+
+        :param key: what is counted, and whose.
+        :param seconds: the count is forgotten so long after its first event.
+        :returns: how many there were, this one included.
+        """
+
+    def greylist(key, delay, window, remember):  # type: ignore[no-untyped-def]
+        """
+        Ask whether a try is let in (RFC 6647).
+
+        :param key: the client, the sender and the recipient.
+        :param delay: how long it isn't, after the first try, in seconds.
+        :param window: how long the first try is remembered, in seconds.
+        :param remember: how long who was let in is remembered, in seconds.
+        :returns: a ``bool``.
+        """
+
+    def loginFailed(key, username, seconds):  # type: ignore[no-untyped-def]
+        """
+        Count a failed login.
+
+        :param key: the client.
+        :param username: whom it claimed to be.
+        :param seconds: the count is forgotten so long after its last event.
+        :returns: how many there were, this one included.
+        """
+
+    def loginSucceeded(key, username):  # type: ignore[no-untyped-def]
+        """Take back the client's last failed logins, as far as they were with this name."""
+
+    def enter(key, limit):  # type: ignore[no-untyped-def]
+        """
+        Count an open connection, unless there are ``limit`` already.
+
+        :returns: whether it was counted; then :meth:`leave` follows.
+        """
+
+    def leave(key):  # type: ignore[no-untyped-def]
+        """A connection that was counted is gone."""
 
 
 class IExtension(Interface):

@@ -41,7 +41,8 @@ class Options:
     :ivar rejectUnauthorized: with :attr:`requestCert`, refuse those without a valid one.
     :ivar handshakeTimeout: how long a TLS handshake may take.
     :ivar sniOptions: certificates by server name (RFC 6066 §3).
-    :ivar tlsRequired: answer 530 to MAIL before TLS (RFC 3207 §4).
+    :ivar tlsRequired: before TLS, answer 530 to everything but NOOP, EHLO, STARTTLS and QUIT
+        (RFC 3207 §4).
     :ivar name: our host name, in the greeting and headers.
     :ivar banner: text behind the greeting.
     :ivar heloResponse: the answer to a hello; ``%s`` twice: our name, the client's.
@@ -69,13 +70,17 @@ class Options:
     :ivar maxClients: connections at the same time; ``None`` takes it from RLIMIT_NOFILE.
     :ivar maxClientsPerAddress: connections at the same time from one address; of IPv6, from one
         /64. ``None`` leaves them to :attr:`maxClients`.
+    :ivar state: an :class:`~twisted_smtpserver.interfaces.ISharedState`, for example a
+        :class:`~twisted_smtpserver.shared.RedisState`: :attr:`loginDelay` and
+        :attr:`maxClientsPerAddress` then count over all servers that share it.
     :ivar maxRecipients: recipients of one message.
     :ivar maxRefusedRecipients: recipients refused in one session (5yz) before the handler isn't
         asked any more: 452 while the message has others, else 421.
     :ivar maxMessages: MAIL commands in one session before 421.
     :ivar maxCommandLength: octets in a command line, CRLF included.
     :ivar bareNewlines: what to do with a CR or LF in a message that is no part of a CRLF:
-        ``"reject"`` the message, ``"normalize"`` it to CRLF or ``"accept"`` it.
+        ``"reject"`` the message, ``"normalize"`` it to CRLF (CR CR LF too, to one) or
+        ``"accept"`` it.
     :ivar maxAllowedUnauthenticatedCommands: commands before a login where one is required;
         ``False`` for no limit.
     :ivar maxUnrecognizedCommands: unknown commands before 421.
@@ -138,6 +143,7 @@ class Options:
     extensions: Sequence[Any] = ()
     disableReverseLookup: bool = False
     resolver: Any = None
+    state: Any = None
     logger: Any = None
     maxClients: int | None = None
     maxClientsPerAddress: int | None = None
@@ -178,6 +184,8 @@ class Options:
         self._set("authMethods", tuple(word.upper() for word in _strings("authMethods", self)))
         if self.resolver is not None and not hasattr(self.resolver, "lookupPointer"):
             raise ConfigurationError("resolver: is no IResolver")
+        if self.state is not None and not hasattr(self.state, "loginFailed"):
+            raise ConfigurationError("state: is no ISharedState, such as a RedisState")
         if isinstance(self.extensions, str) or not isinstance(self.extensions, Collection):
             raise ConfigurationError(f"extensions: {self.extensions!r} is no list")
         self._set("proxyNetworks", Networks(self.useProxy, "useProxy"))
@@ -207,7 +215,11 @@ class Options:
             isNumber = isinstance(value, kinds) and not isinstance(value, bool)
             if not isNumber or not least <= value < math.inf:
                 noun = "whole number" if kinds is int else "number"
-                raise ConfigurationError(f"{name}: {value!r} is no {noun} of at least {least}")
+                unlimited = _NO_LIMIT.get(name)
+                hint = "" if unlimited is None else f"; {unlimited!r} is no limit"
+                raise ConfigurationError(
+                    f"{name}: {value!r} is no {noun} of at least {least}{hint}"
+                )
 
     def _checkTexts(self) -> None:
         if self.bareNewlines not in BARE_NEWLINES:
@@ -298,6 +310,8 @@ _LEAST: dict[str, tuple[Any, float]] = {
     "greetingDelay": (_SECONDS, 0),
 }
 _NO_LIMIT: dict[str, Any] = {
+    "size": 0,
+    "minDataRate": 0,
     "maxClients": None,
     "maxClientsPerAddress": None,
     "maxAllowedUnauthenticatedCommands": False,
@@ -332,6 +346,27 @@ def makeOptions(keywords: Mapping[str, Any]) -> Options:
     return Options(**keywords)
 
 
+# Options of Node's smtp-server, and of bun-smtp, that have no equal here, and what to do instead.
+_INSTEAD = {
+    "hideDSN": "DSN is off; extensions=['DSN'] turns it on",
+    "hideREQUIRETLS": "REQUIRETLS is off; extensions=['REQUIRETLS'] turns it on",
+    "rejectOversized": "leave it out, a message over size is always refused with 552",
+    "needsUpgrade": "leave it out, secure=True starts TLS itself; bun-smtp's is tlsRequired=True",
+    "component": "give a logger with that namespace, logger=twisted.logger.Logger('…')",
+    **dict.fromkeys(
+        (
+            *("pfx", "maxVersion", "honorCipherOrder", "dhparam", "ecdhCurve", "secureOptions"),
+            *("secureProtocol", "sessionIdContext", "SNICallback", "ALPNProtocols", "crl"),
+        ),
+        "give a context factory with it, tls=…",
+    ),
+    **dict.fromkeys(
+        ("allowHalfOpen", "pauseOnConnect", "keepAlive", "keepAliveInitialDelay", "backlog"),
+        "leave it out, or see to it in the endpoint",
+    ),
+}
+
+
 def unknownName(name: str, known: Collection[str], kind: str) -> str:
     """
     The text for a misspelled name.
@@ -340,6 +375,8 @@ def unknownName(name: str, known: Collection[str], kind: str) -> str:
     :param known: what could have been meant.
     :param kind: what it is a name of, ``"option"``.
     """
+    if name in _INSTEAD and name not in known:
+        return f"there is no {kind} {name!r}: {_INSTEAD[name]}"
     if kind != "command" and name[:4] == "hide" and name[4:].isupper():  # the reference's way
         return f"there is no {kind} {name!r}; did you mean hide=[{name[4:]!r}]?"
     close = difflib.get_close_matches(name, known, 1, 0.5)

@@ -59,13 +59,17 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(" ", text)
 
 
-def defaultEnhanced(code: int) -> str:
+def defaultEnhanced(code: int, isSender: bool = False) -> str:
     """
     The enhanced status code for a reply that was given none.
 
     :param code: a reply code, 200–599.
+    :param isSender: whether it answers MAIL: the address that is wrong is the sender's then (RFC
+        3463 §3.2).
     :returns: for example ``"5.5.1"`` for 503; ``"X.0.0"`` where nothing better is known.
     """
+    if code == 553 and isSender:
+        return "5.1.7"
     return f"{code // 100}.{_DEFAULT_DETAIL.get(code, '0.0')}"
 
 
@@ -198,8 +202,13 @@ AUTH_UNKNOWN_MECHANISM = Reply(504, "5.5.4", "Unrecognized authentication type")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")  # RFC 5321 §4.5.3.1.10
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognized or not implemented")
 TOO_LARGE = Reply(552, "5.3.4", "Message exceeds the fixed maximum message size")  # RFC 1870 §6.2
+TOO_COMPLEX = Reply(554, "5.6.0", "Message is too complex to be parsed")
+# Whoever meets this one has mostly written sendmail(…, message.as_bytes()) in Python.
 BARE_NEWLINE = Reply(
-    550, "5.6.0", "Message contains bare CR or LF: lines must end in CRLF (RFC 5321 section 2.3.8)"
+    550,
+    "5.6.0",
+    "Message contains bare CR or LF: lines must end in CRLF (RFC 5321 section 2.3.8)."
+    " In Python, use send_message(), or as_bytes(policy=email.policy.SMTP)",
 )
 
 # 421 may answer any command and always closes (RFC 5321 §3.8).

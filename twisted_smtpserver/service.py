@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock, succeed
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.connection.listening import makeEndpoints, namesBacklog, widenBacklog
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.factory import SecureContext, SMTPServerFactory
 from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
@@ -63,6 +64,7 @@ class SMTPService(Service):
         self.ports: list[IListeningPort] = []
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
+        self._replacing = DeferredLock()
 
     def privilegedStartService(self) -> None:
         """
@@ -101,35 +103,66 @@ class SMTPService(Service):
         :returns: a Deferred that fires when all connections are closed.
         """
         super().stopService()
-        self._restoreSignalHandler()
         stopping = self._stopListening()
         stopping += [factory.shutdown() for factory in self._factories()]
-        return DeferredList(stopping).addCallback(lambda _: None)
+        # Until then SIGHUP must not cut off the messages in flight.
+        return DeferredList(stopping).addCallback(lambda _: self._restoreSignalHandler())
 
-    def reloadCertificates(self) -> bool:
+    def reloadCertificates(self) -> Deferred[bool]:
         """
         Read the certificates again, as SIGHUP does. Open connections go on with what they have.
 
-        If that fails, the log says why, and the old ones stay in use.
+        They are read and checked in a thread. If that fails, the log says why, and the old ones
+        stay in use.
 
-        :returns: whether there are any, and all could be read.
+        :returns: a Deferred that fires with whether there are any, and all could be read.
         """
-        factories = list(filter(_hasCertificates, self._factories()))
-        if not factories:
+        if not list(filter(_hasCertificates, self._factories())):
             _log.info("There are no certificates to read again")
-            return False
-        reasons = []
-        for factory in factories:
-            try:
-                factory.updateSecureContext()
-            except ConfigurationError as error:
-                reasons.append(str(error))
-        for reason in dict.fromkeys(reasons):  # mostly they have the same files
+            return succeed(False)
+        return self.replaceCertificates(self.readCertificates)
+
+    def readCertificates(self) -> Mapping[str, Any]:
+        """
+        (In a thread.) What changes when the certificates are read again: nothing but the content of
+        the files that the factories' options name.
+        """
+        return {}
+
+    def replaceCertificates(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
+        """
+        Use other certificates, for new connections. One replacement at a time is under way.
+
+        :param read: called in a thread; returns the changes for
+            :meth:`SMTPServerFactory.updateSecureContext`.
+        :returns: a Deferred that fires with whether all factories could use them.
+        """
+        replaced: Deferred[bool] = self._replacing.run(self._replace, read)
+        return replaced
+
+    def _replace(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
+        factories = list(filter(_hasCertificates, self._factories()))
+        preparing = factories[0].runInThread(_prepareAll, factories, read)
+        return preparing.addCallbacks(self._use, _notPrepared)
+
+    def _use(self, prepared: _Prepared) -> bool:
+        """(In the reactor's thread.)"""
+        for factory, context in prepared.contexts:
+            factory.useSecureContext(context)
+        for reason in dict.fromkeys(prepared.reasons):  # mostly they have the same files
             _log.error("Keeping the old certificates: {error}", error=reason)
-        if not reasons:
-            _log.info("The certificates were read again")
-            self._tellCertificates()
-        return not reasons
+        if not prepared.reasons:
+            self.certificatesReplaced(prepared.changes)
+        return not prepared.reasons
+
+    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
+        """
+        All factories have new certificates: say so.
+
+        :param changes: what was read.
+        """
+        _log.info("The certificates were read again")
+        self._tellCertificates()
 
     def _tellCertificates(self) -> None:
         """Log what certificates there are; one that has expired is easily overlooked."""
@@ -227,6 +260,44 @@ def _checked(factory: Any) -> SMTPServerFactory:
 def _widened(port: IListeningPort) -> IListeningPort:
     widenBacklog(port)
     return port
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """
+    What came of reading certificates.
+
+    :ivar changes: what was read.
+    :ivar contexts: the factories that can use it, and how.
+    :ivar reasons: why others can't.
+    """
+
+    changes: Mapping[str, Any]
+    contexts: list[tuple[SMTPServerFactory, SecureContext]]
+    reasons: list[str]
+
+
+def _prepareAll(
+    factories: list[SMTPServerFactory], read: Callable[[], Mapping[str, Any]]
+) -> _Prepared:
+    """(In a thread.)"""
+    contexts = []
+    reasons = []
+    try:
+        changes = read()
+    except ConfigurationError as error:
+        return _Prepared({}, [], [str(error)])
+    for factory in factories:
+        try:
+            contexts.append((factory, factory.prepareSecureContext(**changes)))
+        except ConfigurationError as error:
+            reasons.append(str(error))
+    return _Prepared(changes, contexts, reasons)
+
+
+def _notPrepared(failure: Failure) -> bool:
+    _log.failure("Keeping the old certificates", failure)
+    return False
 
 
 def _hasCertificates(factory: SMTPServerFactory) -> bool:

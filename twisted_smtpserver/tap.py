@@ -31,9 +31,17 @@ from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
-from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, Flag
-from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies
-from twisted_smtpserver.twistd.services import LateMaildir, PasswordFile, Server, oneLine
+from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
+from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions, makeInbox
+from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies, makeState
+from twisted_smtpserver.twistd.services import (
+    LateMaildir,
+    PasswordFile,
+    Server,
+    SharedState,
+    oneLine,
+)
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 
@@ -119,6 +127,7 @@ class Options(usage.Options, AuthOptionMixin):
         given = [flag for flag in _allFlags() if flag.option and flag.name in self]
         self.keywords = {flag.option: self[flag.name] for flag in given}
         self.keywords.setdefault("size", DEFAULT_SIZE)
+        self.keywords |= inboxOptions(self)
         if "submission" in self:
             self.keywords["tlsRequired"] = True
         if self.inheritance is not None:
@@ -159,8 +168,10 @@ class Options(usage.Options, AuthOptionMixin):
         return chroot
 
     def _checkHandlers(self) -> None:
-        if len({"maildir", "discard", "handler"} & set(self)) > 1:
-            raise usage.UsageError("--maildir, --discard and --handler: choose one of them")
+        if len({"maildir", "discard", "handler", "inbox"} & set(self)) > 1:
+            raise usage.UsageError(
+                "--maildir, --discard, --handler and --inbox: choose one of them"
+            )
 
     def _checkListeners(self) -> None:
         given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
@@ -170,6 +181,8 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkWorkers(self) -> None:
         if self.get("workers", 1) == 1:
             return
+        if "inbox" in self:
+            raise usage.UsageError("--workers: there can be only one --inbox")
         if self._chroot:
             raise usage.UsageError("--workers: can't be started inside of twistd's --chroot")
         for name in LISTENERS:
@@ -225,6 +238,7 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
         try:
             checkPolicies(self)
+            checkInbox(self)
             library.makeOptions(keywords)
         except ConfigurationError as error:
             raise usage.UsageError(_inFlags(str(error))) from None
@@ -266,9 +280,10 @@ def _makeTaker(flag: Flag) -> Callable[..., None]:
         self[flag.name] = True
 
     def take(self: Options, text: str) -> None:
-        if self.inheritance is not None and flag.option in self.inheritance.handed:
+        handed = flag.option or flag.name
+        if self.inheritance is not None and handed in self.inheritance.handed:
             # It was read with root's privileges, which are gone.
-            self[flag.name] = self.inheritance.handed[flag.option]
+            self[flag.name] = self.inheritance.handed[handed]
             return
         try:
             if not text.strip():  # a variable of the shell's that isn't set, mostly
@@ -345,9 +360,15 @@ def makeService(config: Options) -> IService:
 def _build(config: Options) -> MultiService:
     handler, preparation = _makeHandler(config)
     timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
-    stages = makePolicies(config, config.keywords.get("resolver"), timeout)
+    state = makeState(config)
+    stages = makePolicies(config, config.keywords.get("resolver"), timeout, state)
     services = [stage for stage in stages if isinstance(stage, Service)]
+    if state is not None:
+        config.keywords["state"] = state
+        services.append(SharedState(state))
     if "credCheckers" in config:
+        chaos = getattr(preparation, "chaosLogin", None)  # the inbox's
+        stages += [chaos] if chaos is not None else []
         stages.append(CredHandler(*config["credCheckers"], inThread=True))
         services += map(PasswordFile, _passwordFiles(config))
     if stages:
@@ -359,10 +380,10 @@ def _build(config: Options) -> MultiService:
     if "self-signed" in config:
         _log.warn("Using a certificate that was made just now: only good for trying things out")
     service = Server()
-    listeners = _makeListeners(config, handler)
     if config.inheritance is None and config.get("workers", 1) > 1:
-        _makeSupervisor(config, listeners).setServiceParent(service)
+        _makeSupervisor(config, handler).setServiceParent(service)
         return service
+    listeners = _makeListeners(config, handler)
     if preparation is not None:
         services.append(preparation)
     for needed in services:
@@ -371,11 +392,16 @@ def _build(config: Options) -> MultiService:
     return service
 
 
-def _makeSupervisor(config: Options, listeners: list[Any]) -> Supervisor:
+def _makeSupervisor(config: Options, handler: object) -> Supervisor:
+    # Here, as long as root's privileges last; and once, so that what is checked is what is used.
+    certificates = readFiles(config.keywords)
+    config.keywords |= certificates
+    listeners = _makeListeners(config, handler)
     reactor = config.parent.get("reactor") if config.parent is not None else None
     command = makeCommand(config.arguments, reactor)
     try:
-        return Supervisor(listeners, config["workers"], command, config.keywords)
+        secrets = {name: config[name] for name in SECRETS if name in config}
+        return Supervisor(listeners, config["workers"], command, certificates, secrets=secrets)
     except OSError as error:
         raise ConfigurationError(f"workers: {error}") from error
 
@@ -392,6 +418,9 @@ def _makeHandler(config: Options) -> tuple[object, Service | None]:
         return Discard(), None
     if "handler" in config:
         return _loadHandler(config["handler"]), None
+    if "inbox" in config:
+        inbox = makeInbox(config)
+        return inbox.handler, inbox
     hostName = config.keywords.get("name", None)
     mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
     return mailbox.handler, mailbox

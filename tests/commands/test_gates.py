@@ -187,7 +187,7 @@ class UnauthenticatedTests(SynchronousTestCase):
 
 
 class SecuredTests(SynchronousTestCase):
-    """MAIL waits for what is required."""
+    """What is required comes first."""
 
     def mail(self, client: Client) -> tuple[int, str | None]:
         client.say(HELLO)
@@ -198,6 +198,24 @@ class SecuredTests(SynchronousTestCase):
         self.assertEqual(self.mail(connect(tlsRequired=True, selfSigned=True)), (530, "5.7.0"))
         self.assertEqual(self.mail(connect(tlsRequired=True, secured=True)), (250, "2.1.0"))
 
+    def test_everyCommand(self) -> None:
+        """Before TLS only NOOP, EHLO, STARTTLS and QUIT aren't 530 (RFC 3207 section 4)."""
+        options: dict[str, Any] = {"tlsRequired": True, "selfSigned": True, "errorDelay": 0}
+        options |= {"maxErrors": 1000, "maxAllowedUnauthenticatedCommands": False}
+        for lmtp, hello in ((False, HELLO), (True, "LHLO client.example")):
+            client = connect(onAuth=refuse, allowInsecureAuth=True, lmtp=lmtp, **options)
+            for _ in range(2):
+                for verb in client.factory.verbs.keys() - {"NOOP", "EHLO", "STARTTLS", "QUIT"}:
+                    if verb != "LHLO":
+                        answer = client.say(f"{verb} 0")
+                        self.assertEqual(answer.code, 530, verb)
+                        # RFC 2034 section 4: none in the answer to a hello.
+                        self.assertEqual(answer.enhanced, None if verb == "HELO" else "5.7.0")
+                self.assertEqual(client.say("NOOP").code, 250)
+                self.assertEqual(client.say(hello).code, 250)
+            self.assertEqual(client.say("FOO").code, 500)
+            self.assertEqual(client.say("QUIT").code, 221)
+
     def test_login(self) -> None:
         """A login: 530 5.7.0 (RFC 4954 section 6), in words of one's own."""
         client = connect(onAuth=refuse, authRequiredMessage="Who are you?")
@@ -207,10 +225,13 @@ class SecuredTests(SynchronousTestCase):
         self.assertEqual(self.mail(connect(onAuth=refuse, authOptional=True)), (250, "2.1.0"))
 
     def test_order(self) -> None:
-        """The hello comes first, then TLS, then the login."""
+        """TLS comes first, then the hello, then the login."""
         options: dict[str, Any] = {"tlsRequired": True, "selfSigned": True}
         client = connect(onAuth=refuse, **options)
+        self.assertEqual(client.say(MAIL).code, 530)
+        client = connect(onAuth=refuse)
         self.assertEqual(client.say(MAIL).code, 503)
+        client = connect(onAuth=refuse, **options)
         client.say(HELLO)
         self.assertEqual(client.say(MAIL).text, "Must issue a STARTTLS command first")
 

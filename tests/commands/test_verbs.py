@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, brief, codes, talk
 from twisted_smtpserver import Accepted, Rejection
+from twisted_smtpserver.headers import receivedHeader
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import RecordingHandler, connect
@@ -64,13 +65,37 @@ class HelloTests(SynchronousTestCase):
     def test_bad(self) -> None:
         """The name must be one: 501, and no enhanced code (RFC 2034 section 4)."""
         client = connect(maxUnrecognizedCommands=100)
-        for argument in ("", " ", "a b", "a..b", "-", "[1.2.3]", "[192.0.2.256]", "<a>", "a" * 256):
-            self.assertEqual(brief(client.say(f"EHLO {argument}")), (501, None), argument)
+        for argument in ("", " ", "a b", "a\u202eb", "a\x9fb", b"\xff", "a\u3000b", "a" * 256):
+            octets = argument if isinstance(argument, bytes) else argument.encode()
+            self.assertEqual(brief(client.say(b"EHLO " + octets)), (501, None), argument)
             self.assertEqual(client.say(MAIL).code, 503)
         for phase in (Phase.READY, Phase.MAIL, Phase.RCPT, Phase.CHUNKS):
             client = talk(phase)
-            self.assertEqual(brief(client.say("HELO ..")), (501, None), phase)
+            self.assertEqual(brief(client.say("HELO a b")), (501, None), phase)
             self.assertEqual(brief(client.say("NOOP")), (250, "2.0.0"), phase)
+
+    def test_anyName(self) -> None:
+        """Whatever a device calls itself is taken as it is told, and escaped where it goes."""
+        hellos = [
+            "(none)",
+            "my_laptop",
+            "bob's-mac",
+            "[10.0.0.1",
+            "a..b",
+            "-",
+            "<a>",
+            "b\u00fccher",
+        ]
+        for verb in ("EHLO", "HELO"):
+            for name in hellos:
+                client = connect()
+                self.assertEqual(client.say(f"{verb} {name}").code, 250, name)
+                self.assertEqual(client.session.hostNameAppearsAs, name)
+                client.say(MAIL)
+                header = receivedHeader(client.session)
+                self.assertTrue(header.isascii())
+                self.assertEqual(header.count(b"("), header.count(b")"), name)
+                self.assertNotIn(b"<a>", header.partition(b"(")[0])
 
     def test_lmtp(self) -> None:
         """LHLO is for LMTP, and the others aren't (RFC 2033 section 4.1)."""
@@ -97,7 +122,7 @@ class HelloTests(SynchronousTestCase):
         """A hello ends the transaction (RFC 5321 section 4.1.4); a refused one doesn't."""
         handler = RecordingHandler()
         client = talk(Phase.RCPT, handler)
-        self.assertEqual(client.say("EHLO ..").code, 501)
+        self.assertEqual(client.say("EHLO a b").code, 501)
         self.assertEqual(handler.outcomes, [])
         self.assertEqual(client.say(HELLO).code, 250)
         self.assertEqual(handler.outcomes, ["reset"])
@@ -119,13 +144,21 @@ class MailTests(SynchronousTestCase):
             "MAIL": (501, "5.5.4"),
             "MAIL TO:<joe@example.org>": (501, "5.5.4"),
             "MAIL FROM:": (501, "5.1.7"),
-            "MAIL FROM: <joe@example.org>": (501, "5.1.7"),
+            "MAIL FROM: <joe@example.org>": (250, "2.1.0"),
+            "MAIL FROM:   <joe@example.org> SIZE=1": (250, "2.1.0"),
+            "MAIL FROM:\t<joe@example.org>\tSIZE=1": (250, "2.1.0"),
+            f"MAIL FROM:<{'x' * 512}@example.org>": (250, "2.1.0"),
+            f"MAIL FROM:<@{'r' * 1006}:joe@example.org>": (501, "5.1.7"),
+            f"MAIL FROM:<@{'r' * 1000}:joe@example.org>": (250, "2.1.0"),
             "MAIL FROM:joe@example.org": (501, "5.1.7"),
+            "MAIL FROM:BODY=8BITMIME": (501, "5.1.7"),
+            "MAIL FROM: BODY=8BITMIME": (501, "5.1.7"),
+            "MAIL FROM : <joe@example.org>": (501, "5.5.4"),
             "MAIL FROM:<joe>": (501, "5.1.7"),
             "MAIL FROM:<joe@example.org": (501, "5.1.7"),
             "MAIL FROM:<joe@exa mple.org>": (501, "5.1.7"),
             "MAIL FROM:<joe@example.org>x": (501, "5.1.7"),
-            f"MAIL FROM:<{'x' * 65}@example.org>": (501, "5.1.7"),
+            f"MAIL FROM:<{'x' * 513}@example.org>": (501, "5.1.7"),
         }
         client = talk(Phase.READY)
         for line, expected in table.items():
@@ -177,10 +210,33 @@ class MailTests(SynchronousTestCase):
     def test_lenient(self) -> None:
         """lenientAddressParsing takes more, but no controls, and tells it apart."""
         client = talk(Phase.READY, lenientAddressParsing=True)
-        for line in ("MAIL FROM: joe..x@example.org", "MAIL FROM:<joe>"):
-            self.assertEqual(client.say(line).code, 250)
+        table = {
+            "MAIL FROM:<joe..x@example.org>": 250,
+            "MAIL FROM: <joe.@example.org>": 250,
+            "MAIL FROM : <joe@my_host> SIZE=1": 250,
+            "MAIL FROM:<joe@[10.0.0.1>": 250,
+            "MAIL FROM:joe@example.org": 501,
+            "MAIL FROM:<joe>": 501,
+            "MAIL FROM:<joe@x@example.org>": 501,
+            "MAIL FROM: BODY=8BITMIME": 501,
+            "MAIL FROM:<joe.@example.org>SIZE=1": 501,
+            "MAIL FROM:<joe\u200b.@example.org> SMTPUTF8": 501,
+            "MAIL FROM:<a\x01b@c.example>": 500,
+        }
+        for line, code in table.items():
+            self.assertEqual(client.say(line).code, code, line)
             client.say("RSET")
-        self.assertEqual(client.say("MAIL FROM:<a\x01b@c.example>").code, 500)
+
+    def test_badName(self) -> None:
+        """A 553 blames the sender here, and the recipient in RCPT (RFC 3463 section 3.2)."""
+
+        def refuse(address: Any, session: Any) -> None:
+            raise Rejection("no", 553)
+
+        client = talk(Phase.READY, onMailFrom=refuse)
+        self.assertEqual(brief(client.say(MAIL)), (553, "5.1.7"))
+        client = talk(Phase.MAIL, onRcptTo=refuse)
+        self.assertEqual(brief(client.say(RCPT)), (553, "5.1.3"))
 
     def test_results(self) -> None:
         """The handler may choose the words; anything else it returns is a bug."""
@@ -213,7 +269,8 @@ class RcptTests(SynchronousTestCase):
             "RCPT": (501, "5.5.4"),
             "RCPT FROM:<jane@example.com>": (501, "5.5.4"),
             "RCPT TO:<>": (501, "5.1.3"),
-            "RCPT TO: <jane@example.com>": (501, "5.1.3"),
+            "RCPT TO: <jane@example.com>": (250, "2.1.5"),
+            "RCPT TO: BODY=8BITMIME": (501, "5.1.3"),
             "RCPT TO:<jane>": (501, "5.1.3"),
             "RCPT TO:<jane@example.com> SIZE=5": (555, "5.5.4"),
             "RCPT TO:<jane@example.com> NOTIFY=NEVER": (555, "5.5.4"),
@@ -222,7 +279,7 @@ class RcptTests(SynchronousTestCase):
         client = talk(Phase.MAIL)
         for line, expected in table.items():
             self.assertEqual(brief(client.say(line)), expected, line)
-        self.assertEqual(len(client.session.envelope.rcptTo), 3)
+        self.assertEqual(len(client.session.envelope.rcptTo), 4)
 
     def test_tooMany(self) -> None:
         """One too many is 452 4.5.3 (RFC 5321 section 4.5.3.1.10); the others stay."""

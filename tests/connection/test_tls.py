@@ -151,6 +151,16 @@ class StartTLSTests(SynchronousTestCase):
         self.assertNotIn("STARTTLS", client.say(HELLO).lines)
         self.assertEqual(brief(client.say("STARTTLS")), (503, "5.5.1"))
 
+    def test_required(self) -> None:
+        """Where TLS is required, what was 530 before the handshake is served after it."""
+        client = connect(selfSigned=True, tlsRequired=True)
+        lines = (HELLO, MAIL, "RSET", "VRFY joe", "HELP")
+        self.assertEqual(codes(client.pipeline(*lines)), [250, 530, 530, 530, 530])
+        client.say("STARTTLS")
+        client.startTLS()
+        self.assertEqual(client.say(MAIL).code, 503)
+        self.assertEqual(codes(client.pipeline(*lines)), [250, 250, 250, 252, 214])
+
     def test_facts(self) -> None:
         """onSecure sees version, cipher, server name and the like."""
         handler = RecordingHandler()

@@ -13,11 +13,13 @@ class RequireTLSTests(SynchronousTestCase):
     """A message that must never travel in clear."""
 
     def test_onlyUnderTLS(self):
-        """It is offered and accepted when STARTTLS is done, and not before."""
+        """It is offered and accepted when STARTTLS is done; before, the answer names the cure."""
         client = connect(extensions=["REQUIRETLS"], selfSigned=True)
         self.assertNotIn("REQUIRETLS", client.say("EHLO client.example").lines)
         answer = client.say(REQUIRETLS)
-        self.assertEqual((answer.code, answer.enhanced), (555, "5.5.4"))
+        self.assertEqual((answer.code, answer.enhanced), (530, "5.7.0"))
+        self.assertIn("STARTTLS", answer.text)
+        self.assertIsNone(client.session.envelope.mailFrom)
         client.say("STARTTLS")
         client.startTLS()
         self.assertIn("REQUIRETLS", client.say("EHLO client.example").lines)

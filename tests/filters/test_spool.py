@@ -152,7 +152,7 @@ class SpoolTests(SynchronousTestCase):
         """Unless told otherwise all of the process share one."""
         spool = self.make(b"x")
         self.assertTrue(spool._budget is Spool()._budget)
-        self.assertEqual(spool._budget._limit, TOTAL_MEMORY)
+        self.assertEqual(spool._budget.limit, TOTAL_MEMORY)
 
     def test_diskFull(self) -> None:
         """The error is the file system's; memory is given back."""

@@ -22,8 +22,10 @@ from twisted_smtpserver.handlers.policies import (
     RateLimit,
     SenderMatchesLogin,
     Tarpit,
+    greylist,
 )
 from twisted_smtpserver.testing import Client, RecordingHandler, connect, runInline
+from twisted_smtpserver.wire.ip import addressBlock
 
 
 def via(address: str = "192.0.2.1") -> Any:
@@ -80,11 +82,52 @@ class RateLimitTests(SynchronousTestCase):
         self.assertEqual(got, [220] * 3)
 
     def test_bounded(self) -> None:
-        """The table has a bound: the oldest are forgotten."""
+        """The table has a bound."""
         handler = self.make(connections=1, maxClients=10)
         for number in range(50):
             connect(handler, via(f"192.0.2.{number}"))
-        self.assertLessEqual(len(self.policy._clients), 11)
+        self.assertEqual(len(self.policy._clients), 10)
+
+    def test_fair(self) -> None:
+        """A network that fills the table pushes nobody else out, and gains nothing for itself."""
+        handler = self.make(connections=1, maxClients=10)
+        connect(handler, via("198.51.100.1"))
+        for number in range(50):
+            connect(handler, via(f"2001:db8:1:{number:x}::1"))
+        self.assertEqual(greeting(connect(handler, via("198.51.100.1")))[0], 421)
+
+    def test_forgets(self) -> None:
+        """Clients whose time is over are forgotten, though not all of them at once."""
+        handler = self.make(connections=1)
+        for number in range(25):
+            connect(handler, via(f"192.0.2.{number}"))
+        self.now = 100
+        self.assertEqual(greeting(connect(handler, via("192.0.2.24"))), (220, None))
+        self.assertEqual(len(self.policy._clients), 15)
+        self.assertEqual(greeting(connect(handler, via("192.0.2.24")))[0], 421)
+
+    def send(self, handler: Chain, user: Any, peer: Any) -> int:
+        """Send as a user, and see how the sender is answered."""
+        client = connect(handler, peer)
+        client.say(HELLO)
+        client.session.user = user
+        return client.say(MAIL).code
+
+    def test_users(self) -> None:
+        """A user is counted over all addresses, on a unix socket, too; so is each address."""
+        handler = self.make(messages=2)
+        got = [self.send(handler, "joe", via(f"192.0.2.{n}")) for n in range(3)]
+        self.assertEqual(got, [250, 250, 450])
+        self.assertEqual(self.send(handler, b"joe", UNIXAddress(None)), 450)
+        got = [self.send(handler, f"user{n}", via("198.51.100.1")) for n in range(3)]
+        self.assertEqual(got, [250, 250, 450])
+
+    def test_nameOf(self) -> None:
+        """Objects have no name by themselves; what has none isn't counted."""
+        for options, last in (({}, 250), ({"nameOf": lambda user: user["name"]}, 450)):
+            handler = self.make(messages=1, **options)
+            got = [self.send(handler, {"name": "joe"}, via(f"192.0.2.{n}")) for n in range(2)]
+            self.assertEqual(got, [250, last])
 
 
 class SenderMatchesLoginTests(SynchronousTestCase):
@@ -242,6 +285,7 @@ class GreylistTests(SynchronousTestCase):
             runInThread=runInline,
             **options,
         )
+        self.table: Any = self.policy._table
         self.addCleanup(self.policy.close)
 
     def rcpt(self, peer: Any = None, sender: str = "joe@example.org", user: Any = None) -> int:
@@ -252,7 +296,7 @@ class GreylistTests(SynchronousTestCase):
         return client.say(RCPT).code
 
     def rows(self) -> int:
-        return self.policy._database.execute("SELECT count(*) FROM greylist").fetchone()[0]
+        return self.table._database.execute("SELECT count(*) FROM greylist").fetchone()[0]
 
     def test_again(self) -> None:
         """The first try is refused for a while; who comes again is known from then on."""
@@ -306,11 +350,21 @@ class GreylistTests(SynchronousTestCase):
     def test_otherProcess(self) -> None:
         """What another process with the same file has just inserted is no trouble."""
         for _ in range(2):
-            self.policy._insert(("192.0.2.1", "joe@example.org", "ann@example.com"), self.now)
-        self.assertEqual((self.rows(), self.policy._entries), (1, 1))
+            self.table._insert(("192.0.2.1", "joe@example.org", "ann@example.com"), self.now)
+        self.assertEqual((self.rows(), self.table._count()), (1, 1))
+
+    def counted(self) -> dict[str, int]:
+        """How many entries each client has: as it is counted, and as it is."""
+        ask = self.table._database.execute
+        rows = ask("SELECT client, entries FROM clients").fetchall()
+        actual = ask("SELECT client, count(*) FROM greylist GROUP BY client").fetchall()
+        self.assertEqual(sorted(rows), sorted(actual))
+        (networks,) = ask("SELECT total(entries) FROM networks").fetchone()
+        self.assertEqual((networks, self.table._count()), (self.rows(), self.rows()))
+        return dict(actual)
 
     def test_bounded(self) -> None:
-        """Of too many entries those are forgotten that would expire first: not who is known."""
+        """A client that fills the table pushes out its own entries, those that expire first."""
         self.rcpt()
         self.now += 60
         self.assertEqual(self.rcpt(), 250)
@@ -319,5 +373,67 @@ class GreylistTests(SynchronousTestCase):
         for number in range(20):
             self.now += 1
             self.rcpt(sender=f"joe{number}@example.org")
-        self.assertEqual(self.rows(), 5)
+        self.assertEqual(self.counted(), {"192.0.2.1": 5})
         self.assertEqual(self.rcpt(), 250)
+
+    def test_fair(self) -> None:
+        """Neither a client nor its network can push out others' first tries, or known ones."""
+        self.policy.close()
+        self.open(maxEntries=20)
+        first, known = via("198.51.100.1"), via("203.0.113.1")
+        self.rcpt(known)
+        self.now += 60
+        for peer in (known, first):
+            self.rcpt(peer)
+        for number in range(100):
+            self.rcpt(via("2001:db8::1"), f"joe{number}@example.org")
+        for number in range(100):
+            self.rcpt(via(f"2001:db8:0:{number + 1:x}::"))
+        self.assertEqual(sum(self.counted().values()), 20)
+        self.now += 60
+        for peer in (known, first):
+            self.assertEqual(self.rcpt(peer), 250)
+
+    def test_beside(self) -> None:
+        """In a network, it is the client with the most entries that loses some."""
+        self.policy.close()
+        self.open(maxEntries=5)
+        beside = via("192.0.2.2")
+        self.rcpt(beside)
+        for number in range(50):
+            self.rcpt(via("192.0.2.1"), f"joe{number}@example.org")
+        self.now += 60
+        self.assertEqual(self.rcpt(beside), 250)
+
+    def test_expiredAtOnce(self) -> None:
+        """Of entries that expire together some are forgotten at a time; none counts any more."""
+        self.patch(greylist, "_FORGOTTEN_AT_ONCE", 3)
+        for number in range(10):
+            self.rcpt(sender=f"joe{number}@example.org")
+        self.now += 1001
+        self.assertEqual(self.rcpt(sender="joe9@example.org"), 450)
+        self.assertEqual(self.rows(), 7)
+        self.counted()
+        self.now += 60
+        self.assertEqual(self.rcpt(sender="joe9@example.org"), 250)
+
+    def test_earlierFile(self) -> None:
+        """A file without counts gets them."""
+        for client in (via(), via("192.0.2.2"), via("2001:db8::1")):
+            self.rcpt(client)
+        for name in ("clients", "networks", "total"):
+            self.table._database.execute(f"DELETE FROM {name}")
+        self.policy.close()
+        self.open()
+        block = str(addressBlock("2001:db8::1"))
+        self.assertEqual(self.counted(), {"192.0.2.1": 1, "192.0.2.2": 1, block: 1})
+
+    def test_smaller(self) -> None:
+        """A file with more than is allowed now shrinks bit by bit."""
+        self.patch(greylist, "_FORGOTTEN_AT_ONCE", 3)
+        for number in range(10):
+            self.rcpt(sender=f"joe{number}@example.org")
+        self.policy.close()
+        self.open(maxEntries=5)
+        self.rcpt(sender="ann@example.org")
+        self.assertEqual(self.counted(), {"192.0.2.1": 8})

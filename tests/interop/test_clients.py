@@ -111,6 +111,21 @@ class ClientTests(TestCase):
             self.assertTrue(ours and ours.end() == len(content) - len(message), content[:1000])
             self.assertTrue(content.endswith(message))
 
+    def test_smtplibBytes(self) -> None:
+        """sendmail() sends LF as it stands: the reply and the log say what helps, and that does."""
+        message = EmailMessage()
+        message["Subject"] = "LF"
+        message.set_content("Text\n")
+        with smtplib.SMTP("127.0.0.1", self.clear, timeout=PATIENCE) as client:
+            with self.assertRaises(smtplib.SMTPDataError) as caught:
+                client.sendmail(SENDER, RECIPIENT, message.as_bytes())
+            self.assertEqual(caught.exception.smtp_code, 550)
+            self.assertIn(b"send_message()", caught.exception.smtp_error)
+            client.send_message(message, SENDER, RECIPIENT)
+            client.sendmail(SENDER, RECIPIENT, message.as_bytes(policy=SMTP))
+        self.assertEqual(len(self.server.messages()), 2)
+        self.server.awaitLog("bare-newlines=normalize, would take it")
+
     def test_smtplib(self) -> None:
         """The standard library's client: in clear, with STARTTLS, with implicit TLS."""
         context = ssl._create_unverified_context()

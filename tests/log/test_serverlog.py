@@ -113,6 +113,14 @@ class MessageTests(EventsTestCase):
             ],
         )
 
+    def test_bareNewline(self):
+        """A message with bare newlines says what would take it."""
+        client = self.connect()
+        client.deliver(b"Subject: x\n\nText\r\n")
+        self.assertRegex(
+            self.line("message"), r": 550 .*send_message\(\).*--bare-newlines=normalize"
+        )
+
     def test_recipients(self):
         """The first recipient is named, the others are counted."""
         client = self.connect()
@@ -455,12 +463,13 @@ class EscapingTests(EventsTestCase):
         """Senders and recipients."""
         client = self.connect()
         client.say(HELLO)
+        wild = WILD.replace("\u202e\u200b", "\ue000")  # nobody has such an address
         client.pipeline(
-            f'MAIL FROM:<"{WILD}"@example.org> SMTPUTF8', f'RCPT TO:<"{WILD}"@example.com>'
+            f'MAIL FROM:<"{wild}"@example.org> SMTPUTF8', f'RCPT TO:<"{wild}"@example.com>'
         )
         client.send(b"BDAT 2 LAST\r\n\r\n")
         self.assertTame()
-        escaped = r"{session}{0}%s$x\u202e\u200b"
+        escaped = r"{session}{0}%s$x\ue000"
         self.assertIn(f"from <{escaped}@example.org>", self.line("message"))
         self.assertIn(f"to <{escaped}@example.com>", self.line("message"))
 

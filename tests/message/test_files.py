@@ -7,14 +7,16 @@ import io
 import os
 import pathlib
 import stat
+import sys
 import tempfile
 from typing import IO, Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.filefakes import FakeStream, FakeThreads, FileCase, atOnce, failing
 from twisted_smtpserver.message import files
+from twisted_smtpserver.message.budget import MemoryBudget
 from twisted_smtpserver.message.files import (
     HOP_SIZE,
     DurableFile,
@@ -268,6 +270,108 @@ class SaveStreamTests(FileCase):
         os.mkdir(self.final)
         self.failureResultOf(self.save(b"octets"), IsADirectoryError)
         self.assertLeft("final")
+
+
+class MemoryTests(FileCase):
+    """What unfinished messages have in memory, all of them together."""
+
+    CHUNK = bytes(1000)
+    LIMIT = 20_000
+
+    def setUp(self) -> None:
+        """Little memory, and threads that work when they are told to."""
+        super().setUp()
+        self.patch(files, "MAX_GATHERED", self.LIMIT)
+        self.patch(files, "_MOST_IDLE", self.LIMIT // 2)
+        self.budget = MemoryBudget(self.LIMIT)
+        self.patch(files, "_BUDGET", self.budget)
+        self.threads = FakeThreads()
+        self.streams: list[FakeStream] = []
+        self.all: list[Deferred[int]] = []  # or they would be collected as garbage
+
+    def begin(self, *parts: bytes | Exception | Deferred[bytes]) -> Deferred[int]:
+        """Begin to save a message."""
+        self.streams.append(FakeStream(*parts))
+        name = f"{self.directory}/{len(self.streams)}"
+        durable = DurableFile(f"{name}.tmp", name)
+        saving = Deferred.fromCoroutine(saveStream(self.streams[-1], durable, self.threads))
+        self.all.append(saving)
+        return saving
+
+    def reads(self) -> int:
+        """How many chunks were asked for."""
+        return sum(stream.reads for stream in self.streams)
+
+    def test_stalled(self) -> None:
+        """Clients that stop in the middle hold no more than half of it, however many there are."""
+        for _ in range(100):
+            self.begin(self.CHUNK, Deferred())
+            self.threads.run()
+        self.assertEqual(self.reads(), 200)
+        self.assertLessEqual(self.budget.used, self.LIMIT // 2)
+        written = [path for path in os.listdir(self.directory) if path.endswith(".tmp")]
+        self.assertEqual(len(written), 90)
+
+    def test_noCopy(self) -> None:
+        """A client that stops leaves nothing of what was gathered already in memory."""
+        chunks = [bytes([number]) * 1000 for number in range(3)]
+        before = [sys.getrefcount(chunk) for chunk in chunks]
+        self.begin(*chunks, Deferred())
+        self.assertEqual([sys.getrefcount(chunk) for chunk in chunks], before)
+
+    def test_slowDisk(self) -> None:
+        """While no thread comes to write, no more is read than there is room for, and one more."""
+        saving = [self.begin(self.CHUNK) for _ in range(100)]
+        self.assertLessEqual(self.budget.used, self.LIMIT + len(self.CHUNK))
+        self.assertLessEqual(self.reads(), 100)
+        self.threads.run()
+        for each in saving:
+            self.assertEqual(self.successResultOf(each), len(self.CHUNK))
+        self.assertEqual(self.budget.used, 0)
+
+    def test_waitingAgain(self) -> None:
+        """A message that has read before waits, too, when others have taken the room."""
+        more: Deferred[bytes] = Deferred()
+        saving = self.begin(self.CHUNK, more, self.CHUNK)
+        self.budget.used += self.LIMIT + 1
+        more.callback(self.CHUNK)
+        self.threads.run()
+        self.assertEqual(self.reads(), 2)
+        self.budget.giveBack(self.LIMIT + 1)
+        self.threads.run()
+        self.assertEqual(self.successResultOf(saving), 3 * len(self.CHUNK))
+        self.assertEqual(self.budget.used, 0)
+
+    def test_givenBack(self) -> None:
+        """Whatever becomes of a message, nothing stays taken."""
+        stalled = self.begin(self.CHUNK, Deferred())
+        self.failureResultOf(self.begin(self.CHUNK, ValueError()), ValueError)
+        self.budget.used += self.LIMIT + 1
+        waiting = self.begin(self.CHUNK)
+        for each in (stalled, waiting):
+            each.cancel()
+            self.failureResultOf(each, CancelledError)
+        self.budget.giveBack(self.LIMIT + 1)
+        self.assertEqual((self.budget.used, self.threads.names), (0, []))
+
+    def test_canceledInAThread(self) -> None:
+        """What a thread works on is in memory until it is done, also if nobody waits for it."""
+        saving = self.begin(self.CHUNK)
+        saving.cancel()
+        self.failureResultOf(saving, CancelledError)
+        self.assertEqual(self.budget.used, len(self.CHUNK))
+        self.threads.run()
+        self.assertEqual(self.budget.used, 0)
+        self.assertLeft()
+
+    def test_toFile(self) -> None:
+        """A file of the handler's own has its part of the same memory."""
+        file = io.BytesIO()
+        saving = Deferred.fromCoroutine(saveToFile(FakeStream(self.CHUNK), file, self.threads))
+        self.assertEqual(self.budget.used, len(self.CHUNK))
+        self.threads.run()
+        self.assertEqual(self.successResultOf(saving), len(self.CHUNK))
+        self.assertEqual(self.budget.used, 0)
 
 
 class SaveToPathTests(FileCase):

@@ -12,7 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from twisted_smtpserver.errors import BareNewline, ConnectionLost, ConsumerStopped, MessageTooLarge
+from twisted_smtpserver.errors import (
+    BareNewline,
+    ConnectionLost,
+    ConsumerStopped,
+    MessageTooComplex,
+    MessageTooLarge,
+)
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.stream import HIGH_WATER, MessageStream
 from twisted_smtpserver.testing import runInline
@@ -157,9 +163,22 @@ class ReadTests(StreamTestCase):
         self.stream.end()
         message = self.successResultOf(self.stream.message())
         self.assertEqual(message.get_content(), "Hello\r\n")
-        other = MessageStream(self.flow, 0, runInline)
-        other.feed(b"12345")
-        self.failureResultOf(other.message(4), MessageTooLarge)
+        for way in (MessageStream.message, MessageStream.parsed):
+            other = MessageStream(self.flow, 0, runInline)
+            other.feed(b"12345")
+            self.failureResultOf(way(other, 4), MessageTooLarge)
+
+    def test_parsed(self) -> None:
+        """It can be had decoded, too; a message that is too complex can't be had otherwise."""
+        for way in ("parsed", "message"):
+            stream = MessageStream(self.flow, 0, runInline)
+            stream.feed(b"Subject: hi\r\n" + b"X: y\r\n" * 5000 + b"\r\nHello\r\n")
+            stream.end()
+            result = getattr(stream, way)()
+            if way == "parsed":
+                self.assertEqual(self.successResultOf(result).text, "Hello\n")
+            else:
+                self.failureResultOf(result, MessageTooComplex)
 
     def test_byteLength(self) -> None:
         """The length is that of what came in, read or not."""
@@ -177,6 +196,7 @@ class FailureTests(StreamTestCase):
         return {
             "read": self.stream.read,
             "message": self.stream.message,
+            "parsed": self.stream.parsed,
             "iteration": lambda: self.collect([]),
             "pipeTo": lambda: self.stream.pipeTo(Consumer()),
             "saveTo path": lambda: self.stream.saveTo(self.mktemp()),

@@ -135,6 +135,19 @@ class CondemnedTests(SynchronousTestCase):
             self.assertEqual(codes(client.answers()), [250])
             self.assertEqual(handler.messages[0].content, content)
 
+    def test_returnsTwice(self) -> None:
+        """Under "normalize" CR CR LF is one line's end: it doesn't end the header."""
+        sent = b"Subject: a\r\r\nTo: b\r\r\n\r\r\nText\r\r\n.\r\n"
+        for segments in ([sent], [sent[place : place + 1] for place in range(len(sent))]):
+            handler = RecordingHandler()
+            client = talk(Phase.RCPT, handler, bareNewlines="normalize")
+            client.say("DATA")
+            for segment in segments:
+                client.send(segment)
+            self.assertEqual(codes(client.answers()), [250])
+            content = handler.messages[0].content
+            self.assertEqual(content, b"Subject: a\r\nTo: b\r\n\r\nText\r\n")
+
 
 class LostTests(SynchronousTestCase):
     """The client leaves."""

@@ -176,7 +176,7 @@ class CodeTests(SynchronousTestCase):
                 handler = getattr(load(module), attribute)()
                 self.assertTrue(hasattr(handler, "onData"), name)
                 found.add(module)
-        self.assertEqual(found, {"inbox", "lmtp", "policed"})
+        self.assertEqual(found, {"attachments", "inbox", "lmtp", "policed"})
 
     def test_examples(self) -> None:
         """Every example is shown on a page, and run by a test."""

@@ -88,15 +88,20 @@ class PackagingTests(SynchronousTestCase):
         self.assertPluginWorks(ROOT)
 
     def test_contents(self) -> None:
-        """The wheel has all the modules, the marker for types, the license, and nothing else."""
+        """The wheel has modules, the inbox's page, the marker for types, the license, no more."""
         with zipfile.ZipFile(self.buildWheel()) as archive:
             names = {name for name in archive.namelist() if not name.endswith("/")}
         code = {name for name in names if ".dist-info/" not in name}
-        modules = (ROOT / "twisted_smtpserver").rglob("*.py")
+        modules = list((ROOT / "twisted_smtpserver").rglob("*.py"))
+        page = (ROOT / "twisted_smtpserver" / "inbox" / "static").iterdir()
         self.assertEqual(
             code,
-            {str(module.relative_to(ROOT)) for module in modules}
-            | {"twisted_smtpserver/py.typed", "twisted/plugins/twisted_smtpserver_plugin.py"},
+            {str(module.relative_to(ROOT)) for module in [*modules, *page]}
+            | {
+                "twisted_smtpserver/py.typed",
+                "twisted_smtpserver_pytest.py",
+                "twisted/plugins/twisted_smtpserver_plugin.py",
+            },
         )
         self.assertTrue(any(name.endswith("licenses/LICENSE") for name in names))
 

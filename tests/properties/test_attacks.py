@@ -346,7 +346,8 @@ class InjectionTests(SynchronousTestCase):
 
     def test_addressesWithControls(self) -> None:
         """
-        CWE-93; quoted strings may hold nearly anything, but not controls; in either parser.
+        CWE-93; quoted strings may hold nearly anything, but not controls, nor what can't be seen or
+        turns the text around; in either parser.
         """
         for lenient in (False, True):
             handler = RecordingHandler()
@@ -360,6 +361,11 @@ class InjectionTests(SynchronousTestCase):
                 '"\x7f"',
                 "a\u2028b",
                 "a\x85b",
+                "a\u200bb",
+                "a\u200db",
+                "a\u202eb",
+                "a\u2066b",
+                "a\ufeffb",
             ):
                 answer = client.say(f"MAIL FROM:<{local}@example.org> SMTPUTF8")
                 self.assertGreaterEqual(answer.code, 500, repr(local))

@@ -22,6 +22,7 @@ from twisted_smtpserver.auth.failures import (
 )
 from twisted_smtpserver.connection.counts import ClientCounts
 from twisted_smtpserver.connection.timeouts import CommonTimer
+from twisted_smtpserver.dialogue import conduct
 from twisted_smtpserver.dialogue.conduct import MAX_ERROR_DELAY
 from twisted_smtpserver.dialogue.octets import Pace
 from twisted_smtpserver.handlers import fromFunctions
@@ -35,7 +36,7 @@ from twisted_smtpserver.testing import (
     connect,
     makeFactory,
 )
-from twisted_smtpserver.wire.ip import addressBlock
+from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
 
 TOO_SLOW = [(421, "4.4.2")]
 
@@ -526,6 +527,18 @@ class RefusedRecipientTests(SynchronousTestCase):
         answers = client.pipeline(*["RCPT TO:<later@example.com>"] * 9, *[self.BAD] * 3, RCPT)
         self.assertEqual(codes(answers), [450] * 9 + [550] * 3 + [421])
 
+    def test_deferred(self) -> None:
+        """Temporary ones have a bound of their own; who has a recipient may send first."""
+        self.patch(conduct, "MAX_DEFERRED_RECIPIENTS", 3)
+        later = "RCPT TO:<later@example.com>"
+        client = self.refusing()
+        self.assertEqual(codes(client.pipeline(*[later] * 4)), [450, 450, 421])
+        self.assertTrue(client.isClosed)
+        client = self.refusing()
+        self.assertEqual(codes(client.pipeline(RCPT, *[later] * 4)), [250] + [450] * 4)
+        self.assertEqual(client.say("DATA").code, 354)
+        self.assertEqual(codes(client.pipeline("x", ".", MAIL, later)), [250, 250, 421])
+
 
 class AddressBlockTests(SynchronousTestCase):
     """What stands for a client."""
@@ -538,6 +551,14 @@ class AddressBlockTests(SynchronousTestCase):
         self.assertNotEqual(addressBlock("2001:db8::1"), addressBlock("2001:db8:0:1::1"))
         self.assertEqual(addressBlock("fe80::1%eth0"), addressBlock("fe80::2"))
         self.assertEqual(addressBlock("a wire"), "a wire")
+
+    def test_networks(self) -> None:
+        """IPv4 by /24, in either spelling; IPv6 by /48; what is neither by itself."""
+        self.assertEqual(addressNetwork("192.0.2.1"), addressNetwork("::ffff:192.0.2.255"))
+        self.assertNotEqual(addressNetwork("192.0.2.1"), addressNetwork("192.0.3.1"))
+        self.assertEqual(addressNetwork("2001:db8::1"), addressNetwork("2001:db8:0:ffff::1"))
+        self.assertNotEqual(addressNetwork("2001:db8::1"), addressNetwork("2001:db8:1::1"))
+        self.assertEqual(addressNetwork("a wire"), "a wire")
 
     def test_counts(self) -> None:
         """Only what is there is kept."""
@@ -767,7 +788,8 @@ class LoginDelayTests(SynchronousTestCase):
         final = base64.b64encode(b"c=biws," + nonce + b",p=" + base64.b64encode(b"x" * 32))
         self.assertEqual(client.say(final.decode()).code, 535)
         self.factory.loginFailures.succeeded("192.0.2.1", "joe")
-        self.assertEqual(list(self.factory.loginFailures._clients), [])
+        failures: Any = self.factory.loginFailures
+        self.assertEqual(list(failures._clients), [])
 
 
 class ClientsPerAddressTests(SynchronousTestCase):

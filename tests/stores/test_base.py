@@ -13,7 +13,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver import Address, Envelope, Rejection
 from twisted_smtpserver.errors import ConnectionLost
-from twisted_smtpserver.stores.base import BackOff, Traced, Unavailable, outcomes, within
+from twisted_smtpserver.stores.base import (
+    BackOff,
+    Traced,
+    Unavailable,
+    oneAnswer,
+    outcomes,
+    within,
+)
 from twisted_smtpserver.wire.path import Path
 
 
@@ -23,14 +30,18 @@ def makeEnvelope() -> Envelope:
     return envelope
 
 
-class OutcomesTests(SynchronousTestCase):
-    """What becomes of what a store raises."""
+class Bench(SynchronousTestCase):
+    """Sees what is logged."""
 
     def setUp(self) -> None:
         self.events: list[Any] = []
         observer: Any = self.events.append
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+
+class OutcomesTests(Bench):
+    """What becomes of what a store raises."""
 
     def answer(self, error: BaseException) -> Rejection:
         with self.assertRaises(Rejection) as caught, outcomes("the shelf", makeEnvelope()):
@@ -83,6 +94,46 @@ class OutcomesTests(SynchronousTestCase):
         self.assertEqual(self.events.pop()["reason"], "ValueError")
 
 
+class OneAnswerTests(Bench):
+    """One answer for several recipients."""
+
+    def one(self, *results: object) -> object:
+        envelope = makeEnvelope()
+        for number in range(len(results)):
+            name = f"r{number}"
+            path = Path(name, "x.example", f"{name}@x.example", f"<{name}@x.example>", False)
+            envelope.rcptTo.append(Address(path))
+        return oneAnswer(results, "the shelf", envelope)
+
+    def test_all(self) -> None:
+        """Stored for all: the first result."""
+        self.assertEqual(self.one("kept", None, "kept, too"), "kept")
+        self.assertEqual(self.events, [])
+
+    def test_none(self) -> None:
+        """Stored for nobody: a temporary refusal if there is one, else the first."""
+        full, gone, later = (Rejection("x", code) for code in (552, 550, 450))
+        self.assertIs(self.assertRaises(Rejection, self.one, full, gone), full)
+        self.assertIs(self.assertRaises(Rejection, self.one, full, gone, later), later)
+        self.assertEqual(self.events, [])
+
+    def test_some(self) -> None:
+        """Stored for some: a refusal, and the log has the truth."""
+        full = Rejection("Mailbox full", 552)
+        self.assertIs(self.assertRaises(Rejection, self.one, None, full), full)
+        (event,) = self.events
+        self.assertEqual(
+            event["log_format"].format(**event),
+            "Message abc-1 is stored by the shelf for ['r0@x.example'], but not for"
+            " ['r1@x.example']; SMTP has one reply for all, so the client got a refusal",
+        )
+
+    def test_manyNames(self) -> None:
+        """Not all of very many are named."""
+        self.assertRaises(Rejection, self.one, Rejection("x", 550), *[None] * 100)
+        self.assertEqual(len(self.events.pop()["stored"]), 20)
+
+
 class WithinTests(SynchronousTestCase):
     """Bounded waits."""
 
@@ -100,7 +151,8 @@ class WithinTests(SynchronousTestCase):
 
     def test_late(self) -> None:
         """When the time is over the wait is canceled, and the failure says who was late."""
-        waiting: Deferred[str] = within(self.clock, 5, Deferred(), "the shelf")
+        answer: Deferred[None] = Deferred()
+        waiting = within(self.clock, 5, answer, "the shelf")
         self.clock.advance(5)
         failure = self.failureResultOf(waiting, Unavailable)
         self.assertEqual(str(failure.value), "the shelf didn't answer within 5 s")
@@ -114,7 +166,8 @@ class WithinTests(SynchronousTestCase):
 
     def test_canceled(self) -> None:
         """Canceled from outside, it says no more than that."""
-        waiting: Deferred[str] = within(self.clock, 5, Deferred(), "the shelf")
+        answer: Deferred[None] = Deferred()
+        waiting = within(self.clock, 5, answer, "the shelf")
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
 

@@ -103,4 +103,5 @@ BODIES: dict[str, Callable[[Any], Any]] = {
     "returns": lambda stream: "accepted",
     "iterates": lambda stream: Deferred.fromCoroutine(catchAll(stream)),
     "parses": lambda stream: stream.message().addCallback(lambda message: None),
+    "parses all": lambda stream: stream.parsed().addCallback(lambda message: None),
 }

@@ -202,7 +202,7 @@ class TalkingTests(SynchronousTestCase):
             raise Rejection("no", code=553)
 
         self.assertEqual(connect(onRcptTo=refuse).deliver(CONTENT).code, 553)
-        self.assertEqual(connect().deliver(CONTENT, hello="EHLO !").code, 501)
+        self.assertEqual(connect().deliver(CONTENT, hello="EHLO a b").code, 501)
 
     def test_deliverPending(self) -> None:
         """If the final answer doesn't come, or not alone, the test has it wrong."""

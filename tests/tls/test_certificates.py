@@ -22,6 +22,7 @@ from tests.support.certificates import Certified, makeCA, makeCertificate
 from tests.support.tlsclient import CA, OTHER, SERVER, Handshake, makeClient, settingsFor
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.tls.certificates import (
+    FileContent,
     TLSSettings,
     certificateNames,
     hasExpired,
@@ -202,6 +203,36 @@ class ReadingTests(SynchronousTestCase):
                 "key and cert: the key is not that of the certificate",
                 self.refusal(TLSSettings(pem, SERVER.certPEM)),
             )
+
+    def test_damagedKey(self):
+        """
+        An RSA key that makes no good signatures is refused; it is read without its primes' check.
+        """
+        good = rsa.generate_private_key(65537, 2048)
+        numbers = good.private_numbers()
+        parts = {name: getattr(numbers, name) for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp")}
+        parts |= {"d": parts["d"] - 2, "dmp1": parts["dmp1"] - 2}
+        damaged = rsa.RSAPrivateNumbers(**parts, public_numbers=numbers.public_numbers)
+        pem = damaged.private_key(unsafe_skip_rsa_key_validation=True).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        self.assertEqual("key: the key is damaged", self.refusal(TLSSettings(pem, SERVER.certPEM)))
+
+    def test_fileContent(self):
+        """
+        What was in a file stands for it, and is named by it; its repr shows nothing of it.
+        """
+        path = self.write(SERVER.keyPEM)
+        content = FileContent.read(path)
+        pathlib.Path(path).write_bytes(b"nothing")
+        ServerContextFactory(TLSSettings(content, SERVER.certPEM))
+        self.assertEqual(repr(content), f"<FileContent of {path!r}>")
+        self.assertEqual(
+            f"key ({path!r}): no PEM key in it",
+            self.refusal(TLSSettings(FileContent.read(path), SERVER.certPEM)),
+        )
 
     def test_unusableKeys(self):
         """

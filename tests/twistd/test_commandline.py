@@ -36,6 +36,7 @@ from twisted_smtpserver.twistd.flags import FLAGS, Flag
 FLAGLESS = {
     "tls": "an object; --cert and --key are for the command line",
     "logger": "twistd has flags for its log",
+    "state": "an object; --shared-state makes one",
     "scramSaltKey": "a secret, and everybody can see a command line",
 }
 
@@ -207,7 +208,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_handlers(self) -> None:
         """Messages go to one place."""
-        reason = "--maildir, --discard and --handler: choose one of them"
+        reason = "--maildir, --discard, --handler and --inbox: choose one of them"
         self.assertRefused(reason, "--maildir=mail", "--discard")
 
     def test_host(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address
@@ -227,6 +228,59 @@ class PolicyTests(SynchronousTestCase):
         self.make("--discard", f"--greylist={path}")
         error = self.assertRaises(ConfigurationError, self.start)
         self.assertEqual(str(error), f"--greylist: {path!r}: unable to open database file")
+
+    def test_sharedState(self) -> None:
+        """Rates, the greylist and the options count in it; it is left when all clients are gone."""
+        secret = Path(self.mktemp())
+        secret.write_text("swordfish\n")
+        self.make(
+            *("--discard", "--rate-messages=9/h", "--greylist=shared", "--greylist-delay=7"),
+            *("--shared-state=redis://h.example/3", f"--shared-state-password-file={secret}"),
+        )
+        rate, greylist = self.stages()[:2]
+        state = rate._state
+        self.assertIs(greylist._state, state)
+        self.assertEqual(greylist._delay, 7)
+        self.assertIs(self.server._factories()[0].options.state, state)
+        self.assertEqual(state._address.password, "swordfish")
+        self.assertNotIn("swordfish", repr(state))
+        gone: list[None] = []
+
+        async def close() -> None:
+            gone.append(None)
+
+        state.close = close
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(gone, [None])
+
+    def test_workersPassword(self) -> None:
+        """Workers get what is in the file, as they mightn't be allowed to read it."""
+        secret = Path(self.mktemp())
+        secret.write_text("swordfish\n")
+        flags = ["--discard", "--shared-state=redis://h", f"--shared-state-password-file={secret}"]
+        parsed = tap.Options()
+        parsed.parseOptions([*flags, "--workers=2"])
+        service: Any = tap.makeService(parsed)
+        supervisor = service.services[-1]
+        self.addCleanup(supervisor._countsFile.close)
+        handed = supervisor.secrets
+        self.assertEqual(handed, {"shared-state-password-file": "swordfish"})
+        secret.unlink()
+        worker = tap.Options()
+        worker.inheritance = mock.Mock(handed=handed, saltKey=b"x" * 32)
+        worker.parseOptions(flags)
+        self.assertEqual(worker["shared-state-password-file"], "swordfish")
+
+    def test_badSharedState(self) -> None:
+        """What makes no sense is said in a line, without what may be a password."""
+        error = self.assertRaises(SystemExit, self.make, "--discard", "--shared-state=secret")
+        self.assertTrue(
+            str(error).startswith("twistd smtpserver: --shared-state: the URL of Redis makes no")
+        )
+        self.assertNotIn("secret", str(error))
+        reason = "--shared-state-password-file: needs --shared-state"
+        self.assertRefused(reason, f"--shared-state-password-file={__file__}")
+        self.assertRefused("--greylist shared: needs --shared-state", "--greylist=shared")
 
     def test_needed(self) -> None:
         """What says more of another flag needs that."""

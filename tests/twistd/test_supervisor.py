@@ -8,13 +8,14 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessTerminated, ReactorNotRunning
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, capturedLogs, eventAsText
+from twisted.logger import LogLevel, capturedLogs, eventAsText, formatEvent
 from twisted.python import usage
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,7 +23,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.certificates import makeCertificate
 from twisted_smtpserver import Discard, tap
 from twisted_smtpserver.service import SMTPService
-from twisted_smtpserver.testing import makeFactory
+from twisted_smtpserver.testing import makeFactory, runInline
+from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd import supervisor
 from twisted_smtpserver.twistd.supervisor import (
     DOUBT,
@@ -130,12 +132,14 @@ class SupervisorCase(SynchronousTestCase):
 
     def make(self, count: int = 2, **options: Any) -> Supervisor:
         self.ports = [Port(50), Port(51)]
+        certificates = readFiles(options)
+        options |= certificates
         first, second = makeFactory(Discard(), **options), makeFactory(Discard(), **options)
         made = Supervisor(
             [(Endpoint(self.ports[0]), first), (Endpoint(self.ports[1]), second)],  # type: ignore[list-item]
             count,
             ["python", "worker"],
-            options,
+            certificates,
             self.machine,
         )
         self.addCleanup(made._countsFile.close)
@@ -417,11 +421,11 @@ class ReloadTests(SupervisorCase):
         first, second = self.machine.processes
         first.isGone = True  # dead, and nobody knows yet
         self.writeCertificate()
-        self.assertTrue(made.reloadCertificates())
+        self.assertTrue(self.successResultOf(made.reloadCertificates()))
         new = {name: (self.folder / name).read_text() for name in ("cert", "key")}
         self.assertEqual(second.written[1:], [(CONTROL, new)])
         first.end(None, signal.SIGKILL)
-        self.assertTrue(made.reloadCertificates())
+        self.assertTrue(self.successResultOf(made.reloadCertificates()))
         self.machine.advance(1)
         self.assertEqual(self.machine.processes[-1].written[0][1]["handed"], new)
 
@@ -429,23 +433,70 @@ class ReloadTests(SupervisorCase):
         """Nobody gets what is no good."""
         made = self.start(1, **self.writeCertificate())
         (self.folder / "key").write_text("nothing")
-        self.assertFalse(made.reloadCertificates())
+        self.assertFalse(self.successResultOf(made.reloadCertificates()))
         self.assertEqual(len(self.machine.processes[0].written), 1)
 
     def test_gone(self) -> None:
-        """Nor what is gone when it is to be handed down."""
+        """Nor what can't be read any more; the log names it."""
         made = self.start(1, **self.writeCertificate())
         before = made.handed
-
-        def readFiles(keywords: object) -> None:
-            raise OSError("gone")
-
-        self.patch(supervisor, "readFiles", readFiles)
+        (self.folder / "cert").unlink()
         with capturedLogs() as events:
-            self.assertFalse(made.reloadCertificates())
-        self.assertIn("Keeping the old certificates", events[-1]["log_format"])
+            self.assertFalse(self.successResultOf(made.reloadCertificates()))
+        path = str(self.folder / "cert")
+        reason = f"cert ({path!r}): can't be read: No such file or directory"
+        self.assertEqual(formatEvent(events[-1]), f"Keeping the old certificates: {reason}")
         self.assertIs(made.handed, before)
         self.assertEqual(len(self.machine.processes[0].written), 1)
+
+    def test_octets(self) -> None:
+        """
+        Workers get the very octets that were checked, at the start and later, though the files are
+        others already: a renewal writes the certificate first, and then its key.
+        """
+        old = self.writeCertificate()
+        made = self.make(1, **old)
+        pair = {name: (self.folder / name).read_text() for name in ("cert", "key")}
+        self.writeCertificate()
+        made.startService()
+        (worker,) = self.machine.processes
+        self.assertEqual(worker.written[0][1]["handed"], pair)
+        checked: list[Any] = []
+
+        def check(function: Any, *arguments: Any) -> Deferred[Any]:
+            result = runInline(function, *arguments)
+            checked.append({name: (self.folder / name).read_text() for name in pair})
+            self.writeCertificate()
+            return result
+
+        for factory in made._factories():
+            factory.runInThread = check
+        self.assertTrue(self.successResultOf(made.reloadCertificates()))
+        self.assertEqual([written for _, written in worker.written[1:]], checked)
+
+    def test_oneAtATime(self) -> None:
+        """A second SIGHUP waits until the first has had its effect: the last files win."""
+        made = self.start(1, **self.writeCertificate())
+        (worker,) = self.machine.processes
+        threads: list[Any] = []
+
+        def later(function: Any, *arguments: Any) -> Deferred[Any]:
+            done: Deferred[Any] = Deferred()
+            threads.append(lambda: runInline(function, *arguments).chainDeferred(done))
+            return done
+
+        for factory in made._factories():
+            factory.runInThread = later
+        first, second = made.reloadCertificates(), made.reloadCertificates()
+        self.assertEqual((len(threads), len(worker.written)), (1, 1))
+        threads.pop()()
+        self.assertTrue(self.successResultOf(first))
+        self.assertNoResult(second)
+        self.writeCertificate()
+        threads.pop()()
+        self.assertTrue(self.successResultOf(second))
+        new = {name: (self.folder / name).read_text() for name in ("cert", "key")}
+        self.assertEqual(worker.written[-1], (CONTROL, new))
 
 
 class LogTests(SupervisorCase):
@@ -553,10 +604,14 @@ class FlagTests(SynchronousTestCase):
 
     def test_unreadable(self) -> None:
         """What can't be handed down is an error in one line."""
+        parsed = self.parse("--workers=2", "--cert=nowhere", "--key=nowhere")
+        error = self.assertRaises(SystemExit, tap.makeService, parsed)
+        reason = "--cert ('nowhere'): can't be read: No such file or directory"
+        self.assertEqual(str(error), f"twistd smtpserver: {reason}")
 
-        def readFiles(keywords: object) -> None:
-            raise OSError("gone")
+        def noSpace() -> None:
+            raise OSError("no space")
 
-        self.patch(supervisor, "readFiles", readFiles)
+        self.patch(tempfile, "TemporaryFile", noSpace)
         error = self.assertRaises(SystemExit, tap.makeService, self.parse("--workers=2"))
-        self.assertEqual(str(error), "twistd smtpserver: workers: gone")
+        self.assertEqual(str(error), "twistd smtpserver: workers: no space")

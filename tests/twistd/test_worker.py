@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectionDone, ReactorNotRunning
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger, LogLevel, capturedLogs
+from twisted.logger import Logger, LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -284,12 +284,13 @@ class StoppingTests(WorkerCase):
 
     def test_certificates(self) -> None:
         """New certificates come in lines, whole or in parts; SIGHUP alone does nothing."""
-        factory = makeFactory(Discard(), selfSigned=True)
+        first = makeCertificate(None, ["mx.test"])
+        factory = makeFactory(Discard(), key=first.keyPEM, cert=first.certPEM)
         memory: Any = Memory()
         service = WorkerService([("unix:nowhere", factory)], memory, lambda: None)
         service.startService()
         before = factory.contextFactory
-        self.assertFalse(service.reloadCertificates())
+        self.assertFalse(self.successResultOf(service.reloadCertificates()))
         self.assertIs(factory.contextFactory, before)
         made = makeCertificate(None, ["mx.test"])
         handed = {"key": made.keyPEM.decode(), "cert": made.certPEM.decode()}
@@ -305,6 +306,15 @@ class StoppingTests(WorkerCase):
         self.assertIn("new certificates", events[-1]["log_format"])
         self.assertIsNot(factory.contextFactory, before)
         self.assertEqual(factory.options.cert, handed["cert"])
+        # What can't be used is said, and the worker lives on with what it has.
+        used = factory.contextFactory
+        self.pipe.write(json.dumps(handed | {"key": first.keyPEM.decode()}).encode() + b"\n")
+        with capturedLogs() as events:
+            control.doRead()
+        reason = "key and cert: the key is not that of the certificate"
+        self.assertEqual(formatEvent(events[-1]), f"Keeping the old certificates: {reason}")
+        self.assertIs(factory.contextFactory, used)
+        self.assertIn(control, memory.readers)
 
 
 class Adopting(Memory):

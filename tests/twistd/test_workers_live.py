@@ -307,6 +307,23 @@ class StopTests(WorkersTests):
         for pid in pids:
             self.assertRaises(ProcessLookupError, os.kill, pid, 0)
 
+    def test_hangUpAtTheStart(self) -> None:
+        """SIGHUP to all processes, as terminals send it, ends no worker that is just starting."""
+        with LiveServer(self.folder, "--workers=2") as server:
+            for name in (1, 2):
+                server.awaitLog(f"Worker {name} has pid")
+            for _ in range(20):
+                for _, pid in _STARTED.findall(server.log):
+                    os.kill(int(pid), signal.SIGHUP)
+                server.process.send_signal(signal.SIGHUP)
+            for name in (1, 2):
+                server.awaitLog(f"worker {name}] Listening for")
+            for _, pid in _STARTED.findall(server.log):
+                os.kill(int(pid), signal.SIGHUP)
+            connect(server.port).close()
+            log = server.stop()
+        self.assertNotIn("killed", log)
+
     def test_everybody(self) -> None:
         """Nothing is wrong with signals to all processes at once, as terminals send them."""
         self.writeCertificate()

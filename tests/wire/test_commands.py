@@ -74,9 +74,19 @@ class ParseCommandTests(SynchronousTestCase):
     def test_controls(self) -> None:
         """An ASCII control anywhere in the line makes it malformed, whatever else is wrong."""
         for control in CONTROLS:
-            for line in (b"%bMAIL x", b"MA%bIL x", b"MAIL%bx", b"MAIL a%bb", b"1-%b2"):
+            for line in (b"%bMAIL x", b"MA%bIL x", b"MAIL%bx", b"NOOP a%bb", b"1-%b2"):
                 octets = line % control
                 self.assertEqual(parseCommand(octets), replies.MALFORMED_LINE, octets)
+
+    def test_tabs(self) -> None:
+        """In MAIL and RCPT a tab is a space, but not where there are quotes."""
+        for verb in ("MAIL", "RCPT"):
+            line = f"{verb} FROM:\t<a@b>\t\tX".encode()
+            self.assertEqual(parseCommand(line), Command(verb, b"FROM: <a@b>  X"))
+            line = f'{verb.lower()} FROM:\t<"a\tb"@c>'.encode()
+            self.assertEqual(parseCommand(line), replies.MALFORMED_LINE)
+            self.assertEqual(parseCommand(f"{verb} \t\0".encode()), replies.MALFORMED_LINE)
+        self.assertEqual(parseCommand(b"MAIL\tFROM:<a@b>"), replies.MALFORMED_LINE)
 
     def test_trailingControls(self) -> None:
         """Of all controls, only the tab is tolerated at the end."""

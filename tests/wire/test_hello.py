@@ -23,45 +23,39 @@ arguments = st.one_of(
 
 
 class ParseHelloTests(SynchronousTestCase):
-    """The name of the client is one domain or one literal."""
+    """The name of the client is whatever it says in one printable word."""
 
     def test_accepted(self) -> None:
-        """Names of proper hosts, and those that real clients make up, are returned as sent."""
+        """Proper names, and those that devices make up, are returned as sent."""
         cases = [
             *("example.com", "Mail.EXAMPLE.com", "localhost", "a", "1", "mail.example.com."),
-            *("192.0.2.1", "my_pc", "_", "_a._b", "WIN-2K_1.local", "a--b.c", "xn--bcher-kva.a"),
-            *("[192.0.2.1]", "[IPv6:2001:DB8::1]", "[ipv6:::1]", "[x-tag:content]"),
-            *("b\u00fccher.example", "B\u00dcCHER.example", "b\u00fccher.example.", "\u4e2d\u56fd"),
-            "a" * 63,
-            ".".join(["a" * 63] * 4),
-            ".".join(["a" * 63] * 3 + ["a" * 62, ""]),
+            *("192.0.2.1", "my_laptop", "_", "WIN-2K_1.local", "a--b.c", "xn--bcher-kva.a", "-"),
+            *("[192.0.2.1]", "[IPv6:2001:DB8::1]", "[x-tag:content]", "[10.0.0.1", "10.0.0.1]"),
+            *(
+                "(none)",
+                "bob's-mac",
+                "bob\u2019s-mac",
+                "<a>",
+                "a@b",
+                "a:25",
+                "a/b",
+                '"a"',
+                "*",
+                "a\\b",
+            ),
+            *("::1", "[]", "..", "a..b", "-a", "%s", "${x}", "b\u00fccher.example", "\u4e2d\u56fd"),
+            *("\U0001f4a9.la", "a" * 64, "a" * 255, "\u00fc" * 127),
         ]
         for name in cases:
             self.assertEqual(parseHello(name.encode()), name)
 
     def test_refused(self) -> None:
-        """No name, two names, and what is neither a name nor a literal get 501 5.5.4."""
+        """No name, two names, what can't be shown and what is too long get 501 5.5.4."""
         cases = [
             *(b"", b" ", b" a", b"a ", b"a b", b"a\tb", b"a\n", b"a\x00", b"\x7f", b"a\r\nb"),
-            *(b".", b"..", b".a", b"a..b", b"a..", b"-a", b"a-", b"a.-b", b"a-.b", b"-", b"--"),
-            *(b"<a>", b"a@b", b"a:25", b"a/b", b"(a)", b'"a"', b"a;b", b"a,b", b"*.a", b"a\\b"),
-            *(b"::1", b"2001:db8::1", b"[", b"]", b"[]", b"[a]", b"[::1]", b"[1.2.3.256]"),
-            *(
-                b"[1.2.3.4",
-                b"1.2.3.4]",
-                b"[1.2.3.4]a",
-                b"[1.2.3.4].",
-                b"[IPv6:::1%eth0]",
-                b"[x:y z]",
-            ),
-            *(b"\xff", b"a\xff.example", b"\xc2\x85", "\u2028".encode(), b"\xed\xa0\x80"),
-            *("\u00fc_a".encode(), "-\u00fc".encode(), "\u00fc..".encode(), "\u00fc b".encode()),
-            *("\u212a".encode(), "\U0001f4a9.la".encode(), "a\u3002b".encode(), "\u00a0".encode()),
-            b"a" * 64,
-            b"a." + b"b" * 64 + b".c",
-            b".".join([b"a" * 63] * 4) + b".",
-            b"a" * 5000,
-            "\u00fc.".encode() * 100,
+            *(b"\xff", b"a\xff.example", b"\xc2\x85", b"\xed\xa0\x80", b"\xc2"),
+            *(f"a{c}b".encode() for c in "\u00a0\u00ad\u200b\u2028\u202e\u2066\u3000\ufeff\ue000"),
+            *(b"a" * 256, b"a" * 5000, "\u00fc".encode() * 128),
         ]
         for argument in cases:
             self.assertEqual(parseHello(argument), replies.BAD_HELLO, argument)

@@ -12,6 +12,7 @@ from twisted_smtpserver.wire.newlines import BareNewlines, NewlineFilter, hasBar
 
 contents = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"."]), max_size=10).map(b"".join)
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+END = re.compile(rb"\r{1,8}\n|\r|\n")
 
 
 def run(mode: BareNewlines, *segments: bytes) -> tuple[bytes, bool]:
@@ -44,9 +45,18 @@ class NewlineFilterTests(SynchronousTestCase):
     def test_normalized(self) -> None:
         """Each becomes a CRLF."""
         self.assertEqual(
-            run("normalize", b"a\nb\r", b"c\r\r", b"\n\r\nd\r"),
-            (b"a\r\nb\r\nc\r\n\r\n\r\nd\r\n", False),
+            run("normalize", b"a\nb\r", b"c\r\r", b"d\n\r\ne\r"),
+            (b"a\r\nb\r\nc\r\n\r\nd\r\n\r\ne\r\n", False),
         )
+
+    def test_returns(self) -> None:
+        """CRs before a CRLF are one line's end with it, or a header would end after its first."""
+        for octets in (b"a: b\r\r\nc: d\r\r\n\r\r\ne", b"a: b\r\r\r\nc: d\r\n\r\r\r\r\ne"):
+            for cut in range(len(octets)):
+                got = run("normalize", octets[:cut], octets[cut:])
+                self.assertEqual(got, (b"a: b\r\nc: d\r\n\r\ne", False), cut)
+        self.assertEqual(run("normalize", b"\r" * 20 + b"\n"), (b"\r\n" * 13, False))
+        self.assertEqual(run("normalize", b"\r" * 20), (b"\r\n" * 20, False))
 
     def test_large(self) -> None:
         """In many lines, equally long or not, one that is wrong is found, wherever it is."""
@@ -74,4 +84,4 @@ class NewlineFilterTests(SynchronousTestCase):
         isBare = BARE.search(octets) is not None
         self.assertEqual(run("reject", one, two, three)[1], isBare)
         self.assertEqual(run("accept", one, two, three), (octets, False))
-        self.assertEqual(run("normalize", one, two, three), (BARE.sub(b"\r\n", octets), False))
+        self.assertEqual(run("normalize", one, two, three), (END.sub(b"\r\n", octets), False))

@@ -134,14 +134,21 @@ class ParsePathTests(SynchronousTestCase):
             b"<@c.d,@E.f:a@b>": ("a", "b", "a@b"),
             b'<@c:"x:y"@b>': ("x:y", "b", '"x:y"@b'),
             b"<@c:a@[IPv6:::1]>": ("a", "[IPv6:::1]", "a@[IPv6:::1]"),
+            b"<@c_d,@[192.0.2.1]:a@b>": ("a", "b", "a@b"),
+            "<a@\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example>".encode(): (
+                "a",
+                "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example",
+                "a@\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example",
+            ),
             b"<postmaster@b>": ("postmaster", "b", "postmaster@b"),
         }
         for parse in (parseReversePath, parseForwardPath):
             for octets, (local, name, address) in table.items():
                 raw = octets.decode()[1:-1]
                 expected = Path(local, name, address, raw, not raw.isascii())
-                self.assertEqual(parse(octets), (expected, b""), octets)
-                self.assertEqual(parse(octets, lenient=True), (expected, b""), octets)
+                for sent in (octets, b" " + octets, b"   " + octets):
+                    self.assertEqual(parse(sent), (expected, b""), sent)
+                    self.assertEqual(parse(sent, lenient=True), (expected, b""), sent)
 
     def test_malformed(self) -> None:
         """What is wrong is named, in MAIL with 501 5.1.7 and in RCPT with 501 5.1.3."""
@@ -151,8 +158,6 @@ class ParsePathTests(SynchronousTestCase):
             b"a@b>": path.NO_BRACKETS,
             b"SIZE=1": path.NO_BRACKETS,
             b"Name <a@b>": path.NO_BRACKETS,
-            b" <a@b>": path.SPACE_BEFORE,
-            b"  <a@b>": path.SPACE_BEFORE,
             b"\t<a@b>": path.NO_BRACKETS,
             b"<": path.NOT_CLOSED,
             b"<a": path.NOT_CLOSED,
@@ -238,13 +243,22 @@ class ParsePathTests(SynchronousTestCase):
             b'<"\xff"@b>': domain.NOT_TEXT,
             "<a\u0085@b>".encode(): domain.NOT_TEXT,
             "<a\u2028@b>".encode(): domain.NOT_TEXT,
+            **{
+                f"<{sent}>".encode(): domain.NOT_TEXT
+                for character in "\u00ad\u061c\u200b\u200e\u200f\u202e\u2060\u2066\ufeff\U000e0041"
+                for sent in (f"a{character}@b", f"a@b{character}", f"@c{character}:a@b")
+            },
+            "<a\u200cb@c>".encode(): domain.NOT_TEXT,
+            '<"a\u200db"@c>'.encode(): domain.NOT_TEXT,
+            "<a@b\u200cc>".encode(): domain.NOT_IDNA,
             b"<@b,c:a@d>": path.BAD_ROUTE,
             b"<@b,:a@d>": path.BAD_ROUTE,
             b"<@b, @c:a@d>": path.BAD_ROUTE,
-            b"<@:a@d>": domain.MISSING,
-            b"<@b_c:a@d>": domain.NOT_LDH,
-            b"<@[1.2.3.4]:a@d>": domain.NOT_LDH,
-            b"<@b;@c:a@d>": domain.NOT_LDH,
+            b"<@:a@d>": path.BAD_ROUTE,
+            b"<@b;@c:a@d>": path.BAD_ROUTE,
+            b"<@b c:a@d>": path.BAD_ROUTE,
+            b"<@b\x00:a@d>": path.BAD_ROUTE,
+            b"<@b<c:a@d>": path.BAD_ROUTE,
             b"<@\xff:a@d>": domain.NOT_TEXT,
             b"<@b:a@c:d@e>": domain.NOT_LDH,
         }
@@ -307,17 +321,17 @@ class ParsePathTests(SynchronousTestCase):
 
 
 class LengthTests(SynchronousTestCase):
-    """The limits of RFC 5321 section 4.5.3.1."""
+    """Limits well above those of RFC 5321 section 4.5.3.1, as it wants where that is possible."""
 
     def test_localPart(self) -> None:
-        """A local part has at most 64 octets, quotes and backslashes included."""
-        for good in (b"a" * 64, b'"' + b"a" * 62 + b'"', b'"' + b"\\a" * 31 + b'"'):
+        """A local part has at most 512 octets, quotes and backslashes included."""
+        for good in (b"a" * 512, b'"' + b"a" * 510 + b'"', b'"' + b"\\a" * 255 + b'"'):
             self.assertIsInstance(parseReversePath(b"<%b@b>" % good), tuple, good)
-        self.assertIsInstance(parseReversePath("<{}@b>".format("\u00fc" * 32).encode()), tuple)
+        self.assertIsInstance(parseReversePath("<{}@b>".format("\u00fc" * 256).encode()), tuple)
         cases = [
-            b"a" * 65,
-            b'"' + b"a" * 63 + b'"',
-            ("\u00fc" * 32 + "a").encode(),
+            b"a" * 513,
+            b'"' + b"a" * 511 + b'"',
+            ("\u00fc" * 256 + "a").encode(),
             b"a." * 999 + b"a",
         ]
         for bad in cases:
@@ -331,78 +345,39 @@ class LengthTests(SynchronousTestCase):
         self.assertEqual(parseReversePath(b"<a@%b>" % (b"a." * 999)), sender(domain.TOO_LONG))
 
     def test_path(self) -> None:
-        """A path has at most 256 octets, brackets and source route included."""
+        """A path has at most 1024 octets, brackets and source route included."""
         name = b".".join([b"a" * 63] * 3)
-        for form in (b"<%b@%b>", b'<"%b"@%b>', b"<@x:%b@%b>"):
-            room = 256 - len(form % (b"", name))
-            self.assertTrue(0 < room <= 62)
-            octets = form % (b"u" * room, name)
-            self.assertEqual(len(octets), 256)
-            self.assertIsInstance(parseReversePath(octets), tuple, octets)
-            octets = form % (b"u" * (room + 1), name)
-            self.assertEqual(parseReversePath(octets), sender(path.PATH_TOO_LONG), octets)
+        for lenient in (False, True):
+            for form in (b"<@%b:u@b>", b"<@%b:u@" + name + b">", b'<@%b:"u"@b>'):
+                octets = form % (b"r" * (1024 - len(form % b"")))
+                self.assertEqual(len(octets), 1024)
+                self.assertIsInstance(parseReversePath(octets, lenient), tuple, octets)
+                octets = form % (b"r" * (1025 - len(form % b"")))
+                self.assertEqual(parseReversePath(octets, lenient), sender(path.PATH_TOO_LONG))
 
     def test_route(self) -> None:
-        """An endless source route is refused before it is looked at."""
+        """A source route is never given to IDNA, and an endless one is refused at once."""
         hops = b"@a," * 1000 + b"@b"
         with mock.patch.object(path, "parseDomain") as parseDomain:
             for octets in (b"<%b:a@b>" % hops, b"<%b" % hops):
                 self.assertEqual(parseReversePath(octets), sender(path.PATH_TOO_LONG))
-        parseDomain.assert_not_called()
-
-    def test_canonical(self) -> None:
-        """A path whose canonical form is too long is refused, though the octets sent are not."""
-        # An A-label of 63 octets, for 57 characters of three octets each.
-        label = "\u4e2d" * 57
-        name = domain.toAscii(label)
-        self.assertEqual(len(name), 63)
-        rest = b".%b" % (b"a" * (256 - len(b"<u@.>") - 3 * 57 - 17)) + b"." + b"b" * 16
-        short = b"<u@" + name.encode() + rest + b">"
-        result = parseReversePath(short)
-        assert isinstance(result, tuple)
-        self.assertEqual(len(result[0].address.encode()) + 2, 256)
-        longer = short.replace(b"<u", b"<uu")
-        self.assertEqual(parseReversePath(longer), sender(path.PATH_TOO_LONG))
-        self.assertEqual(parseReversePath(longer, lenient=True), sender(path.PATH_TOO_LONG))
+            parseDomain.assert_not_called()
+            parseDomain.return_value = "b"
+            parseReversePath("<@\u00fc.\u4e2d,@\u00e9:a@b>".encode())
+            parseDomain.assert_called_once_with(b"b")
 
 
 class LenientTests(SynchronousTestCase):
     """What is taken in addition if the application asks for it."""
 
-    def test_spacesAndBrackets(self) -> None:
-        """Spaces around and missing brackets change nothing in the value."""
-        expected = Path("A", "b.example", "A@b.example", "A@B.example", False)
-        for form in (
-            "<{}>",
-            " <{}>",
-            "   <{}>  ",
-            "< {}>",
-            "<{} >",
-            " <  {}  > ",
-            "{}",
-            "  {}",
-            "{}  ",
-        ):
-            octets = form.format("A@B.example").encode()
+    def test_spaces(self) -> None:
+        """Spaces around the path change nothing in the value."""
+        expected = Path("A.", "b.example", "A.@b.example", "A.@B.example", False)
+        for form in ("<A.@B.example>", " <A.@B.example>", "   <A.@B.example>  "):
+            octets = form.encode()
             self.assertEqual(parseReversePath(octets, lenient=True), (expected, b""), octets)
-        for form in (" <{}> A=1 B", "< {} > A=1 B", "{} A=1 B", " {}  A=1 B"):
-            octets = form.format("A@B.example").encode()
+            octets = f"{form} A=1 B".encode()
             self.assertEqual(parseForwardPath(octets, lenient=True), (expected, b"A=1 B"), octets)
-
-    def test_special(self) -> None:
-        """The null path needs its brackets, Postmaster doesn't; each for its own command."""
-        null = Path("", None, "", "", False)
-        for octets in (b"<>", b" <>", b"< >"):
-            self.assertEqual(parseReversePath(octets, lenient=True), (null, b""), octets)
-            self.assertEqual(
-                parseForwardPath(octets, lenient=True), recipient(path.LOCAL_MISSING), octets
-            )
-        for octets in (b"", b" ", b"   "):
-            self.assertEqual(parseReversePath(octets, lenient=True), sender(path.NO_BRACKETS))
-            self.assertEqual(parseForwardPath(octets, lenient=True), recipient(path.NO_BRACKETS))
-        postmaster = Path("Postmaster", None, "Postmaster", "Postmaster", False)
-        for octets in (b"<Postmaster>", b"< Postmaster >", b"Postmaster"):
-            self.assertEqual(parseForwardPath(octets, lenient=True), (postmaster, b""), octets)
 
     def test_asSent(self) -> None:
         """What is not well-formed stays as sent, but for the case of its domain."""
@@ -412,72 +387,79 @@ class LenientTests(SynchronousTestCase):
             "a.@b": ("a.", "b"),
             "a@b_C.example": ("a", "b_c.example"),
             "a@b.": ("a", "b."),
+            "a@-b": ("a", "-b"),
             "a@1.2.3.4": ("a", "1.2.3.4"),
             "a@[::1]": ("a", "[::1]"),
             "a@[1.2.3.4": ("a", "[1.2.3.4"),
             "a..b@[ipv6:0::1]": ("a..b", "[IPv6:::1]"),
             "a,b@c": ("a,b", "c"),
-            "a@b@C": ("a@b", "c"),
-            "@B": ("", "b"),
-            "a@": ("a", ""),
+            "a:b@c": ("a:b", "c"),
             "a\\b@c": ("a\\b", "c"),
             '"a@B': ('"a', "b"),
-            "a" * 65 + "@b": ("a" * 65, "b"),
             "a..b@xn--bcher-kva.example": ("a..b", "b\u00fccher.example"),
             "a..b@B\u00dcCHER.example": ("a..b", "b\u00fccher.example"),
             "a@xn--A": ("a", "xn--a"),
             "a@\u212aB": ("a", "\u212ab"),
             "\u00fc..@b": ("\u00fc..", "b"),
+            "@c,@d_e:a..b@f": ("a..b", "f"),
         }
         for raw, (local, name) in table.items():
             expected = Path(local, name, f"{local}@{name}", raw, not raw.isascii())
-            for octets in (f"<{raw}>".encode(), raw.encode()):
-                self.assertEqual(parseReversePath(octets, lenient=True), (expected, b""), octets)
-
-    def test_withoutDomain(self) -> None:
-        """An address without a domain isn't taken for the local Postmaster's."""
-        expected = Path("root", "", "root", "root", False)
-        self.assertEqual(parseForwardPath(b"<root>", lenient=True), (expected, b""))
-        expected = Path("Postmaster", "", "Postmaster", "Postmaster", False)
-        self.assertEqual(parseReversePath(b"<Postmaster>", lenient=True), (expected, b""))
+            octets = f"<{raw}>".encode()
+            self.assertEqual(parseReversePath(octets, lenient=True), (expected, b""), octets)
+            self.assertIsInstance(parseReversePath(octets), Reply)
 
     def test_refused(self) -> None:
-        """Controls, spaces, stray brackets, and what isn't UTF-8 are refused all the same."""
+        """An address needs its brackets, one "@", and something on both sides of it."""
         table = {
-            b"<a\x00@b>": path.LOCAL_MALFORMED,
-            b"<a@b\x00>": domain.NOT_TEXT,
-            b"<a@b\r\nX>": domain.NOT_TEXT,
-            b"<a\tb@c>": path.LOCAL_MALFORMED,
-            b"<a\x7f@b>": path.LOCAL_MALFORMED,
-            b"a\x00@b": path.LOCAL_MALFORMED,
-            b"\t<a@b>": path.LOCAL_MALFORMED,
-            "<a\u0085@b>".encode(): domain.NOT_TEXT,
-            b"<\xff@b>": domain.NOT_TEXT,
-            b"\xff@b": domain.NOT_TEXT,
+            b"": path.NO_BRACKETS,
+            b"a@b": path.NO_BRACKETS,
+            b"a@b SIZE=1": path.NO_BRACKETS,
+            b"BODY=8BITMIME": path.NO_BRACKETS,
+            b"a@b>": path.NO_BRACKETS,
+            b"<a@b": path.NOT_CLOSED,
+            b"<": path.NOT_CLOSED,
+            b"< a@b>": path.LOCAL_MALFORMED,
+            b"<a@b >": domain.NOT_LDH,
             b"<a b@c>": path.LOCAL_MALFORMED,
+            b"<a\tb@c>": path.LOCAL_MALFORMED,
+            b"<a@b@c>": domain.NOT_LDH,
+            b"<@b>": path.LOCAL_MISSING,
+            b"<a@>": domain.MISSING,
+            b"<root>": path.NO_DOMAIN,
+            b"<Postmaster>": path.NO_DOMAIN,
             b"<<a@b>>": path.LOCAL_MALFORMED,
             b"<a<b@c>": path.LOCAL_MALFORMED,
-            b"a>b@c": path.NO_DOMAIN,
-            b"a@b>": path.NOT_ALONE,
-            b"a@b>c>": path.NOT_ALONE,
-            b"<a@b": path.NOT_CLOSED,
-            b"< a@b": path.LOCAL_MALFORMED,
-            b"<": path.NOT_CLOSED,
             b"<a@b>A=1": path.NOT_ALONE,
-            b"< a@b >A=1": path.LOCAL_MALFORMED,
-            b"<%b@b>" % (b"a" * 253): path.PATH_TOO_LONG,
-            b"a" * 255: path.PATH_TOO_LONG,
-            b"a" * 2000: path.PATH_TOO_LONG,
+            b"<a..b@c>>": path.LOCAL_MALFORMED,
         }
         self.assertEqual(
             {octets: parseReversePath(octets, lenient=True) for octets in table},
             {octets: sender(problem) for octets, problem in table.items()},
         )
+        self.assertEqual(parseForwardPath(b"<>", lenient=True), recipient(path.LOCAL_MISSING))
 
-    def test_longest(self) -> None:
-        """The limit for the path stays; there is none for the local part."""
-        for octets in (b"<%b@b>" % (b"a" * 252), b"<%b>" % (b"a" * 254), b"a" * 254):
-            self.assertIsInstance(parseReversePath(octets, lenient=True), tuple, octets)
+    def test_text(self) -> None:
+        """Controls, invisible characters and what isn't UTF-8 are refused all the same."""
+        cases = [b"a\x00", b"a\x7f", b"\xff", "a\u0085".encode(), "a\u2028".encode()]
+        cases += [f"a..{invisible}".encode() for invisible in "\u200b\u200d\u202e\u2060\ufeff"]
+        for local in cases:
+            for octets in (b"<%b@b>" % local, b"<%b.@b>" % local, b"<a..b@%b>" % local):
+                self.assertIsInstance(parseReversePath(octets, lenient=True), Reply, octets)
+
+    def test_lengths(self) -> None:
+        """The limits stay."""
+        for good in (b"<%b.@b>" % (b"a" * 511), b"<a.@%b>" % (b"b" * 255)):
+            self.assertIsInstance(parseReversePath(good, lenient=True), tuple, good)
+        table = {
+            b"<%b.@b>" % (b"a" * 512): path.LOCAL_TOO_LONG,
+            b"<a.@%b>" % (b"b" * 256): domain.TOO_LONG,
+            b"<@%b:a.@b>" % (b"c" * 1017): path.PATH_TOO_LONG,
+        }
+        self.assertEqual(
+            {octets: parseReversePath(octets, lenient=True) for octets in table},
+            {octets: sender(problem) for octets, problem in table.items()},
+        )
 
 
 class ParseArgumentTests(SynchronousTestCase):
@@ -499,8 +481,10 @@ class ParseArgumentTests(SynchronousTestCase):
         postmaster = Path("postmaster", None, "postmaster", "postmaster", False)
         self.assertEqual(parseRcptArgument(b"TO:<postmaster>"), (postmaster, b""))
         self.assertEqual(parseMailArgument(b"FROM:<postmaster>"), sender(path.NO_DOMAIN))
-        self.assertEqual(parseMailArgument(b"FROM: <a@b>"), sender(path.SPACE_BEFORE))
-        self.assertEqual(parseRcptArgument(b"TO: <a@b>"), recipient(path.SPACE_BEFORE))
+        plain = (Path("a", "b", "a@b", "a@b", False), b"")
+        self.assertEqual(parseMailArgument(b"FROM:  <a@b>"), plain)
+        self.assertEqual(parseRcptArgument(b"TO: <a@b>"), plain)
+        self.assertEqual(parseMailArgument(b"FROM: BODY=8BITMIME"), sender(path.NO_BRACKETS))
 
     def test_syntax(self) -> None:
         """Without the keyword the answer is 501 5.5.4 and the syntax."""
@@ -521,14 +505,14 @@ class ParseArgumentTests(SynchronousTestCase):
             self.assertEqual(parseRcptArgument(argument), rcpt, argument)
 
     def test_lenient(self) -> None:
-        """Spaces around the keyword are tolerated if asked for; the keyword itself is needed."""
+        """Spaces behind the keyword are tolerated if asked for; the keyword itself is needed."""
         plain = (Path("a", "b", "a@b", "a@b", False), b"X=1")
-        for argument in (b"FROM:<a@b> X=1", b" from : <a@b> X=1", b"FROM: a@b  X=1"):
+        for argument in (b"FROM:<a@b> X=1", b"from : <a@b> X=1", b"FROM:  <a@b>  X=1"):
             self.assertEqual(parseMailArgument(argument, lenient=True), plain, argument)
-        for argument in (b"TO:<a@b> X=1", b" to : <a@b> X=1", b"TO: a@b  X=1"):
+        for argument in (b"TO:<a@b> X=1", b"to : <a@b> X=1", b"TO:  <a@b>  X=1"):
             self.assertEqual(parseRcptArgument(argument, lenient=True), plain, argument)
         mail = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address>")
-        for argument in (b"", b" ", b"<a@b>", b"FROM <a@b>", b"F ROM:<a@b>", b"\tFROM:<a@b>"):
+        for argument in (b"", b" FROM:<a@b>", b"FROM <a@b>", b"F ROM:<a@b>", b"FROM\t:<a@b>"):
             self.assertEqual(parseMailArgument(argument, lenient=True), mail, argument)
 
 

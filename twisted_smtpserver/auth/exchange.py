@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from twisted.internet.defer import Deferred
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.auth.credentials import Credentials
@@ -170,7 +171,7 @@ class Exchange:
         reason = self._mechanism.errorChallenge(refusal.data or {})
         return self._challenge(reason, lambda dummy: self._explained(dummy, reply, more))
 
-    def _explained(self, line: bytes, reply: Reply, more: float) -> Outcome:
+    def _explained(self, line: bytes, reply: Reply, more: float | Deferred[float]) -> Outcome:
         self._begun = self._dialogue.seconds()
         if line == b"*":  # canceled, which the failed login was not
             reply = replies.AUTH_CANCELED
@@ -180,7 +181,7 @@ class Exchange:
         reply = refusal.toReply(replies.AUTH_FAILED)
         return self._answerFailure(reply, self._count(reply))
 
-    def _count(self, reply: Reply) -> float:
+    def _count(self, reply: Reply) -> float | Deferred[float]:
         """
         Count a failed login, unless it isn't the client's fault.
 
@@ -191,9 +192,15 @@ class Exchange:
         # It depends on the address alone: so it doesn't tell who exists, either.
         return self._dialogue.loginFailed(self._mechanism.name, self._username)
 
-    def _answerFailure(self, reply: Reply, more: float) -> Outcome:
+    def _answerFailure(self, reply: Reply, more: float | Deferred[float]) -> Outcome:
         if reply.code < 500:
             return reply
+        if isinstance(more, Deferred):  # other servers count, too
+            answer: Deferred[Outcome] = more.addCallbacks(
+                lambda known: self._answerFailure(reply, known),
+                lambda _: reply,  # canceled: nobody waits for it
+            )
+            return answer
         dialogue = self._dialogue
         answers = [reply]
         if dialogue.failedLogins >= dialogue.options.maxAuthAttempts:

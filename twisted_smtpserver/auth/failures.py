@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from twisted_smtpserver.wire.ip import addressBlock
 
@@ -57,7 +60,15 @@ class LoginFailures:
         self._clients[block] = (now, count, name, inARow + 1 if name == lastName else 1)
         if len(self._clients) > self._maxAddresses:
             self._clients.popitem(last=False)
-        doublings = count - FREE_LOGIN_FAILURES - 1
+        return self.delayOf(count)
+
+    def delayOf(self, failures: int) -> float:
+        """
+        How long to put the refusal off, in seconds.
+
+        :param failures: how many there were, this one included.
+        """
+        doublings = failures - FREE_LOGIN_FAILURES - 1
         if doublings < 0:
             return 0
         # More doublings would be too much for a float, and make no difference.
@@ -91,3 +102,39 @@ class LoginFailures:
             if now - last < LOGIN_MEMORY:
                 break
             del self._clients[block]
+
+
+class SharedLoginFailures:
+    """
+    Likewise, over all servers.
+
+    :param delay: as for :class:`LoginFailures`.
+    :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`.
+    """
+
+    def __init__(self, delay: float, state: Any) -> None:
+        self._delay = delay
+        self._state = state
+        # Counts while the state doesn't know.
+        self._own = LoginFailures(delay)
+
+    def failed(self, address: str | None, username: str, now: float) -> float | Deferred[float]:
+        """See :meth:`LoginFailures.failed`."""
+        if not self._delay or address is None:
+            return 0
+        return Deferred.fromCoroutine(self._failed(address, username, now))
+
+    async def _failed(self, address: str, username: str, now: float) -> float:
+        key = str(addressBlock(address))
+        count = await self._state.loginFailed(key, username, LOGIN_MEMORY)
+        if count is None:
+            return self._own.failed(address, username, now)
+        return self._own.delayOf(count)
+
+    def succeeded(self, address: str | None, username: str) -> None:
+        """See :meth:`LoginFailures.succeeded`."""
+        self._own.succeeded(address, username)
+        if self._delay and address is not None:
+            # Nobody waits for it.
+            key = str(addressBlock(address))
+            Deferred.fromCoroutine(self._state.loginSucceeded(key, username))

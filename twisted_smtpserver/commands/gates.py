@@ -32,6 +32,9 @@ _HTTP = frozenset(
 # EXPN would tell who has a mailbox here, and the others are history (appendix F).
 _UNIMPLEMENTED = frozenset({"EXPN", "TURN", "SEND", "SOML", "SAML"})
 
+# What may come before TLS where it is required (RFC 3207 §4); LHLO is LMTP's EHLO (RFC 2033 §4.1).
+BEFORE_TLS = frozenset({"NOOP", "EHLO", "LHLO", "STARTTLS", "QUIT"})
+
 
 def welcome(dialogue: Dialogue, verb: str) -> Reply | None:
     """A client whose connection was refused can only leave (RFC 5321 §3.1)."""
@@ -73,8 +76,8 @@ def inSequence(dialogue: Dialogue, verb: str) -> Reply | None:
 
 
 def secured(dialogue: Dialogue, verb: str) -> Reply | None:
-    """MAIL waits for TLS where that is required (RFC 3207 §4)."""
-    if verb == "MAIL" and dialogue.options.tlsRequired and not dialogue.session.secure:
+    """Where TLS is required, nearly everything waits for it (RFC 3207 §4)."""
+    if dialogue.options.tlsRequired and not dialogue.session.secure and verb not in BEFORE_TLS:
         return replies.TLS_NEEDED
     return None
 
@@ -84,28 +87,38 @@ def loggedIn(dialogue: Dialogue, verb: str) -> Reply | None:
     return dialogue.server.authNeeded if verb == "MAIL" and dialogue.loginMissing else None
 
 
-def makeSteps(verbs: Mapping[str, Verb], disabled: Collection[str]) -> Steps:
+def makeSteps(
+    verbs: Mapping[str, Verb], disabled: Collection[str], tlsRequired: bool = False
+) -> Steps:
     """
     The transitions of a server's state machine, each with what it leads to.
 
     :param verbs: the server's verbs.
     :param disabled: its ``disabledCommands``.
+    :param tlsRequired: its option of this name.
     """
+    early = BEFORE_TLS if tlsRequired else verbs.keys()
     return {
-        cause: (phase, _admitted(phase, verbs, disabled), _shortcuts(phase, verbs, disabled))
+        cause: (
+            phase,
+            _admitted(phase, verbs, disabled, early),
+            _shortcuts(phase, verbs, disabled),
+        )
         for cause, phase in TRANSITIONS.items()
     }
 
 
 def _admitted(
-    phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str]
+    phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str], early: Collection[str]
 ) -> Mapping[str, Verb]:
     """
     The commands that need not pass the gates one by one, because all would let them.
 
     All that counts for these is the server's own list of commands and the state machine's table:
-    once a MAIL was accepted TLS and the login have been seen to, and before that it is for MAIL
-    only to ask for TLS. Whether a login is missing is asked apart, for each command.
+    once a MAIL was accepted TLS and the login have been seen to. Whether a login is missing is
+    asked apart, for each command.
+
+    :param early: those that may need no TLS before a MAIL was accepted.
     """
     if phase not in COMMAND_PHASES:
         return {}
@@ -113,7 +126,7 @@ def _admitted(
         verb: function
         for verb, function in verbs.items()
         if verb not in disabled
-        and not (verb == "MAIL" and phase is Phase.READY)
+        and (phase > Phase.READY or (verb in early and verb != "MAIL"))
         and ALLOWED.get(verb, ALLOWED_ADDED)[phase] is None
     }
 
@@ -136,7 +149,7 @@ GATES: tuple[Gate, ...] = (
     enabled,
     recognized,
     unauthenticated,
-    inSequence,
     secured,
+    inSequence,
     loggedIn,
 )

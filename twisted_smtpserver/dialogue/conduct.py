@@ -9,6 +9,10 @@ from twisted_smtpserver.replies import Reply
 #: The longest that the reply to an error is put off, in seconds.
 MAX_ERROR_DELAY = 10.0
 
+#: So many recipients of a session may be refused for a while (4yz), by a greylist for example: an
+#: honest client may send to a long list. Then the connection is closed.
+MAX_DEFERRED_RECIPIENTS = 10_000
+
 #: Commands that a client that isn't welcome may send before it is cut off.
 MAX_UNWELCOME = 10
 
@@ -24,6 +28,7 @@ class Conduct:
     """
 
     __slots__ = (
+        "_deferred",
         "_errors",
         "_options",
         "_unauthenticated",
@@ -36,6 +41,7 @@ class Conduct:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._deferred = 0
         self._errors = 0
         self.junk = 0
         self._unauthenticated = 0
@@ -57,6 +63,15 @@ class Conduct:
         delay = (self._errors - options.maxErrors // 2) * options.errorDelay
         # A delay mustn't be mistaken for a handler that takes too long.
         return min(max(delay, 0.0), MAX_ERROR_DELAY, options.handlerTimeout / 2)
+
+    def countDeferred(self) -> bool:
+        """
+        One more recipient that was refused for a while.
+
+        :returns: whether there were too many.
+        """
+        self._deferred += 1
+        return self._deferred >= MAX_DEFERRED_RECIPIENTS
 
     def countUnrecognized(self, refusal: Reply) -> Reply:
         """

@@ -331,7 +331,8 @@ class Dialogue:
         try:
             rejection = asRejection(error)
             if rejection is not None:
-                return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT))
+                isSender = stage == "onMailFrom"
+                return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT), isSender)
         except Exception as mistake:  # a code that is none, a text that isn't text
             error = mistake
         return incidentReply(stage, self.server.reportError(Failure(error), self.session, stage))
@@ -344,10 +345,12 @@ class Dialogue:
         :param error: what the handler raised.
         """
         reply = self.refuse(error, "onRcptTo")
-        if reply.code < 500:
-            return reply
-        self.conduct.refusedRecipients += 1
-        return [reply]
+        if reply.code >= 500:
+            self.conduct.refusedRecipients += 1
+            return [reply]
+        isMuch = self.conduct.countDeferred()
+        # A client that has recipients may bring its message first.
+        return replies.TOO_MANY_REFUSED if isMuch and not self.session.envelope.rcptTo else reply
 
     def notify(self, name: str, *arguments: object) -> None:
         """
@@ -485,7 +488,9 @@ class Dialogue:
         """See :attr:`~twisted_smtpserver.interfaces.IDialogue.failedLogins`."""
         return self.conduct.failedLogins
 
-    def loginFailed(self, method: str, username: str, isGuess: bool = True) -> float:
+    def loginFailed(
+        self, method: str, username: str, isGuess: bool = True
+    ) -> float | Deferred[float]:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.loginFailed`."""
         session, server = self.session, self.server
         server.log.loginFailed(session, method, username)

@@ -102,8 +102,8 @@ class Transfer(Protocol):
 class LoginFailures(Protocol):
     """The server's memory of failed logins."""
 
-    def failed(self, address: str | None, username: str, now: float) -> float:
-        """Count a failed login; how long to put the refusal off, in seconds."""
+    def failed(self, address: str | None, username: str, now: float) -> float | Deferred[float]:
+        """Count a failed login; how long to put the refusal off, in seconds, maybe later."""
 
     def succeeded(self, address: str | None, username: str) -> None:
         """Forget what a user mistyped."""
@@ -159,6 +159,10 @@ class Server(Protocol):
     @property
     def runInThread(self) -> Callable[..., Deferred[Any]]:
         """Runs a function in a thread."""
+
+    @property
+    def runInSlices(self) -> Callable[..., Deferred[Any]]:
+        """Does long work in slices."""
 
     def reportError(self, failure: Failure, session: Session | None = None, hook: str = "") -> str:
         """Log a bug; the incident's id."""

@@ -42,12 +42,15 @@ class Extension:
     :cvar mailParameters: parsers by keyword, for MAIL.
     :cvar rcptParameters: parsers by keyword, for RCPT.
     :cvar verbs: functions by verb.
+    :cvar notOffered: what its parameters are answered while it isn't offered; 555 by default (RFC
+        5321 §4.1.1.11).
     """
 
     keyword: ClassVar[str] = ""
     mailParameters: Mapping[str, ParameterParser] = {}
     rcptParameters: Mapping[str, ParameterParser] = {}
     verbs: Mapping[str, Verb] = {}
+    notOffered: ClassVar[Reply | None] = None
 
     @classmethod
     def fromOptions(cls, options: Options, handler: object) -> Extension:
@@ -196,8 +199,19 @@ class ExtensionSet:
                     address.values[keyword] = parser(value)
                     break
             else:
-                unknown = replies.UNKNOWN_PARAMETER
-                raise Rejection(f"{keyword} parameter unrecognized", unknown.code, unknown.enhanced)
+                raise _notOffered(keyword, [extension for extension, _ in known.get(keyword, ())])
+
+
+def _notOffered(keyword: str, extensions: Iterable[Extension]) -> Rejection:
+    """The refusal of a parameter that no extension has, or none that is offered now."""
+    unknown = replies.UNKNOWN_PARAMETER
+    refusal = Rejection(f"{keyword} parameter unrecognized", unknown.code, unknown.enhanced)
+    for extension in extensions:
+        # Not all are subclasses of Extension.
+        reply = getattr(extension, "notOffered", None)
+        if reply is not None:
+            return Rejection(reply.text, reply.code, reply.enhanced)
+    return refusal
 
 
 def _offer(extension: Extension, session: Session) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from twisted_smtpserver.extensions.base import Extension, ParameterParser, flag, forParameters
+from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Address, Envelope, Session
 
 
@@ -19,6 +20,9 @@ class RequireTLS(Extension):
 
     keyword = "REQUIRETLS"
     mailParameters: Mapping[str, ParameterParser] = MappingProxyType({"REQUIRETLS": flag})
+    # The session must employ TLS (RFC 8689 §2). The RFC names no reply for one that doesn't; 555
+    # would say that the parameter is unknown, and 530 says what is missing (RFC 3207 §4).
+    notOffered = Reply(530, "5.7.0", "REQUIRETLS needs TLS: issue a STARTTLS command first")
 
     def advertise(self, session: Session) -> str | None:
         """Only under TLS (RFC 8689 §2)."""

@@ -24,6 +24,7 @@ from typing import IO, Any, TypeVar, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from twisted_smtpserver.message.budget import MemoryBudget
 from twisted_smtpserver.message.files import HOP_SIZE, RunInThread
 
 __all__ = ["MEMORY", "READ_SIZE", "TOTAL_MEMORY", "MemoryBudget", "Spool"]
@@ -38,40 +39,6 @@ TOTAL_MEMORY = 64 * 2**20
 READ_SIZE = 2**16
 
 _T = TypeVar("_T")
-
-
-class MemoryBudget:
-    """
-    Octets that several spools may keep in memory together.
-
-    :param limit: how many.
-    :ivar used: how many are in use.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.used = 0
-
-    def take(self, count: int) -> bool:
-        """
-        Ask for some.
-
-        :param count: how many octets.
-        :returns: whether they were there. If so, they must be given back.
-        """
-        if self.used + count > self._limit:
-            return False
-        self.used += count
-        return True
-
-    def giveBack(self, count: int) -> None:
-        """
-        Give some back.
-
-        :param count: how many octets.
-        """
-        self.used -= count
-
 
 _COMMON_BUDGET = MemoryBudget(TOTAL_MEMORY)
 

@@ -16,13 +16,15 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.replies import BARE_NEWLINE, Reply
 from twisted_smtpserver.wire.ip import Networks
 from twisted_smtpserver.wire.text import escape
 
 if TYPE_CHECKING:
     from twisted_smtpserver.options import Options
     from twisted_smtpserver.session import Envelope, Session
+
+_BARE_NEWLINE_HINT = ' (bareNewlines="normalize", --bare-newlines=normalize, would take it)'
 
 #: So many refused commands into a session, refused senders and recipients aren't logged one by one
 #: any more.
@@ -303,7 +305,9 @@ def _recipients(envelope: Envelope) -> str:
 
 @lru_cache(maxsize=256)  # the same few, again and again
 def _said(reply: Reply) -> str:
-    return f"{reply.code} {escape(reply.text)}"
+    said = f"{reply.code} {escape(reply.text)}"
+    # What the client could do is in the reply; this is what we could do.
+    return said + _BARE_NEWLINE_HINT if reply.lines == BARE_NEWLINE.lines else said
 
 
 def _user(user: object) -> str:

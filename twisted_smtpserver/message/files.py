@@ -19,11 +19,21 @@ from typing import IO, Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from twisted_smtpserver.errors import Rejection
+from twisted_smtpserver.message.budget import MemoryBudget
 
 #: How many octets are gathered before they are handed to a thread.
 HOP_SIZE = 256 * 1024
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+#: How much all messages that are being saved have in memory, in octets. Beyond that, what comes is
+#: written at once, however little it is; and a message isn't read before there is room again.
+MAX_GATHERED = 64 * 2**20
+
+# Written at once from here on. The rest is for what waits for a thread: that gets less by itself.
+_MOST_IDLE = MAX_GATHERED // 2
+
+_BUDGET = MemoryBudget(MAX_GATHERED)
 
 #: Has the signature of :func:`twisted.internet.threads.deferToThread`.
 RunInThread = Callable[..., "Deferred[Any]"]
@@ -159,9 +169,9 @@ async def saveStream(
     """
     hops: Deferred[Any] | None = None  # fires when no thread works on the file any more
 
-    def hop(function: Callable[..., None], *arguments: object) -> Deferred[None]:
+    def hop(function: Callable[[bytearray], None], octets: bytearray) -> Deferred[None]:
         nonlocal hops
-        hops = runInThread(function, *arguments)
+        hops = _hop(runInThread, function, octets)
         return _shield(hops)
 
     try:
@@ -209,13 +219,29 @@ async def saveToFile(
     :raises OSError: if the file does.
     """
 
+    def write(part: bytearray) -> None:
+        _writeAll(fileObject, part)
+
     def finish(rest: bytearray) -> None:
         _writeAll(fileObject, rest)
         fileObject.flush()
 
-    octets, rest = await _gather(stream, lambda part: runInThread(_writeAll, fileObject, part))
-    await runInThread(finish, rest)
+    octets, rest = await _gather(stream, lambda part: _hop(runInThread, write, part))
+    await _hop(runInThread, finish, rest)
     return octets
+
+
+def _hop(
+    runInThread: RunInThread, function: Callable[[bytearray], None], octets: bytearray
+) -> Deferred[None]:
+    """Hand octets to a thread. They are in memory until it is done with them."""
+    budget = _BUDGET
+
+    def done(result: Any) -> Any:
+        budget.giveBack(len(octets))
+        return result
+
+    return runInThread(function, octets).addBoth(done)
 
 
 def _shield(hop: Deferred[Any]) -> Deferred[Any]:
@@ -232,19 +258,34 @@ async def _gather(
     stream: AsyncIterable[bytes], write: Callable[[bytearray], Awaitable[None]]
 ) -> tuple[int, bytearray]:
     """
-    Hand a stream on in large parts.
+    Hand a stream on in large parts, in small ones where memory is scarce.
 
+    :param write: what takes a part, and sees to it that it is given back to the budget.
     :returns: how many octets there were, and those that weren't handed on yet.
     """
-    octets = 0
+    budget = _BUDGET
+    octets = counted = 0
     # One buffer rather than a list: a client that sends two octets at a time would make that large.
     gathered = bytearray()
-    async for chunk in stream:
-        octets += len(chunk)
-        gathered += chunk
-        if len(gathered) >= HOP_SIZE:
-            await write(gathered)
-            gathered = bytearray()
+    try:
+        if budget.used > MAX_GATHERED:
+            await budget.room()
+        async for chunk in stream:
+            octets += len(chunk)
+            gathered += chunk
+            counted = len(gathered)
+            budget.used += len(chunk)
+            # Or it stays as long as the client takes for the next one.
+            del chunk
+            if counted >= HOP_SIZE or budget.used > _MOST_IDLE:
+                counted = 0
+                await write(gathered)
+                gathered = bytearray()
+            if budget.used > MAX_GATHERED:
+                await budget.room()
+    except BaseException:
+        budget.giveBack(counted)
+        raise
     return octets, gathered
 
 

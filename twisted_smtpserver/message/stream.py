@@ -7,11 +7,9 @@ crossed the mark: then it asks its flow, the message transfer, to stop the socke
 
 from __future__ import annotations
 
-import email
 import os
 from collections.abc import AsyncIterator, Callable
 from email.message import EmailMessage
-from email.policy import SMTP
 from typing import IO, Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -22,7 +20,10 @@ from zope.interface import implementer
 from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
 from twisted_smtpserver.hooks import Awaited
 from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.files import saveToFile, saveToPath
+from twisted_smtpserver.message.parsed import ParsedMessage, parsing
+from twisted_smtpserver.message.slices import RunInSlices, runInSlices
 
 #: Octets that wait for a reader before the socket is paused.
 HIGH_WATER = 65536
@@ -71,6 +72,7 @@ class MessageStream:
     :param flow: the side that feeds the stream.
     :param sizeLimit: octets after which the message is too large; 0 for no limit.
     :param runInThread: :func:`twisted.internet.threads.deferToThread`, or what stands in for it.
+    :param runInSlices: :func:`~twisted_smtpserver.message.slices.runInSlices`, likewise.
     """
 
     __slots__ = (
@@ -83,6 +85,7 @@ class MessageStream:
         "_paused",
         "_prepended",
         "_reader",
+        "_runInSlices",
         "_runInThread",
         "_sizeLimit",
         "_wanted",
@@ -91,12 +94,19 @@ class MessageStream:
         "sizeExceeded",
     )
 
-    def __init__(self, flow: Flow, sizeLimit: int, runInThread: RunInThread) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        sizeLimit: int,
+        runInThread: RunInThread,
+        runInSlices: RunInSlices = runInSlices,
+    ) -> None:
         self.byteLength = 0
         self.sizeExceeded = False
         self._flow = flow
         self._sizeLimit = sizeLimit
         self._runInThread = runInThread
+        self._runInSlices = runInSlices
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._paused = False
@@ -252,13 +262,27 @@ class MessageStream:
         return Deferred.fromCoroutine(self._message(limit))
 
     async def _message(self, limit: int) -> EmailMessage:
-        octets = await self._read(limit)
-        parsed: EmailMessage = await self._runInThread(
-            email.message_from_bytes,
-            octets,
-            policy=SMTP,
-        )
+        octets = await self._gather(limit)
+        message: EmailMessage = await self._runInSlices(building(octets))
+        return message
+
+    def parsed(self, limit: int = READ_LIMIT) -> Deferred[ParsedMessage]:
+        """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.parsed`."""
+        return Deferred.fromCoroutine(self._parsed(limit))
+
+    async def _parsed(self, limit: int) -> ParsedMessage:
+        octets = await self._gather(limit)
+        parsed: ParsedMessage = await self._runInSlices(parsing(octets))
         return parsed
+
+    async def _gather(self, limit: int) -> bytearray:
+        # Unlike bytes that are joined, it is never in the memory twice.
+        octets = bytearray()
+        async for chunk in self:
+            octets += chunk
+            if len(octets) > limit:
+                raise MessageTooLarge
+        return octets
 
     def pipeTo(self, consumer: IConsumer) -> Deferred[int]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.pipeTo`."""

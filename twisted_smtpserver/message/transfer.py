@@ -58,7 +58,10 @@ class MessageTransfer:
         # The client counts on these from here on, whatever the handler does with the envelope.
         self._perRecipient = envelope.perRecipient
         self._recipients = tuple(envelope.rcptTo) if self._perRecipient else ()
-        self.stream = MessageStream(self, dialogue.options.size, dialogue.server.runInThread)
+        server = dialogue.server
+        self.stream = MessageStream(
+            self, dialogue.options.size, server.runInThread, server.runInSlices
+        )
         self._decoder: DotDecoder | NewlineFilter | None = None
         self._running: Deferred[Any] | Run | None = None  # the handler, while it is at work
         self._done = False

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -40,7 +40,17 @@ from twisted_smtpserver.headers import HopCounter
 from twisted_smtpserver.session import Envelope
 from twisted_smtpserver.wire.text import escape
 
-__all__ = ["DEADLINE", "MAX_HOPS", "BackOff", "Traced", "Unavailable", "outcomes", "within"]
+__all__ = [
+    "DEADLINE",
+    "MAX_HOPS",
+    "BackOff",
+    "Traced",
+    "Unavailable",
+    "oneAnswer",
+    "outcomes",
+    "reasonOf",
+    "within",
+]
 
 _log = Logger()
 _T = TypeVar("_T")
@@ -53,6 +63,9 @@ MAX_HOPS = 50
 
 # Characters of a reason that go into one log line.
 _MAX_REASON = 300
+
+# Recipients that are named in one log line.
+_MAX_NAMES = 20
 
 # Errors whose text is about a connection, never about a message.
 _HARMLESS = (OSError, ConnectError, ConnectionClosed)
@@ -69,7 +82,7 @@ class Unavailable(Exception):
 
 
 @contextlib.contextmanager
-def outcomes(store: object, envelope: Envelope) -> Iterator[None]:
+def outcomes(store: object, envelope: Envelope, sender: object | None = None) -> Iterator[None]:
     """
     Turn whatever goes wrong while a message is handed over into an answer for the client.
 
@@ -79,6 +92,7 @@ def outcomes(store: object, envelope: Envelope) -> Iterator[None]:
 
     :param store: named in the log by its ``repr``, which must have no secret.
     :param envelope: the message's.
+    :param sender: its sender, while ``envelope.mailFrom`` isn't known yet.
     :raises Rejection: 451 4.3.0 instead of any other exception.
     """
     try:
@@ -90,7 +104,7 @@ def outcomes(store: object, envelope: Envelope) -> Iterator[None]:
         _log.error(
             "Message {id} from {sender} isn't stored by {store}: {reason}; the client got 451",
             id=envelope.id,
-            sender=escape(str(envelope.mailFrom)),
+            sender=escape(str(sender or envelope.mailFrom)),
             store=store,
             reason=reason,
         )
@@ -216,3 +230,41 @@ class Traced:
             return chunk
         # A message that begins with a blank would continue our last field (RFC 5322 §2.2.3).
         return trace + (b"\r\n" if chunk[:1] in (b" ", b"\t") else b"") + chunk
+
+
+def oneAnswer(results: Sequence[object], store: object, envelope: Envelope) -> object:
+    """
+    Make one answer of several recipients' results: SMTP has no more (RFC 5321 §4.2.5).
+
+    It must not be 250 unless the message is stored for all of them: a recipient would be lost. So
+    it is a refusal, a temporary one if any of them is. For those for whom the message *is* stored,
+    that means a second copy when the client tries again, or a bounce too many. The log tells who.
+
+    :param results: as for :func:`~twisted_smtpserver.results.messageReplies`, in the order of
+        ``envelope.rcptTo``.
+    :param store: as for :func:`outcomes`.
+    :param envelope: the message's.
+    :returns: the first result, if the message is stored for all.
+    :raises Rejection: else.
+    """
+    refusals = [result for result in results if isinstance(result, Rejection)]
+    if not refusals:
+        return results[0]
+    if len(refusals) < len(results):
+        stored, refused = (
+            [
+                escape(str(recipient))
+                for recipient, result in zip(envelope.rcptTo, results, strict=True)
+                if isinstance(result, Rejection) is isRefused
+            ][:_MAX_NAMES]
+            for isRefused in (False, True)
+        )
+        _log.warn(
+            "Message {id} is stored by {store} for {stored}, but not for {refused}; SMTP has one"
+            " reply for all, so the client got a refusal",
+            id=envelope.id,
+            store=store,
+            stored=stored,
+            refused=refused,
+        )
+    raise next((each for each in refusals if (each.code or 0) < 500), refusals[0])

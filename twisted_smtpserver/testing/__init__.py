@@ -1,7 +1,7 @@
 """
-Test your handler: a client in memory, without sockets, threads or waiting.
+Two desks for tests.
 
-::
+To test your *handler*, there is a client in memory, without sockets, threads or waiting::
 
     class InboxTests(SynchronousTestCase):
         def test_strangersAreRefused(self):
@@ -12,19 +12,29 @@ Test your handler: a client in memory, without sockets, threads or waiting.
             self.assertEqual((answer.code, answer.enhanced), (550, "5.7.1"))
 
 Time stands still until ``client.clock.advance(seconds)``.
+
+To test a program that *sends* mail, there is a real server that keeps what arrives:
+:class:`CapturingServer`, in pytest the fixture ``smtpserver``.
 """
 
 from twisted.internet.task import Clock
 
 from twisted_smtpserver.testing._client import Answer, Client, connect, makeFactory, runInline
+from twisted_smtpserver.testing._faults import Fault
 from twisted_smtpserver.testing._handler import ReceivedMessage, RecordingHandler
+from twisted_smtpserver.testing._mailbox import CapturedMessage, NoSuchMail
+from twisted_smtpserver.testing._server import CapturingServer
 from twisted_smtpserver.testing._transport import MemoryTransport
 
 __all__ = [
     "Answer",
+    "CapturedMessage",
+    "CapturingServer",
     "Client",
     "Clock",
+    "Fault",
     "MemoryTransport",
+    "NoSuchMail",
     "ReceivedMessage",
     "RecordingHandler",
     "connect",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -15,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.message.slices import finish
 from twisted_smtpserver.replies import MAX_CHALLENGE_LINE, MAX_REPLY_LINE
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.testing._transport import MemoryTransport
@@ -44,6 +46,7 @@ def makeFactory(handler: object = None, **keywords: Any) -> SMTPServerFactory:
         keywords.setdefault("name", "mx.test")
     factory = SMTPServerFactory(handler, **keywords)
     factory.runInThread = runInline
+    factory.runInSlices = partial(runInline, finish)
     return factory
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import idna
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.options import VERSIONS
@@ -25,7 +25,33 @@ from twisted_smtpserver.wire.text import escape
 #: PEM text, or the path of a file with it. A ``str`` is PEM if it has a ``-----BEGIN`` in it.
 PEMSource = str | bytes | os.PathLike[str]
 
-#: The versions of TLS that may be asked for as the least, the default first.
+
+class FileContent(bytes):
+    """
+    What was in a file when it was read. An option may have it in the place of the file's path: so
+    what was checked is what is used, whatever becomes of the file meanwhile.
+
+    :ivar path: the file's path, for messages, and for reading it again.
+    """
+
+    path: str
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> FileContent:
+        """
+        Read a file.
+
+        :param path: where it is.
+        :raises OSError: if it can't be read.
+        """
+        with open(path, "rb") as file:
+            content = cls(file.read())
+        content.path = os.fsdecode(path)
+        return content
+
+    def __repr__(self) -> str:
+        return f"<FileContent of {self.path!r}>"
+
 
 # Letters, digits, hyphens and underscores, with a last label that can't be taken for an address's.
 _HOST_NAME = re.compile(
@@ -88,6 +114,8 @@ def _readPEM(label: str, source: PEMSource | None) -> tuple[str, bytes]:
     """
     if source is None:
         raise ConfigurationError(f"{label}: missing, TLS needs both key and cert")
+    if isinstance(source, FileContent):
+        return f"{label} ({source.path!r})", source
     if isinstance(source, bytes):
         return label, source
     try:
@@ -96,17 +124,51 @@ def _readPEM(label: str, source: PEMSource | None) -> tuple[str, bytes]:
             return label, path.encode()
         if not _LIKE_A_KEY.search(path):
             label = f"{label} ({path!r})"
-        with open(path, "rb") as file:
-            return label, file.read()
+        return label, FileContent.read(path)
     except (OSError, TypeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "neither PEM nor a path"
     # Outside of the except clause, so that no traceback shows an error with the path in it.
     raise ConfigurationError(f"{label}: can't be read: {reason}")
 
 
+def readFiles(options: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Read the files that TLS options name, each once.
+
+    :param options: options by name. What :func:`readFiles` has read before is read again.
+    :returns: those of them that a certificate consists of, with what was in the files.
+    :raises ConfigurationError: if a file can't be read.
+    """
+    found: dict[str, Any] = _readEach("", options)
+    if "passphrase" in options:
+        found["passphrase"] = options["passphrase"]
+    if "sniOptions" in options:
+        found["sniOptions"] = {
+            host: {**files, **_readEach(f"sniOptions[{host!r}].", files)}
+            for host, files in options["sniOptions"].items()
+        }
+    return found
+
+
+def _readEach(label: str, options: Mapping[str, Any]) -> dict[str, bytes]:
+    return {
+        name: _readAgain(f"{label}{name}", options[name])
+        for name in ("cert", "key", "ca")
+        if name in options
+    }
+
+
+def _readAgain(label: str, source: PEMSource) -> bytes:
+    return _readPEM(label, source.path if isinstance(source, FileContent) else source)[1]
+
+
 def readKey(label: str, settings: TLSSettings) -> Any:
     """
     Read and decrypt the private key.
+
+    OpenSSL's own check of an RSA key looks for primes: a quarter of a second for 4096 bits, in
+    which no other thread runs. That the key signs what its public key verifies is enough to know
+    that it isn't damaged.
 
     :returns: one of cryptography's private keys.
     :raises ConfigurationError: if that can't be done.
@@ -119,10 +181,26 @@ def readKey(label: str, settings: TLSSettings) -> Any:
     if encrypted and not passphrase:
         raise ConfigurationError(f"{label}: is encrypted, and there is no passphrase")
     try:
-        return serialization.load_pem_private_key(pem, passphrase if encrypted else None)
+        key = serialization.load_pem_private_key(
+            pem, passphrase if encrypted else None, unsafe_skip_rsa_key_validation=True
+        )
     except (TypeError, ValueError, UnsupportedAlgorithm):
         problem = "the passphrase is wrong, or the key damaged" if encrypted else "no PEM key in it"
+    else:
+        if not isinstance(key, rsa.RSAPrivateKey) or _canSign(key):
+            return key
+        problem = "the key is damaged"
     raise ConfigurationError(f"{label}: {problem}")
+
+
+def _canSign(key: rsa.RSAPrivateKey) -> bool:
+    """Whether a key makes signatures that its public key verifies."""
+    scheme, text = (padding.PKCS1v15(), hashes.SHA256()), b"text"
+    try:
+        key.public_key().verify(key.sign(text, *scheme), text, *scheme)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def readCertificates(label: str, source: PEMSource | None) -> list[x509.Certificate]:

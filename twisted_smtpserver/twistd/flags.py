@@ -23,6 +23,9 @@ DEFAULT_MAILDIR = "Maildir"
 #: More than any machine has use for: a mistyped number mustn't be one process each.
 MOST_WORKERS = 512
 
+#: Flags for files that workers mightn't be allowed to read; they get what was in them.
+SECRETS = ("shared-state-password-file",)
+
 # -- What stands behind a flag ---------------------------------------------------------------------
 # Each of these reads one value, and raises a ValueError that says what it should have been.
 
@@ -85,6 +88,33 @@ def _port(text: str) -> str:
     if _whole(text) > 65535:
         raise ValueError(f"{text} is no port number")
     return text
+
+
+def _page(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025")
+    try:
+        address = str(ip_address(host)) if colon and host != "localhost" else DEFAULT_HOST
+    except ValueError:
+        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025") from None
+    return address, int(_port(port))
+
+
+def _atLeastOne(text: str) -> int:
+    number = _whole(text)
+    if not number:
+        raise ValueError("0 would keep nothing")
+    return number
+
+
+def _password(path: str) -> str:
+    password = _firstLine(path)
+    if not password.rpartition(":")[2]:
+        raise ValueError("its first line is empty, or has no password behind the name")
+    return password
 
 
 def _firstLine(path: str) -> str:
@@ -200,6 +230,20 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("bareNewlines", "WORD", "what to do with a message that has a CR or LF by itself: "
               "reject, normalize or accept"),
     ),
+    "The inbox: a page for whoever writes programs that send mail": (
+        Flag("inbox", "[ADDRESS:]PORT", "receive mail for anybody, and show it on a page there; "
+             "127.0.0.1:8025 for example", _page),
+        Flag("inbox-max", "N", "keep so many messages; the oldest go [default: 10000]",
+             _atLeastOne),
+        Flag("inbox-size", "OCTETS", "keep so many octets, likewise [default: 256M]", _octets),
+        Flag("inbox-db", "FILE", "keep them in this SQLite database [default: in memory]"),
+        Flag("inbox-password-file", "FILE", "the first line is what the page asks for: "
+             "NAME:PASSWORD, or a password for any name", _password),
+        Flag("inbox-any-login", "", "offer logins to clients that insist on one, with or without "
+             "TLS, and accept every one"),
+        Flag("inbox-host", "NAME", "a name that the page may be called by, besides localhost and "
+             "addresses", str, _words),
+    ),
     "TLS": (
         _flag("cert", "FILE", "the certificate, and behind it its chain; SIGHUP reads it again"),
         _flag("key", "FILE", "its private key"),
@@ -208,7 +252,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("selfSigned", "", "make a certificate for localhost, to try things out"),
         _flag("sniOptions", "NAME:CERT:KEY", "the files for clients that ask for this host name",
               _certified, dict),
-        _flag("tlsRequired", "", "take no mail before TLS"),
+        _flag("tlsRequired", "", "before TLS, take nothing but NOOP, EHLO, STARTTLS and QUIT"),
         _flag("secured", "", "TLS ended upstream: connections count as protected"),
         _flag("minVersion", "VERSION", "TLSv1.2 or TLSv1.3"),
         _flag("ciphers", "LIST", "cipher suites, as OpenSSL writes them"),
@@ -239,7 +283,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Policies, before any handler; a RATE is such as 600/h or 20/10m": (
         Flag("rate-connections", "RATE", "connections from one address, or one /64 of IPv6; "
              "beyond that 421", _rate),
-        Flag("rate-messages", "RATE", "likewise messages; beyond that 450", _rate),
+        Flag("rate-messages", "RATE", "likewise messages, also of one user from all addresses; "
+             "beyond that 450", _rate),
         Flag("rate-recipients", "RATE", "likewise recipients", _rate),
         Flag("dnsbl", "ZONES", "refuse clients that one of these lists in DNS has", _zones, _flat),
         Flag("sender-matches-login", "", "let users send as the address only that is their name"),
@@ -248,9 +293,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("tarpit-after", "N", "so many recipients of a connection aren't delayed "
              "[default: 20]", _whole),
         Flag("greylist", "FILE", "refuse the first try to send to somebody; who has come again is "
-             "remembered in this SQLite database"),
+             "remembered in this SQLite database, or with the word shared in --shared-state"),
         Flag("greylist-delay", "SECONDS", "for how long the first try is refused [default: 300]",
              _seconds),
+        Flag("shared-state", "URL", "rates, --login-delay and --max-clients-per-address count for "
+             "all servers and workers with this Redis: redis://HOST:PORT/DATABASE, rediss://… for "
+             "TLS, unix:///PATH"),
+        Flag("shared-state-password-file", "FILE", "the first line is its password", _firstLine),
     ),
     "The conversation": (
         _flag("name", "NAME", "our host name [default: the system's]"),

@@ -19,9 +19,17 @@ from twisted_smtpserver.handlers.policies import (
 )
 from twisted_smtpserver.handlers.policies.tarpit import LONGEST
 from twisted_smtpserver.session import Address, Session
+from twisted_smtpserver.shared import RedisState
 
 #: Flags that say more of another one, and are nothing without it.
-_BELONG_TO = {"greylist-delay": "greylist", "tarpit-after": "tarpit"}
+_BELONG_TO = {
+    "greylist-delay": "greylist",
+    "shared-state-password-file": "shared-state",
+    "tarpit-after": "tarpit",
+}
+
+#: As ``--greylist``: it is in ``--shared-state``.
+SHARED = "shared"
 
 
 def checkPolicies(given: Mapping[str, Any]) -> None:
@@ -34,9 +42,28 @@ def checkPolicies(given: Mapping[str, Any]) -> None:
     for name, other in _BELONG_TO.items():
         if name in given and other not in given:
             raise ConfigurationError(f"--{name}: needs --{other}")
+    if given.get("greylist") == SHARED and "shared-state" not in given:
+        raise ConfigurationError("--greylist shared: needs --shared-state")
 
 
-def makePolicies(given: Mapping[str, Any], resolver: Any, handlerTimeout: float) -> list[Any]:
+def makeState(given: Mapping[str, Any]) -> RedisState | None:
+    """
+    Make what ``--shared-state`` asks for. It connects when it is used.
+
+    :param given: the values of the flags that were given, by name.
+    :raises ConfigurationError: if it makes no sense.
+    """
+    if "shared-state" not in given:
+        return None
+    try:
+        return RedisState(given["shared-state"], password=given.get("shared-state-password-file"))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--shared-state: {error}") from None
+
+
+def makePolicies(
+    given: Mapping[str, Any], resolver: Any, handlerTimeout: float, state: Any = None
+) -> list[Any]:
     """
     Make the stages, the cheap ones first. Those that are services must be started, and
     :meth:`closed <LateGreylist.close>` when all connections are.
@@ -44,12 +71,13 @@ def makePolicies(given: Mapping[str, Any], resolver: Any, handlerTimeout: float)
     :param given: the values of the flags that were given, by name.
     :param resolver: whom to ask for names; ``None`` for twisted.names' own.
     :param handlerTimeout: that of the server.
+    :param state: what :func:`makeState` made.
     """
     stages: list[Any] = []
     for what in ("connections", "messages", "recipients"):
         if f"rate-{what}" in given:
             count, seconds = given[f"rate-{what}"]
-            stages.append(RateLimit(seconds=seconds, **{what: count}))
+            stages.append(RateLimit(seconds=seconds, state=state, **{what: count}))
     if "sender-matches-login" in given:
         stages.append(SenderMatchesLogin())
     if "dnsbl" in given:
@@ -61,7 +89,10 @@ def makePolicies(given: Mapping[str, Any], resolver: Any, handlerTimeout: float)
         stages.append(Tarpit(seconds=given["tarpit"], longest=longest, **after))
     if "greylist" in given:
         delay = {"delay": given["greylist-delay"]} if "greylist-delay" in given else {}
-        stages.append(LateGreylist(given["greylist"], **delay))
+        if given["greylist"] == SHARED:
+            stages.append(Greylist(state=state, **delay))
+        else:
+            stages.append(LateGreylist(given["greylist"], **delay))
     return stages
 
 

@@ -22,7 +22,7 @@ from twisted_smtpserver.handlers import Maildir, fromFunctions
 from twisted_smtpserver.handlers.cred import checkFile
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.session import Session
-from twisted_smtpserver.twistd.policies import LateGreylist
+from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.twistd.supervisor import Supervisor
 
 
@@ -83,6 +83,21 @@ class PasswordFile(Service):
             raise ConfigurationError(f"--auth: {path!r} can't be read: {error.strerror}") from error
 
 
+class SharedState(Service):
+    """
+    Leaves a shared state when all connections are gone.
+
+    :param state: what ``--shared-state`` made.
+    """
+
+    def __init__(self, state: RedisState) -> None:
+        self._state = state
+
+    def close(self) -> Deferred[None]:
+        """Leave it. ``stopService`` would be too early."""
+        return Deferred.fromCoroutine(self._state.close())
+
+
 class Server(MultiService):
     """All there is to run; says in one line why it can't start."""
 
@@ -101,14 +116,17 @@ class Server(MultiService):
         stopping: Deferred[list[Any]] = super().stopService()
         return stopping.addCallback(self._close)
 
-    def _close(self, results: list[Any]) -> list[Any]:
+    def _close(self, results: list[Any]) -> Any:
         """All connections are gone."""
+        left: Any = results
         for service in self:
-            if isinstance(service, LateGreylist):
-                service.close()
+            if isinstance(service, SharedState):
+                left = service.close().addCallback(lambda _: results)
             elif isinstance(service, Supervisor) and service.hasFailed:
                 globalLogPublisher.addObserver(_endWithStatusOne)
-        return results
+            elif hasattr(service, "close"):  # a database that messages in flight still needed
+                service.close()
+        return left
 
 
 @provider(ILogObserver)

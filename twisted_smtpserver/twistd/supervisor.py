@@ -17,8 +17,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -30,6 +29,7 @@ from twisted.python.failure import Failure
 
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.service import SMTPService
+from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd.worker import (
     CONTROL,
     ENVIRONMENT,
@@ -56,8 +56,12 @@ DOUBT = 1.0
 #: The longest line of a worker's output that is logged as one, in octets.
 MAX_LINE = 2**16
 
-# The current folder isn't on sys.path: it may be one that others can write to.
+# SIGHUP to the whole process group is for the supervisor alone, from a worker's first moment on:
+# the signal is blocked when the worker comes up. The current folder isn't on sys.path: it may be
+# one that others can write to.
 _START = (
+    "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP]); "
     f"import os, sys; sys.path[:] = os.environ[{ENVIRONMENT!r}].split(os.pathsep); "
     "from twisted.scripts.twistd import run; run()"
 )
@@ -77,30 +81,20 @@ def makeCommand(arguments: Sequence[str], reactor: str | None) -> list[str]:
     return [sys.executable, "-c", _START, *flags, "smtpserver", *arguments]
 
 
-def readFiles(keywords: Mapping[str, Any]) -> dict[str, Any]:
+def asText(read: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Read what workers mightn't be allowed to, once root's privileges are dropped.
+    Options as JSON can carry them.
 
-    :param keywords: options by name.
-    :returns: those of them that workers are to have, with PEM instead of paths.
-    :raises OSError: if a file can't be read.
+    :param read: what :func:`~twisted_smtpserver.tls.certificates.readFiles` has returned.
     """
-    found: dict[str, Any] = {
-        name: _readPEM(keywords[name]) for name in ("cert", "key", "ca") if name in keywords
-    }
-    if "passphrase" in keywords:
-        found["passphrase"] = keywords["passphrase"]
-    if "sniOptions" in keywords:
-        found["sniOptions"] = {
-            host: {name: _readPEM(path) for name, path in files.items()}
-            for host, files in keywords["sniOptions"].items()
-        }
-    return found
+    return {name: _asText(value) for name, value in read.items()}
 
 
-def _readPEM(path: str) -> str:
+def _asText(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return asText(value)
     # What is outside of the PEM may be in any encoding, and matters to nobody.
-    return path if "-----BEGIN" in path else Path(path).read_text(encoding="latin-1")
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 class Supervisor(SMTPService):
@@ -111,8 +105,10 @@ class Supervisor(SMTPService):
         nobody here; that they could be made shows that the workers can make them.
     :param count: how many workers.
     :param command: what starts one; see :func:`makeCommand`.
-    :param keywords: the options.
+    :param certificates: what :func:`~twisted_smtpserver.tls.certificates.readFiles` has read. The
+        factories were made with it, so it is checked, and the workers are handed it.
     :param reactor: by default the reactor.
+    :param secrets: what was read from the files of other flags, by the flags' names.
     :ivar workers: the workers.
     :ivar hasFailed: whether it has ended because no worker could be started.
     """
@@ -122,15 +118,17 @@ class Supervisor(SMTPService):
         listeners: Iterable[tuple[str | IStreamServerEndpoint, SMTPServerFactory]],
         count: int,
         command: Sequence[str],
-        keywords: Mapping[str, Any],
+        certificates: Mapping[str, Any],
         reactor: Any = None,
+        *,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(listeners, reactor)
         self.command = command
+        self.secrets = secrets or {}
         self.count = count
-        self._keywords = keywords
-        # As long as nobody else can read them.
-        self.handed = readFiles(keywords)
+        self._certificates = certificates
+        self.handed = asText(certificates)
         # Unknown users' salts must not depend on the worker that one meets: that would tell.
         self.saltKey = os.urandom(32).hex()
         # Before twistd goes into its --rundir, where the workers will be.
@@ -164,18 +162,16 @@ class Supervisor(SMTPService):
         with contextlib.suppress(ReactorNotRunning):  # it is ending already
             self._reactor.stop()
 
-    def reloadCertificates(self) -> bool:
-        """Read the certificates again, and give them to the workers if they are any good."""
-        if not super().reloadCertificates():
-            return False
-        try:
-            self.handed = readFiles(self._keywords)
-        except OSError as error:
-            _log.error("Keeping the old certificates: {error}", error=error)
-            return False
+    def readCertificates(self) -> Mapping[str, Any]:
+        """(In a thread.) The files' contents: the workers are to have what is checked here."""
+        return readFiles(self._certificates)
+
+    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
+        """They are good: give them to the workers, those that are there and those that come."""
+        super().certificatesReplaced(changes)
+        self.handed = asText(changes)
         for worker in self.workers:
             worker.send(self.handed)
-        return True
 
     def _bound(self, port: Any, factory: SMTPServerFactory) -> IListeningPort:
         port.stopReading()  # nothing is accepted here
@@ -226,26 +222,27 @@ class _Worker:
                 (number, family)
                 for number, (_, family) in zip(numbers[1:], descriptors, strict=True)
             ],
-            "handed": self._supervisor.handed,
+            "handed": {**self._supervisor.handed, **self._supervisor.secrets},
             "saltKey": self._supervisor.saltKey,
             "folder": self._supervisor.folder,
         }
         command = self._supervisor.command
         nothing = os.open(os.devnull, os.O_RDONLY)
         try:
-            self._reactor.spawnProcess(
-                self._process,
-                command[0],
-                command,
-                {**os.environ, ENVIRONMENT: os.pathsep.join(sys.path)},
-                childFDs={
-                    0: nothing,
-                    1: "r",
-                    2: "r",
-                    CONTROL: "w",
-                    **dict(zip(numbers, shared, strict=True)),
-                },
-            )
+            with _withoutHangUps():
+                self._reactor.spawnProcess(
+                    self._process,
+                    command[0],
+                    command,
+                    {**os.environ, ENVIRONMENT: os.pathsep.join(sys.path)},
+                    childFDs={
+                        0: nothing,
+                        1: "r",
+                        2: "r",
+                        CONTROL: "w",
+                        **dict(zip(numbers, shared, strict=True)),
+                    },
+                )
         except Exception as error:  # too many processes, no memory
             self._process = None
             # Of these Python itself is the reason; the others may be over soon.
@@ -327,6 +324,16 @@ class _Worker:
         _log.error("Worker {worker} doesn't end, and is killed", worker=self._name)
         assert self._process is not None
         self._process.transport.signalProcess("KILL")
+
+
+@contextlib.contextmanager
+def _withoutHangUps() -> Iterator[None]:
+    """Block SIGHUP, for the process that is started meanwhile, too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _describe(reason: Failure) -> str:

@@ -218,21 +218,25 @@ class WorkerService(SMTPService):
         self._control = _Control(self._reactor, self)
         self._begun()
 
-    def reloadCertificates(self) -> bool:
+    def reloadCertificates(self) -> Deferred[bool]:
         """Nothing: the supervisor reads them. (Terminals send SIGHUP to all processes.)"""
-        return False
+        return succeed(False)
 
     def _tellCertificates(self) -> None:
         """The supervisor did."""
 
-    def takeCertificates(self, handed: Mapping[str, Any]) -> None:
+    def takeCertificates(self, handed: Mapping[str, Any]) -> Deferred[bool]:
         """
-        Use certificates that the supervisor has tried already.
+        Use certificates that the supervisor has tried already. If that fails here the log says why,
+        and the old ones stay in use.
 
-        :param handed: see :func:`readFiles`.
+        :param handed: see :func:`~twisted_smtpserver.twistd.supervisor.asText`.
+        :returns: as for :meth:`reloadCertificates`.
         """
-        for factory in self._factories():
-            factory.updateSecureContext(**handed)
+        return self.replaceCertificates(lambda: handed)
+
+    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
+        """Say so."""
         _log.info("The supervisor gave new certificates")
 
     def supervisorGone(self) -> None:

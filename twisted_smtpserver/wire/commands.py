@@ -10,7 +10,7 @@ from typing import NamedTuple
 from twisted_smtpserver import replies
 from twisted_smtpserver.replies import Reply
 
-# HT is in here, too: only trailing white space is tolerated, and that is gone when this is used.
+# HT is in here, too: trailing white space is gone when this is used.
 _CONTROLS = bytes(range(32)) + b"\x7f"
 
 _VERB = re.compile(rb"[A-Za-z]{1,16}")
@@ -24,6 +24,10 @@ _KNOWN_VERBS = {
     )
     for spelling in (verb.encode("ascii"), verb.lower().encode("ascii"))
 }
+
+# Where devices send a HT in place of a space, and other servers take it. Not within quotes: there,
+# that would make another mailbox of this one.
+_BLANKS_ALLOWED = (b"MAIL ", b"RCPT ")
 
 
 class Command(NamedTuple):  # not a frozen dataclass, which takes four times as long to make
@@ -49,11 +53,14 @@ def parseCommand(line: bytes) -> Command | Reply:
 
     :param line: the line without its CRLF.
     :returns: the command; or :data:`~twisted_smtpserver.replies.MALFORMED_LINE` if there is an
-        ASCII control in it (HT may be part of trailing white space), or
+        ASCII control in it (HT may be part of trailing white space, and stand for a space in MAIL
+        and RCPT), or
         :data:`~twisted_smtpserver.replies.UNRECOGNIZED` if it doesn't begin with a verb of 1 to 16
         letters.
     """
     line = line.rstrip(b" \t")
+    if b"\t" in line and line[:5].upper() in _BLANKS_ALLOWED and b'"' not in line:
+        line = line.replace(b"\t", b" ")
     # Two lengths and no regular expression: half the time for a MAIL line of usual length.
     if len(line.translate(None, _CONTROLS)) != len(line):
         return replies.MALFORMED_LINE

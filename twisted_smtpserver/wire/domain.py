@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import idna
 
-from twisted_smtpserver.wire.text import decodeText
+from twisted_smtpserver.wire.text import decodeVisible
 
 #: Octets in a domain (RFC 5321 §4.5.3.1.2) and in one of its labels (RFC 1035 §2.3.4).
 MAX_DOMAIN = 255
@@ -42,7 +42,7 @@ EMPTY_LABEL = Problem("the domain has an empty label")
 LABEL_TOO_LONG = Problem(f"a label of the domain is longer than {MAX_LABEL} octets")
 NOT_LDH = Problem("only letters, digits and inner hyphens are allowed in a domain")
 NOT_IDNA = Problem("the domain is no valid internationalized name (IDNA 2008)")
-NOT_TEXT = Problem("it is not UTF-8 text without control characters")
+NOT_TEXT = Problem("it is not UTF-8 text without control or invisible characters")
 NUMERIC = Problem("the domain ends in a number; an IP address is written [192.0.2.1]")
 BAD_LITERAL = Problem("the address literal is malformed")
 BAD_IP = Problem("an address literal is written [192.0.2.1] or [IPv6:2001:db8::1]")
@@ -79,7 +79,7 @@ def parseDomain(octets: bytes) -> str | Problem:
         return TOO_LONG
     if not octets:
         return MISSING
-    text = decodeText(octets)
+    text = decodeVisible(octets)
     if text is None:
         return NOT_TEXT
     labels = []

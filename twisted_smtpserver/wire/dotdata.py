@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from twisted_smtpserver.wire.newlines import BareNewlines, hasBareNewline, normalized
+from twisted_smtpserver.wire.newlines import BareNewlines, NewlineFilter, hasBareNewline
 
 __all__ = ["BareNewlines", "DotDecoder"]
 
@@ -39,18 +39,19 @@ class DotDecoder:
 
     :param bareNewlines: what becomes of a CR or LF that stands alone. ``"reject"``: the message is
         read to its end, with :attr:`bareNewline` set; ``"accept"``: they stay what they are;
-        ``"normalize"``: each becomes a CRLF of the content. In no mode do they end a message or
-        make the dot behind them a stuffing dot.
+        ``"normalize"``: each becomes a CRLF of the content, and CR CR LF one. In no mode do they
+        end a message or make the dot behind them a stuffing dot.
 
     :ivar bareNewline: whether, under ``"reject"``, a bare CR or LF was seen in the content. From
         then on the content is meaningless; the end is still found where it is.
     """
 
-    __slots__ = ("_bareNewlines", "_carry", "bareNewline")
+    __slots__ = ("_carry", "_isStrict", "_normalizer", "bareNewline")
 
     def __init__(self, bareNewlines: BareNewlines) -> None:
         self.bareNewline = False
-        self._bareNewlines = bareNewlines
+        self._isStrict = bareNewlines == "reject"
+        self._normalizer = NewlineFilter(bareNewlines) if bareNewlines == "normalize" else None
         # The CRLF that ended the DATA command is the first of <CRLF>.<CRLF> (RFC 5321 §4.1.1.4).
         self._carry = _CRLF
 
@@ -70,12 +71,13 @@ class DotDecoder:
             carry = b""  # decided: the line has no dot. Saves two copies where segments are lines
             if (
                 len(data) <= _SMALL
+                and self._normalizer is None
                 and data.find(_STUFFED) == len(data) - len(_END)
                 and data.endswith(_END)
             ):
                 # A small message in one piece, without a dot to take out: the most common of all.
                 content = data[: -len(b".\r\n")]
-                if self._bareNewlines == "accept" or not hasBareNewline(content):
+                if not self._isStrict or not hasBareNewline(content):
                     return content, b""
         raw = carry + data if carry else data
         content, end = _undot(raw)
@@ -86,13 +88,15 @@ class DotDecoder:
             self._carry = _undecided(raw)
             if self._carry == _UNDECIDED[0]:  # its CR is the only octet held back
                 raw, content = raw[:-1], content[:-1]
-        if self._bareNewlines != "accept" and not self.bareNewline and hasBareNewline(raw):
-            if self._bareNewlines == "reject":
-                self.bareNewline = True
-            else:
-                content = normalized(content)
+        if self._isStrict and not self.bareNewline:
+            self.bareNewline = hasBareNewline(raw)
         # The CRLF, or its CR, that was carried over was given out with the segment before.
-        return content[min(len(carry), len(_CRLF)) :] if carry else content, rest
+        if carry:
+            content = content[min(len(carry), len(_CRLF)) :]
+        if self._normalizer is not None:
+            # At the end of a message, which is a CRLF, it holds nothing back.
+            content = self._normalizer.feed(content)
+        return content, rest
 
 
 def _undot(raw: bytes) -> tuple[bytes, int]:

@@ -4,43 +4,26 @@ The argument of EHLO, HELO and LHLO (RFC 5321 §4.1.1.1).
 
 from __future__ import annotations
 
-import re
-
 from twisted_smtpserver import replies
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.wire.domain import (
-    MAX_DOMAIN,
-    MAX_LABEL,
-    Problem,
-    parseDomain,
-    parseLiteral,
-)
-
-# More than the grammar of a domain: RFC 5321 §4.1.2 forbids the underscore, but many a Windows host
-# has one in the name it says hello with, and an IP address without brackets is as common. The name
-# is for traces only (§4.1.4), so nothing is gained by turning those away.
-_NAME = re.compile(rb"[A-Za-z0-9_]+(?:-+[A-Za-z0-9_]+)*(?:\.[A-Za-z0-9_]+(?:-+[A-Za-z0-9_]+)*)*\.?")
+from twisted_smtpserver.wire.domain import MAX_DOMAIN
+from twisted_smtpserver.wire.text import decodeText
 
 
 def parseHello(argument: bytes) -> str | Reply:
     """
-    Parse the name that a client says hello with: one domain name, which may end in a dot, or one
-    address literal.
+    Take the name that a client says hello with as it is told: ``(none)``, ``my_laptop`` and
+    ``[10.0.0.1`` are as good as a domain.
+
+    RFC 5321 §4.1.2 would have a domain or an address literal, but many devices say something else,
+    and a server must not refuse a message for that (§4.1.4). It is a claim: whoever writes it
+    anywhere has to escape it.
 
     :param argument: what follows the verb and a space.
-    :returns: the name as sent; or :data:`~twisted_smtpserver.replies.BAD_HELLO`.
+    :returns: the name as sent; or :data:`~twisted_smtpserver.replies.BAD_HELLO` if it is empty,
+        longer than 255 octets, no UTF-8, or has a blank or an unprintable character in it.
     """
-    if len(argument) > MAX_DOMAIN or not _isName(argument):
+    name = decodeText(argument) if 0 < len(argument) <= MAX_DOMAIN else None
+    if name is None or " " in name or not name.isprintable():
         return replies.BAD_HELLO
-    return argument.decode("utf-8")
-
-
-def _isName(argument: bytes) -> bool:
-    if _NAME.fullmatch(argument) is not None:
-        return max(map(len, argument.split(b"."))) <= MAX_LABEL
-    if argument.startswith(b"["):
-        return not isinstance(parseLiteral(argument), Problem)
-    # A client must not send U-labels here (RFC 6531 §3.7.1); some do, and a valid one is harmless.
-    return not argument.isascii() and not isinstance(
-        parseDomain(argument.removesuffix(b".")), Problem
-    )
+    return name

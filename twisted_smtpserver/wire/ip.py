@@ -78,9 +78,23 @@ def addressBlock(address: str) -> int | str:
         address itself for IPv4; also for IPv4 written as IPv6.
     """
     parsed = parseAddress(address)
-    if parsed is None:  # a transport with another idea of a host
-        return address
-    return int(parsed) >> 64 if isinstance(parsed, IPv6Address) else str(parsed)
+    if not isinstance(parsed, IPv6Address):
+        # None: a transport with another idea of a host.
+        return address if parsed is None else str(parsed)
+    return int(parsed) >> 64
+
+
+def addressNetwork(address: str) -> int | str:
+    """
+    What stands for the network that a client is in. Who has one address of it may have them all.
+
+    :param address: as for :func:`addressBlock`.
+    :returns: a number for an IPv6 address's /48, which is what sites get; for IPv4 the /24.
+    """
+    parsed = parseAddress(address)
+    if not isinstance(parsed, IPv6Address):
+        return address if parsed is None else str(parsed).rpartition(".")[0]
+    return int(parsed) >> 80
 
 
 class Networks:
@@ -108,8 +122,9 @@ class Networks:
                     raise ValueError
                 self._networks.append(ip_network(str(network), strict=False))
             except ValueError:
+                hint = "; True is for everyone" if network == "*" else ""
                 raise ConfigurationError(
-                    f"{option}: {network!r} is neither an address nor a network"
+                    f"{option}: {network!r} is neither an address nor a network{hint}"
                 ) from None
 
     def __bool__(self) -> bool:

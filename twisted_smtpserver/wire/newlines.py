@@ -7,12 +7,16 @@ from __future__ import annotations
 from io import IncrementalNewlineDecoder
 from typing import Literal
 
-__all__ = ["BareNewlines", "NewlineFilter", "hasBareNewline", "normalized"]
+__all__ = ["BareNewlines", "NewlineFilter", "hasBareNewline"]
 
 #: What becomes of a CR or LF that stands alone (RFC 5321 §2.3.8 forbids to send one).
 BareNewlines = Literal["reject", "normalize", "accept"]
 
 _CRLF = b"\r\n"
+
+# So many CRs before a LF are one line's end under "normalize": a program that made CRLF of each LF
+# more than once wrote them. Were they several, a header of such lines would end after the first.
+_MOST_RETURNS = 8
 
 # From how many octets on it pays to look whether the lines are even.
 _LARGE = 4096
@@ -53,10 +57,13 @@ def _isEven(raw: bytes) -> bool:
 
 
 def normalized(content: bytes) -> bytes:
-    """Every bare CR and LF made a CRLF; a CR at the very end is left to the next segment."""
-    last = b"\r" if content.endswith(b"\r") else b""
-    content = content.removesuffix(last).replace(_CRLF, b"\n").replace(b"\r", b"\n")
-    return content.replace(b"\n", _CRLF) + last
+    """Every bare CR and LF made a CRLF; CRs before a CRLF are part of it."""
+    for _ in range(_MOST_RETURNS - 1):
+        if b"\r\r\n" not in content:
+            break
+        content = content.replace(b"\r\r\n", _CRLF)
+    content = content.replace(_CRLF, b"\n").replace(b"\r", b"\n")
+    return content.replace(b"\n", _CRLF)
 
 
 class NewlineFilter:
@@ -67,12 +74,14 @@ class NewlineFilter:
     :ivar bareNewline: whether, under ``"reject"``, one was seen.
     """
 
-    __slots__ = ("_bareNewlines", "_carry", "bareNewline")
+    __slots__ = ("_bareNewlines", "_carry", "_most", "bareNewline")
 
     def __init__(self, bareNewlines: BareNewlines) -> None:
         self.bareNewline = False
         self._bareNewlines = bareNewlines
-        self._carry = b""  # a CR that may be half of a CRLF
+        # CRs that may be part of a CRLF, and how many at most.
+        self._carry = b""
+        self._most = _MOST_RETURNS if bareNewlines == "normalize" else 1
 
     def feed(self, data: bytes) -> bytes:
         """
@@ -82,13 +91,17 @@ class NewlineFilter:
         :returns: the content that can be given out by now, perhaps none.
         """
         raw = self._carry + data
-        if self._bareNewlines != "accept" and hasBareNewline(raw):
-            if self._bareNewlines == "reject":
-                self.bareNewline = True
-            else:
-                raw = normalized(raw)
-        self._carry = b"\r" if raw.endswith(b"\r") else b""
-        return raw.removesuffix(self._carry)
+        ending = raw[-self._most :]
+        count = len(ending) - len(ending.rstrip(b"\r"))
+        self._carry = ending[len(ending) - count :]
+        content = raw[: len(raw) - count] if count else raw
+        if self._bareNewlines == "reject":
+            self.bareNewline = self.bareNewline or hasBareNewline(raw)
+        elif self._bareNewlines == "normalize" and (
+            content.endswith(b"\r") or hasBareNewline(content)
+        ):
+            return normalized(content)
+        return content
 
     def end(self) -> bytes:
         """
@@ -97,7 +110,7 @@ class NewlineFilter:
         :returns: the last of it, perhaps none.
         """
         last, self._carry = self._carry, b""
-        if last and self._bareNewlines == "normalize":
-            return _CRLF
+        if self._bareNewlines == "normalize":
+            return _CRLF * len(last)
         self.bareNewline |= bool(last) and self._bareNewlines == "reject"
         return last

@@ -3,7 +3,7 @@ Reverse-paths and forward-paths: the addresses of MAIL and RCPT (RFC 5321 §4.1.
 
 Almost every path a server meets is ``<dot-string@name>`` in ASCII; one regular expression takes
 those. The careful parser takes all, and says what is wrong with the rest. Lenient parsing takes, in
-addition, what the careful parser refused but what can still be told apart from its surroundings.
+addition, what has angle brackets, one ``@``, and something on both sides of it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from typing import NamedTuple
 
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.domain import (
+    MAX_DOMAIN,
     MAX_LABEL,
     NOT_TEXT,
+    TOO_LONG,
     Problem,
     parseDomain,
     parseLiteral,
     toAscii,
 )
-from twisted_smtpserver.wire.text import decodeText
+from twisted_smtpserver.wire.text import decodeVisible
 
-#: Octets in a local part and in a path with its brackets (RFC 5321 §4.5.3.1.1, §4.5.3.1.3). They
-#: are counted as sent, quotes and all; the path also in its canonical form.
-MAX_LOCAL_PART = 64
-MAX_PATH = 256
+#: Octets in a local part and in a path with its brackets, counted as sent, quotes and all. A server
+#: must take 64 and 256 (RFC 5321 §4.5.3.1.1, §4.5.3.1.3), and should have no limits where it can do
+#: without (§4.5.3.1): addresses made by VERP or SRS are longer.
+MAX_LOCAL_PART = 512
+MAX_PATH = 1024
 
 NO_BRACKETS = Problem("angle brackets are needed, as in <user@example.com>")
-SPACE_BEFORE = Problem("no space is allowed before the opening angle bracket")  # RFC 5321 §3.3
 NOT_CLOSED = Problem("the closing angle bracket is missing")
 NOT_ALONE = Problem("only a space and parameters can follow the closing angle bracket")
 BAD_ROUTE = Problem("a source route is written <@a.example,@b.example:user@example.com>")
@@ -56,7 +58,13 @@ _QUOTED_PAIR = re.compile(rb"\\(.)")
 _TO_ESCAPE = re.compile(r'["\\]')
 _ESCAPED = r"\\\g<0>"
 _LITERAL = re.compile(rb"\[[!-Z^-~]*\]")
-_LENIENT = re.compile(rb"[^\x00-\x20\x7f<>]+")
+# A source route is ignored (RFC 5321 §4.1.2, appendix C), so it is only told from the mailbox. To
+# look at its domains could cost a thousand octets' worth of IDNA.
+_ROUTE = rb"@[^\x00-\x20\x7f,:@<>]+(?:,@[^\x00-\x20\x7f,:@<>]+)*"
+_ROUTE_ALONE = re.compile(_ROUTE)
+_LENIENT = re.compile(rb"<(?:%s:)?([^\x00-\x20\x7f<>@]+)@([^\x00-\x20\x7f<>@]+)>(?: +|\Z)" % _ROUTE)
+# ZERO WIDTH NON-JOINER and JOINER: no rule says where in a local part they could be seen.
+_JOINERS = re.compile("[\u200c\u200d]")
 
 
 #: The fields of a :class:`Path`.
@@ -106,7 +114,7 @@ _SENDER = _Role(
     enhanced="5.1.7",
     special=re.compile(rb"<>"),
     keyword=re.compile(rb"FROM:", re.IGNORECASE),
-    lenientKeyword=re.compile(rb" *FROM *:", re.IGNORECASE),
+    lenientKeyword=re.compile(rb"FROM *:", re.IGNORECASE),
     syntax=Reply(501, "5.5.4", "Syntax: MAIL FROM:<address>"),
 )
 _RECIPIENT = _Role(
@@ -114,7 +122,7 @@ _RECIPIENT = _Role(
     enhanced="5.1.3",
     special=re.compile(rb"<postmaster>", re.IGNORECASE),  # RFC 5321 §4.1.1.3, §4.5.1
     keyword=re.compile(rb"TO:", re.IGNORECASE),
-    lenientKeyword=re.compile(rb" *TO *:", re.IGNORECASE),
+    lenientKeyword=re.compile(rb"TO *:", re.IGNORECASE),
     syntax=Reply(501, "5.5.4", "Syntax: RCPT TO:<address>"),
 )
 
@@ -124,7 +132,7 @@ def parseMailArgument(argument: bytes, lenient: bool = False) -> tuple[Path, byt
     Parse the argument of MAIL (RFC 5321 §4.1.1.2).
 
     :param argument: what follows the verb and a space.
-    :param lenient: see :func:`parseReversePath`; spaces around ``FROM`` are tolerated as well.
+    :param lenient: see :func:`parseReversePath`; spaces behind ``FROM`` are tolerated as well.
     :returns: like :func:`parseReversePath`; 501 5.5.4 if ``FROM:`` is missing.
     """
     return _parseArgument(argument, lenient, _SENDER)
@@ -135,7 +143,7 @@ def parseRcptArgument(argument: bytes, lenient: bool = False) -> tuple[Path, byt
     Parse the argument of RCPT (RFC 5321 §4.1.1.3).
 
     :param argument: what follows the verb and a space.
-    :param lenient: see :func:`parseReversePath`; spaces around ``TO`` are tolerated as well.
+    :param lenient: see :func:`parseReversePath`; spaces behind ``TO`` are tolerated as well.
     :returns: like :func:`parseForwardPath`; 501 5.5.4 if ``TO:`` is missing.
     """
     return _parseArgument(argument, lenient, _RECIPIENT)
@@ -145,12 +153,12 @@ def parseReversePath(argument: bytes, lenient: bool = False) -> tuple[Path, byte
     """
     Parse a reverse-path (RFC 5321 §4.1.2), which may be the null path ``<>``.
 
-    :param argument: what follows ``FROM:``.
-    :param lenient: tolerate spaces around the path, missing angle brackets, and in the address
-        whatever is UTF-8 and neither control nor space nor angle bracket. A local part that isn't
-        well-formed is taken as sent; a domain that isn't, with ASCII letters in lower case, and as
-        an empty string if there is no ``@``. The limit for the path stays. What is well-formed is
-        not treated differently.
+    :param argument: what follows ``FROM:``. Spaces before the path are tolerated: devices send
+        them, and other servers take them.
+    :param lenient: tolerate, between angle brackets, any address that has one ``@`` with something
+        on both sides and no control, invisible character, space or angle bracket. A local part that
+        isn't well-formed is taken as sent; a domain that isn't, with ASCII letters in lower case.
+        The limits stay. What is well-formed is not treated differently.
     :returns: the path, and the octets of the parameters behind it; or the refusal, 501 5.1.7.
     """
     return _parsePath(argument, lenient, _SENDER)
@@ -185,6 +193,7 @@ def _parseArgument(argument: bytes, lenient: bool, role: _Role) -> tuple[Path, b
 
 
 def _parsePath(argument: bytes, lenient: bool, role: _Role) -> tuple[Path, bytes] | Reply:
+    argument = argument.lstrip(b" ")
     plain = _parsePlain(argument)
     if plain is not None:
         return plain
@@ -223,7 +232,7 @@ def plainParts(octets: bytes) -> PathParts | None:
 def _parseStrictly(argument: bytes, role: _Role) -> tuple[Path, bytes] | Problem:
     """All that the grammar has."""
     if not argument.startswith(b"<"):
-        return SPACE_BEFORE if argument.lstrip(b" ").startswith(b"<") else NO_BRACKETS
+        return NO_BRACKETS
     special = role.special.match(argument)
     if special is not None:
         end = special.end()
@@ -254,13 +263,7 @@ def _skipRoute(argument: bytes) -> int | Problem:
         return LOCAL_MISSING
     if len(route) > MAX_PATH:
         return PATH_TOO_LONG
-    for hop in route.split(b","):
-        if not hop.startswith(b"@"):
-            return BAD_ROUTE
-        domain = parseDomain(hop[1:])
-        if isinstance(domain, Problem):
-            return domain
-    return len(route) + 2
+    return BAD_ROUTE if _ROUTE_ALONE.fullmatch(route) is None else len(route) + 2
 
 
 def _findMailbox(argument: bytes, start: int) -> tuple[int, int] | Problem:
@@ -294,57 +297,47 @@ def _makePath(sent: bytes, local: bytes, domain: bytes) -> Path | Problem:
     name = _parseHost(domain)
     if isinstance(name, Problem):
         return name
-    raw = decodeText(sent)
+    if len(sent) + len(b"<>") > MAX_PATH:
+        return PATH_TOO_LONG
+    raw = decodeVisible(sent)
     if raw is None:
         return NOT_TEXT
     unquoted = _QUOTED_PAIR.sub(rb"\1", local[1:-1]) if local.startswith(b'"') else local
     text = unquoted.decode("utf-8")
+    if _JOINERS.search(text):
+        return NOT_TEXT
     # Minimal quoting (§4.1.2): none at all, or a backslash before two characters only.
     quoted = text if _DOT_STRING.fullmatch(unquoted) else f'"{_TO_ESCAPE.sub(_ESCAPED, text)}"'
-    return _checkLength(Path(text, name, f"{quoted}@{name}", raw, not sent.isascii()))
+    return Path(text, name, f"{quoted}@{name}", raw, not sent.isascii())
 
 
 def _parseHost(domain: bytes) -> str | Problem:
     return parseLiteral(domain) if domain.startswith(b"[") else parseDomain(domain)
 
 
-def _checkLength(path: Path) -> Path | Problem:
-    """The canonical form must fit, too: U-labels may be longer than the A-labels that were sent."""
-    longest = max(len(text.encode("utf-8")) for text in (path.raw, path.address))
-    return path if longest + len("<>") <= MAX_PATH else PATH_TOO_LONG
-
-
 def _parseLeniently(argument: bytes, role: _Role) -> tuple[Path, bytes] | Problem:
     """What :func:`_parseStrictly` takes, and some more."""
-    text = argument.lstrip(b" ")
-    result = _parseStrictly(text, role)
-    if not isinstance(result, Problem):
+    result = _parseStrictly(argument, role)
+    found = _LENIENT.match(argument) if isinstance(result, Problem) else None
+    if found is None:
         return result
-    if text.startswith(b"<"):
-        inner, closing, rest = text[1:].partition(b">")
-        inner = inner.strip(b" ")
-        if not closing or rest[:1] not in (b"", b" "):
-            return result
-    else:
-        inner, _, rest = text.partition(b" ")
-        if not inner:  # the null path has brackets, always
-            return result
-    again = _parseStrictly(b"<%s>" % inner, role)
-    path = _takeAsSent(inner, again) if isinstance(again, Problem) else again[0]
-    return path if isinstance(path, Problem) else (path, rest.lstrip(b" "))
+    path = _takeAsSent(argument[1 : argument.index(b">")], found[1], found[2])
+    return path if isinstance(path, Problem) else (path, argument[found.end() :])
 
 
-def _takeAsSent(inner: bytes, problem: Problem) -> Path | Problem:
-    """A path from octets that are no mailbox, for a reason that is given back if nothing helps."""
-    raw = decodeText(inner)
-    if raw is None or _LENIENT.fullmatch(inner) is None:
-        return problem
-    local, at, sentDomain = inner.rpartition(b"@")
-    if not at:
-        # Not None: a handler may take that for the local <Postmaster>, and this is anything.
-        return _checkLength(Path(raw, "", raw, raw, not inner.isascii()))
-    parsed = _parseHost(sentDomain)
+def _takeAsSent(sent: bytes, local: bytes, domain: bytes) -> Path | Problem:
+    """A path from octets that are no mailbox."""
+    if len(local) > MAX_LOCAL_PART:
+        return LOCAL_TOO_LONG
+    if len(domain) > MAX_DOMAIN:
+        return TOO_LONG
+    if len(sent) + len(b"<>") > MAX_PATH:
+        return PATH_TOO_LONG
+    raw = decodeVisible(sent)
+    if raw is None or _JOINERS.search(raw):
+        return NOT_TEXT
+    parsed = _parseHost(domain)
     # Lower case in ASCII only: a mapping that IDNA refused might make one name pass for another.
-    domain = sentDomain.lower().decode("utf-8") if isinstance(parsed, Problem) else parsed
+    name = domain.lower().decode("utf-8") if isinstance(parsed, Problem) else parsed
     user = local.decode("utf-8")
-    return _checkLength(Path(user, domain, f"{user}@{domain}", raw, not inner.isascii()))
+    return Path(user, name, f"{user}@{name}", raw, not sent.isascii())

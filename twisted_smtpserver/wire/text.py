@@ -10,6 +10,14 @@ import re
 # character into an address; these would end or repaint a line wherever the address is shown.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
+# What takes no room or turns the text around: with these two addresses look the same, or one looks
+# like another. U+200C and U+200D aren't here: some scripts need them in domains, where IDNA has
+# rules for them (RFC 5892 appendix A.1, A.2).
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0001\U000e0020-\U000e007f]"
+)
+
 
 def decodeText(octets: bytes) -> str | None:
     """
@@ -24,6 +32,18 @@ def decodeText(octets: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if _CONTROLS.search(text) else text
+
+
+def decodeVisible(octets: bytes) -> str | None:
+    """
+    Read octets as :func:`decodeText` does, for an address.
+
+    :param octets: any octets.
+    :returns: the text; ``None`` also if it has a character without width, but for the two joiners,
+        or one that changes the direction of the text.
+    """
+    text = decodeText(octets)
+    return None if text is None or _INVISIBLE.search(text) else text
 
 
 def escape(text: str | bytes, limit: int = 256) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from twisted_smtpserver.wire.text import decodeText
+from twisted_smtpserver.wire.text import decodeVisible
 
 # The decoded text must be printable ASCII (RFC 3461 §4.2, §4.4), so no escape may begin with 0, 1
 # or 8 to F, and 7F is out as well. RFC 3461 counts HT as printable white space; nobody sends it,
@@ -58,7 +58,7 @@ def decodeUtf8AddrXtext(value: str) -> str | None:
 
     :param value: what follows ``utf-8;`` in the value as sent.
     :returns: the address; ``None`` if the value is malformed, or stands for a control, a line
-        separator or a surrogate.
+        separator, an invisible character or a surrogate.
     """
     if _UNITEXT.fullmatch(value) is None:
         return None
@@ -66,5 +66,5 @@ def decodeUtf8AddrXtext(value: str) -> str | None:
     if points and max(points) > _MAX_CODE_POINT:
         return None
     text = _EMBEDDED.sub(lambda found: chr(int(found[1], 16)), value)
-    # Surrogates, embedded or not, are no UTF-8: decodeText turns them down with the controls.
-    return decodeText(text.encode("utf-8", "surrogatepass"))
+    # Surrogates, embedded or not, are no UTF-8: they are turned down with the controls.
+    return decodeVisible(text.encode("utf-8", "surrogatepass"))

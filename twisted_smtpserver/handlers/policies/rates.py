@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.handlers.policies.fairtable import FairTable
 from twisted_smtpserver.session import Address, Session
-from twisted_smtpserver.wire.ip import addressBlock
+from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
+
+# How many clients whose time is over are forgotten at one call.
+_FORGOTTEN_AT_ONCE = 10
+
+
+def nameOfUser(user: Any) -> str | None:
+    """
+    What stands for a user who is counted.
+
+    :param user: what ``onAuth`` returned.
+    :returns: the name, if that is what it returned; else ``None``.
+    """
+    if isinstance(user, bytes):
+        return user.decode("utf-8", "backslashreplace")
+    return user if isinstance(user, str) else None
 
 
 class RateLimit(SMTPHandler):
     """
-    Bounds what one client does in a time: an address, or a /64 of IPv6. Clients on a unix socket
-    are left alone.
+    Bounds what one client does in a time: an address, or a /64 of IPv6. Messages and recipients of
+    a user who has logged in are bounded likewise, from whatever addresses they come. Clients on a
+    unix socket are left alone, but for their users.
 
     Who is over the limit gets a temporary refusal, and may come again when the time is over.
 
@@ -23,8 +40,16 @@ class RateLimit(SMTPHandler):
     :param messages: MAIL commands.
     :param recipients: RCPT commands.
     :param seconds: in this time, which begins with the client's first connection.
-    :param maxClients: how many clients are remembered; beyond that, who came first is forgotten.
+    :param maxClients: how many clients are remembered, and how many users; beyond that, the oldest
+        one of the network (/24 of IPv4, /48 of IPv6) that has the most of them is forgotten.
     :param clock: the time, in seconds.
+    :param nameOf: says by which name a user is counted, given what ``onAuth`` returned; ``None``
+        not to count one. By default, text and octets are names, and other objects have none.
+    :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`, for example a
+        :class:`~twisted_smtpserver.shared.RedisState`, that counts for all servers that share it.
+        While it doesn't know, this server counts by itself.
+    :param name: tells this limit from others in the same state; servers that shall count together
+        give the same one. By default what it counts and the time.
     """
 
     def __init__(
@@ -36,41 +61,89 @@ class RateLimit(SMTPHandler):
         seconds: float = 3600,
         maxClients: int = 100_000,
         clock: Callable[[], float] = time.monotonic,
+        nameOf: Callable[[Any], str | None] = nameOfUser,
+        state: Any = None,
+        name: str = "",
     ) -> None:
         self._limits = {"connections": connections, "messages": messages, "recipients": recipients}
         self._seconds = seconds
-        self._maxClients = maxClients
         self._clock = clock
-        # By client: when its time began, and its counts. The oldest comes first.
-        self._clients: OrderedDict[int | str, tuple[float, dict[str, int]]] = OrderedDict()
+        self._nameOf = nameOf
+        self._state = state
+        self._name = name or f"{seconds:g}s"
+        # When a client's time began, and its counts.
+        self._clients: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
+        self._users: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
 
-    def onConnect(self, session: Session) -> None:
+    def onConnect(self, session: Session) -> Any:
         """421, which closes."""
-        self._count(session, "connections", 421)
+        return self._check(session, "connections", 421)
 
-    def onMailFrom(self, address: Address, session: Session) -> None:
+    def onMailFrom(self, address: Address, session: Session) -> Any:
         """450."""
-        self._count(session, "messages", 450)
+        return self._check(session, "messages", 450)
 
-    def onRcptTo(self, address: Address, session: Session) -> None:
+    def onRcptTo(self, address: Address, session: Session) -> Any:
         """450."""
-        self._count(session, "recipients", 450)
+        return self._check(session, "recipients", 450)
 
-    def _count(self, session: Session, what: str, code: int) -> None:
+    def _check(self, session: Session, what: str, code: int) -> Any:
         limit = self._limits[what]
-        if limit is None or session.remoteAddress is None:
-            return
-        counts = self._countsOf(addressBlock(session.remoteAddress))
-        counts[what] = counts.get(what, 0) + 1
-        if counts[what] > limit:
-            raise Rejection(f"Too many {what}, try again later", code, "4.7.0")
+        if limit is None:
+            return None
+        name = None if session.user is None else self._nameOf(session.user)
+        if self._state is not None:
+            return self._checkTogether(session.remoteAddress, name, what, limit, code)
+        _judge(self._countHere(session.remoteAddress, name, what), limit, what, code)
+        return None
 
-    def _countsOf(self, block: int | str) -> dict[str, int]:
+    async def _checkTogether(
+        self, address: str | None, name: str | None, what: str, limit: int, code: int
+    ) -> None:
+        keys = [] if address is None else [str(addressBlock(address))]
+        keys += [] if name is None else [f"user {name}"]
+        for key in keys:
+            count = await self._state.count(f"{what}:{self._name}:{key}", self._seconds)
+            if count is None:
+                _judge(self._countHere(address, name, what), limit, what, code)
+                return
+            _judge(count, limit, what, code)
+
+    def _countHere(self, address: str | None, name: str | None, what: str) -> int:
+        """How many there are of the client, or of the user: the larger number."""
+        most = 0
+        if address is not None:
+            most = self._count(self._clients, addressBlock(address), addressNetwork(address), what)
+        if name is not None:
+            most = max(most, self._count(self._users, name, name, what))
+        return most
+
+    def _count(
+        self,
+        table: FairTable[tuple[float, dict[str, int]]],
+        client: Hashable,
+        network: Hashable,
+        what: str,
+    ) -> int:
         now = self._clock()
-        while self._clients:
-            oldest = next(iter(self._clients))
-            began, _ = self._clients[oldest]
-            if now - began < self._seconds and len(self._clients) <= self._maxClients:
+        # A few at a time: all of them together could take long.
+        for _ in range(_FORGOTTEN_AT_ONCE):
+            oldest = table.oldest()
+            if oldest is None or now - oldest[1][0] < self._seconds:
                 break
-            del self._clients[oldest]
-        return self._clients.setdefault(block, (now, {}))[1]
+            table.remove(oldest[0])
+        known = table.get(client)
+        if known is not None and now - known[0] >= self._seconds:
+            table.remove(client)
+            known = None
+        if known is None:
+            known = (now, {})
+            table.add(client, network, known)
+        counts = known[1]
+        counts[what] = counts.get(what, 0) + 1
+        return counts[what]
+
+
+def _judge(count: int, limit: int, what: str, code: int) -> None:
+    if count > limit:
+        raise Rejection(f"Too many {what}, try again later", code, "4.7.0")

@@ -1,0 +1,219 @@
+"""Tests for the standard library's messages, made by our own parser."""
+
+from __future__ import annotations
+
+import copy
+import email
+import email.policy
+import pickle
+import tracemalloc
+from email import errors
+from email.message import EmailMessage
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.message.test_parsed import invitation
+from tests.support.brokenmail import CORPUS, field, multipart, nested, text
+from twisted_smtpserver import MessageTooComplex
+from twisted_smtpserver.message import bounds
+from twisted_smtpserver.message.emailmessage import building
+from twisted_smtpserver.message.slices import finish
+
+MiB = 2**20
+
+
+def build(octets: bytes) -> EmailMessage:
+    return finish(building(bytearray(octets)))
+
+
+def tree(message: Any) -> object:
+    """All that is in a message, for comparison."""
+    payload = message.get_payload()
+    return (
+        message.get_content_type(),
+        message.items(),
+        message.preamble,
+        message.epilogue,
+        [tree(part) for part in payload] if message.is_multipart() else payload,
+    )
+
+
+def library(octets: bytes) -> EmailMessage:
+    return email.message_from_bytes(octets, policy=email.policy.SMTP)
+
+
+@st.composite
+def messages(draw: st.DrawFn, depth: int = 0) -> bytes:
+    """Messages as they should be, with lines that look like boundaries, and aren't."""
+    line = st.sampled_from([b"", b"hello", b"--", b"--b", b"--b0x", b"\xc3\xa4", b" x", b"From a"])
+    body = b"\r\n".join(draw(st.lists(line, max_size=4)))
+    kind = draw(st.sampled_from(["text", "mixed", "digest", "message"])) if depth < 3 else "text"
+    if kind == "text":
+        return b"Subject: x\r\nContent-Type: text/plain\r\n\r\n" + body
+    if kind == "message":
+        return b"Content-Type: message/rfc822\r\n\r\n" + draw(messages(depth + 1))
+    boundary = b"b%d" % depth
+    parts = draw(st.lists(messages(depth + 1), min_size=1, max_size=3))
+    preamble, epilogue = draw(st.sampled_from([b"", b"\r\n", b"pre\r\n"])), body
+    opened = b"Content-Type: multipart/%b; boundary=%b\r\n\r\n%b" % (
+        kind.encode(),
+        boundary,
+        preamble,
+    )
+    inner = b"".join(b"--%b\r\n%b\r\n" % (boundary, part) for part in parts)
+    return opened + inner + b"--%b--\r\n" % boundary + epilogue
+
+
+class BuildTests(SynchronousTestCase):
+    def assertSame(self, octets: bytes) -> None:
+        """Assert that it is what the library makes of it."""
+        self.assertEqual(tree(build(octets)), tree(library(octets)))
+
+    @settings(deadline=None)
+    @given(messages())
+    def test_same(self, octets: bytes) -> None:
+        """A message is what the library makes of it."""
+        self.assertSame(octets)
+
+    def test_invitation(self) -> None:
+        """So is one that the library wrote; and it is written as it came."""
+        octets = invitation().as_bytes(policy=email.policy.SMTP)
+        self.assertSame(octets)
+        self.assertEqual(build(octets).as_bytes(), octets)
+        html = build(octets).get_body(("html",))
+        assert html is not None
+        self.assertIn("Grüße", html.get_content())
+
+    def test_ends(self) -> None:
+        """However it ends, it is written as it came."""
+        whole = multipart(b"\r\nx")
+        for octets in (whole, whole + b"\r\n", whole + b"end"):
+            self.assertEqual(build(octets).as_bytes(), octets)
+        unended = whole.removesuffix(b"\r\n")
+        self.assertEqual(build(unended).as_bytes(), whole)
+
+    def test_deliveryStatus(self) -> None:
+        """So is a delivery status, of which each block of fields is a message (RFC 3464 §2)."""
+        self.assertSame(CORPUS["delivery status"])
+        [status] = build(CORPUS["delivery status"]).iter_parts()
+        self.assertEqual([dict(block) for block in status.iter_parts()][1], {"Action": "failed"})
+
+    def test_defects(self) -> None:
+        """What is wrong is noted as the library does."""
+        table = {
+            "no blank line": errors.MissingHeaderBodySeparatorDefect,
+            "multipart without a boundary": errors.NoBoundaryInMultipartDefect,
+            "boundary never comes": errors.StartBoundaryNotFoundDefect,
+            "boundary is never closed": errors.CloseBoundaryNotFoundDefect,
+        }
+        for name, defect in table.items():
+            [found] = build(CORPUS[name]).defects
+            self.assertIsInstance(found, defect)
+
+    def test_corpus(self) -> None:
+        """Every field of every message that isn't refused can be read, and the message written."""
+        for name, octets in CORPUS.items():
+            with self.subTest(name):
+                try:
+                    message = build(octets)
+                except MessageTooComplex:
+                    continue
+                for part in message.walk():
+                    self.assertEqual(len(part.items()), len(part.keys()))
+                    part.get_content_type(), part.get_filename(), part.get_content_charset()
+                message.as_bytes()
+
+    def test_copies(self) -> None:
+        """A message can be copied and pickled, before and after it was read."""
+        octets = invitation().as_bytes(policy=email.policy.SMTP)
+        message = build(octets)
+        for _ in range(2):
+            self.assertEqual(copy.deepcopy(message).as_bytes(), octets)
+            self.assertEqual(pickle.loads(pickle.dumps(message)).as_bytes(), octets)
+            list(message.items())
+
+
+class BoundTests(SynchronousTestCase):
+    """What is too complex is refused."""
+
+    def assertRefused(self, octets: bytes, what: str) -> None:
+        """Assert that it is, and what is said."""
+        refusal = self.assertRaises(MessageTooComplex, build, octets)
+        self.assertIn(what, str(refusal))
+        self.assertEqual((refusal.code, refusal.enhanced), (554, "5.6.0"))
+
+    def test_refused(self) -> None:
+        """Each bound, by the octets that made a server stand still."""
+        table = {
+            "nested 1,000 deep": "more than 30 parts within each other",
+            "messages 1,000 deep": "more than 30 parts within each other",
+            "5,000 parts": "more than 1000 parts",
+            "50,000 fields": "more than 5000 header fields",
+            "a field of a megabyte": "a header field of 65536 octets",
+            "100,000 semicolons": "a header field of 65536 octets",
+            "1,000 parameters": "more than 100 parameters",
+            "1,200 comments": "more than 20 comments",
+            "charset 'punycode'": "a charset",
+            "charset 'idna'": "a charset",
+        }
+        for name, what in table.items():
+            self.assertRefused(CORPUS[name], what)
+
+    def test_rest(self) -> None:
+        """And the others."""
+        self.assertRefused((b"X: " + b"x" * 999 + b"\r\n") * 300, "a header of more than 262144")
+        kind = field("Content-Type", b"a/b; c=" + b"d" * 8192)
+        self.assertRefused(kind, "a field Content-Type of more than 8192")
+        self.assertRefused(field("To", b"a@b," * 2000), "more than 2000 addresses in to")
+        self.assertRefused(field("Content-Disposition", b"a" + b";b=c" * 101), "100 parameters")
+        self.assertRefused(b"\r\n" * 1_000_001, "more than 1000000 lines")
+        blocks = b"Content-Type: message/delivery-status\r\n\r\n" + b"A: b\r\n\r\n" * 1001
+        self.assertRefused(blocks, "more than 1000 parts")
+
+    def test_accepted(self) -> None:
+        """What real mail has is accepted: just as much as the bounds allow."""
+        build(nested(30))
+        build(multipart(*[b"\r\nx"] * (bounds.MAX_PARTS - 1)))
+        build(b"a:b\r\n" * bounds.MAX_FIELDS + b"\r\n")
+        build(field("To", b", ".join([b"somebody <somebody@example.com>"] * 1500)))
+        build(b"\r\n" * bounds.MAX_LINES)
+
+
+class CostTests(SynchronousTestCase):
+    """What it takes."""
+
+    def test_memory(self) -> None:
+        """However large the message, it takes no more than three times its size to make it."""
+        size = 8 * MiB
+        contents = {
+            "ASCII": field("X", b"y") + (b"x" * 76 + b"\r\n") * (size // 78),
+            "not ASCII": text("utf-8", "ä".encode() * (size // 2)),
+            "ASCII but for the end": text("utf-8", b"x" * size + b"\xff"),
+            "not ASCII, in parts": multipart(*[b"\r\n" + b"\xff" * (size // 50)] * 50),
+        }
+        for name, octets in contents.items():
+            length = min(len(octets), size + 1000)
+            tracemalloc.start()
+            self.addCleanup(tracemalloc.stop)
+            message = build(octets[:length])
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            self.assertLess(peak, 3.1 * length + 64 * 1024, name)
+            del message
+
+    def test_lines(self) -> None:
+        """Nor does it depend on what the message is made of: a line costs nothing."""
+        octets = bytearray(b"\r\n" * (bounds.MAX_LINES - 1))
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        finish(building(octets))
+        self.assertLess(tracemalloc.get_traced_memory()[1], 2 * 2.1 * bounds.MAX_LINES)
+
+    def test_usedUp(self) -> None:
+        """The octets are used up, so that they aren't in the memory twice."""
+        octets = bytearray(b"\r\n" + b"x" * MiB)
+        finish(building(octets))
+        self.assertEqual(octets, b"")

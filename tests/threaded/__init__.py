@@ -1,0 +1,1 @@
+"""Of the servers that run in threads."""

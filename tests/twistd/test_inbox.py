@@ -1,0 +1,117 @@
+"""The inbox of ``twistd smtpserver``: its flags, and what comes of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import inlineCallbacks
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.support.talk import HELLO
+from tests.support.webtalk import deliver
+from twisted_smtpserver import Chain, tap
+from twisted_smtpserver.inbox import Inbox
+from twisted_smtpserver.inbox.handler import ChaosLogin, InboxHandler
+from twisted_smtpserver.testing import connect
+
+
+def parse(*arguments: str) -> tap.Options:
+    parsed = tap.Options()
+    parsed.parseOptions(arguments)
+    return parsed
+
+
+def make(*arguments: str) -> tuple[MultiService, Inbox, Any]:
+    """The service, the inbox in it, and the SMTP server's handler."""
+    service = tap.makeService(parse(*arguments))
+    assert isinstance(service, MultiService)
+    inbox = service.getServiceNamed("inbox")
+    assert isinstance(inbox, Inbox)
+    server: Any = service.services[-1]
+    return service, inbox, server._factories()[0].handler
+
+
+class FlagTests(SynchronousTestCase):
+    def assertRefused(self, reason: str, *arguments: str) -> None:
+        error = self.assertRaises(usage.UsageError, parse, *arguments)
+        self.assertEqual(str(error), reason)
+
+    def test_address(self) -> None:
+        """An address with a port, or a port."""
+        for text, address in {
+            "8025": ("127.0.0.1", 8025),
+            "localhost:8025": ("127.0.0.1", 8025),
+            "0.0.0.0:80": ("0.0.0.0", 80),
+            "[::1]:8025": ("::1", 8025),
+        }.items():
+            self.assertEqual(parse(f"--inbox={text}")["inbox"], address, text)
+        for text in ("inbox.example:8025", "::1:8025", "[::1]", "127.0.0.1:http", "1.2.3:1", "x"):
+            self.assertRaises(usage.UsageError, parse, f"--inbox={text}")
+        self.assertRefused(
+            "--inbox: 'inbox.example:8025' is no address such as 127.0.0.1:8025 or [::1]:8025",
+            "--inbox=inbox.example:8025",
+        )
+
+    def test_values(self) -> None:
+        """The other flags say what the inbox keeps, and who may see it."""
+        password = Path(self.mktemp())
+        password.write_text("joe:secret\n")
+        parsed = parse(
+            *("--inbox=0", "--inbox-max=5", "--inbox-size=1M", "--inbox-db=mail.db"),
+            *("--inbox-host=a.example,b.example", "--inbox-password-file", str(password)),
+        )
+        self.assertEqual(
+            [parsed[f"inbox-{name}"] for name in ("max", "size", "db", "host", "password-file")],
+            [5, 2**20, "mail.db", ["a.example", "b.example"], "joe:secret"],
+        )
+
+    def test_wrong(self) -> None:
+        """What makes no sense is refused."""
+        self.assertRefused("--inbox-max: 0 would keep nothing", "--inbox=0", "--inbox-max=0")
+        for text in ("", "joe:\n"):
+            path = Path(self.mktemp())
+            path.write_text(text)
+            reason = "its first line is empty, or has no password behind the name"
+            self.assertRefused(
+                f"--inbox-password-file: {reason}", "--inbox=0", f"--inbox-password-file={path}"
+            )
+
+    def test_alone(self) -> None:
+        """They are nothing without --inbox, which is alone, and in one process."""
+        self.assertRefused("--inbox-db: needs --inbox", "--inbox-db=mail.db")
+        self.assertRefused("--workers: there can be only one --inbox", "--inbox=0", "--workers=2")
+        self.assertRefused(
+            "--maildir, --discard, --handler and --inbox: choose one of them",
+            *("--inbox=0", "--discard"),
+        )
+
+
+class InboxServiceTests(TestCase):
+    @inlineCallbacks
+    def test_stored(self) -> Any:
+        """Mail goes into it, until the server has stopped."""
+        service, inbox, handler = make("--inbox=0", "--listen=tcp:0:interface=127.0.0.1")
+        self.assertIsInstance(handler, InboxHandler)
+        inbox.desk._runInThread = lambda function, *rest: function(*rest)
+        service.startService()
+        deliver(inbox, b"Subject: a\n\n\n")
+        self.assertEqual(inbox.desk.store.counts()["Total"], 1)
+        yield service.stopService()
+        with self.assertRaises(sqlite3.ProgrammingError):
+            inbox.desk.store.counts()
+
+    def test_login(self) -> None:
+        """With --auth its chaos comes before the users."""
+        _, inbox, handler = make("--inbox=0", "--auth=memory:joe:secret", "--allow-insecure-auth")
+        assert isinstance(handler, Chain)
+        self.assertIsInstance(handler._stages[0], ChaosLogin)
+        client = connect(handler, allowInsecureAuth=True)
+        client.say(HELLO)
+        inbox.desk.chaos.set({"Authentication": {"Probability": 100}})
+        client.send(b"AUTH PLAIN AGpvZQBzZWNyZXQ=\r\n")
+        client.clock.advance(1)
+        self.assertEqual([answer.code for answer in client.answers()], [535])

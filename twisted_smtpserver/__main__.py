@@ -1,0 +1,139 @@
+"""
+The catcher: ``python -m twisted_smtpserver`` receives mail for anybody and shows it on a page.
+
+It is ``twistd -n smtpserver --inbox 127.0.0.1:8025 --bare-newlines accept``, and takes the same
+flags; but it says where the page is, and leaves no files behind.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from twisted.application.service import MultiService
+from twisted.internet.error import CannotListenError
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+from twisted.python import usage
+
+from twisted_smtpserver import ConfigurationError, SMTPService, __version__
+from twisted_smtpserver.tap import Options, makeService
+
+#: What is meant unless something else is said.
+DEFAULTS = {"inbox": "127.0.0.1:8025", "bare-newlines": "accept"}
+
+_INTRODUCTION = (
+    "Usage: python -m twisted_smtpserver [flags]\n\n"
+    "Receives mail for anybody, forwards none of it, and shows it on a page. The flags are those\n"
+    "of twistd smtpserver, with "
+    + " and ".join(f"--{name} {value}" for name, value in DEFAULTS.items())
+    + " unless said otherwise.\n"
+)
+
+
+def complete(arguments: Sequence[str]) -> list[str]:
+    """
+    The flags, and those that go without saying.
+
+    :param arguments: the command line's.
+    """
+    given = {argument.partition("=")[0] for argument in arguments}
+    implied = [f"--{name}={value}" for name, value in DEFAULTS.items() if f"--{name}" not in given]
+    return [*implied, *arguments]
+
+
+def prepare(arguments: Sequence[str], output: TextIO) -> MultiService:
+    """
+    Make what is to run.
+
+    :param arguments: the command line's.
+    :param output: where ``--help`` and ``--version`` go.
+    :raises SystemExit: if there is nothing to run, with the reason.
+    """
+    options = Options()
+    if "--help" in arguments:
+        output.write(_INTRODUCTION + options.getUsage())
+        raise SystemExit(0)
+    if "--version" in arguments:
+        output.write(f"twisted_smtpserver {__version__}\n")
+        raise SystemExit(0)
+    try:
+        options.parseOptions(complete(arguments))
+    except usage.UsageError as error:
+        raise SystemExit(f"{error} (see --help)") from None
+    service = makeService(options)
+    assert isinstance(service, MultiService)
+    return service
+
+
+def describe(service: MultiService) -> str:
+    """
+    Say where it listens.
+
+    :param service: one that has been started.
+    """
+    lines = [f"twisted_smtpserver {__version__} keeps all mail that it gets, and forwards none."]
+    for part in service.services:
+        for port in getattr(part, "ports", ()) if isinstance(part, SMTPService) else ():
+            address = port.getHost()
+            lines.append(f"  Send it to  {getattr(address, 'host', address)}")
+            if hasattr(address, "port"):
+                lines[-1] += f", port {address.port}"
+        if url := getattr(part, "url", ""):
+            lines.append(f"  Read it at  {url}")
+    return "\n".join([*lines, "Ctrl-C ends it.", ""])
+
+
+def makeObserver(output: TextIO) -> ILogObserver:
+    """
+    What shows the log: mail and warnings, but not what :func:`describe` says better.
+
+    :param output: where.
+    """
+    levels = LogLevelFilterPredicate(LogLevel.warn)
+    levels.setLogLevelForNamespace("twisted_smtpserver", LogLevel.info)
+    for quiet in ("twisted_smtpserver.service", "twisted_smtpserver.inbox"):
+        levels.setLogLevelForNamespace(quiet, LogLevel.warn)
+    return FilteringLogObserver(textFileLogObserver(output, timeFormat="%H:%M:%S"), [levels])
+
+
+def main(arguments: Sequence[str], output: TextIO, reactor: Any) -> None:
+    """
+    Run until Ctrl-C.
+
+    :param arguments: the command line's.
+    :param output: where to say what happens.
+    :param reactor: what to run on.
+    :raises SystemExit: if that can't be done, with the reason.
+    """
+    service = prepare(arguments, output)
+    globalLogBeginner.beginLoggingTo([makeObserver(output)], redirectStandardIO=False)
+    try:
+        service.privilegedStartService()
+        service.startService()
+    except CannotListenError as error:
+        raise SystemExit(f"{error} (--port chooses another one)") from None
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from None
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    output.write(describe(service))
+    output.flush()
+    reactor.run()
+
+
+def run() -> None:
+    """Run with the process's command line and reactor."""
+    from twisted.internet import reactor
+
+    main(sys.argv[1:], sys.stdout, reactor)
+
+
+if __name__ == "__main__":
+    run()

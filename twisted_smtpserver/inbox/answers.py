@@ -1,0 +1,166 @@
+"""What the web side is asked, and what it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from twisted.web.http import Request
+
+from twisted_smtpserver.inbox.store import Content
+
+#: The largest JSON that is read in the reactor's thread, in octets: the ids of 10,000 messages.
+MAX_JSON = 256 * 1024
+
+#: For what isn't a page of ours: nothing runs, nothing is loaded, and it is a site of its own.
+DEAD = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
+
+_TEXT = "text/plain; charset=utf-8"
+
+#: What browsers may show instead of saving it. None of it can run anything, and DEAD is sent along.
+_SHOWN = {
+    *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"),
+    *("text/plain", "application/pdf"),
+}
+
+
+class Problem(Exception):
+    """
+    The request can't be answered.
+
+    :param status: the status code.
+    :param text: what to tell; nothing of the request is in it.
+    """
+
+    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response."""
+
+    body: bytes
+    contentType: str = _TEXT
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """
+    A request that got through the gate.
+
+    :ivar path: the pieces of the path that the route leaves open.
+    """
+
+    request: Request
+    path: dict[str, str]
+
+    def text(self, name: str, default: str = "") -> str:
+        """
+        A parameter of the query.
+
+        :param name: its name.
+        :param default: what it is if it isn't there.
+        """
+        values = self.request.args.get(name.encode("ascii"))
+        return values[0].decode("utf-8", "replace") if values else default
+
+    def number(self, name: str, default: int) -> int:
+        """
+        Likewise, a whole number; the default if it is none.
+
+        :param name: its name.
+        :param default: what it is if it isn't there.
+        """
+        text = self.text(name)
+        isNumber = len(text) <= 9 and text.isascii() and text.isdigit()
+        return int(text) if isNumber else default
+
+    def body(self) -> bytes:
+        """The request's body."""
+        content = self.request.content
+        return b"" if content is None else content.read()
+
+    def json(self) -> dict[str, Any]:
+        """
+        The request's body, a small JSON object; an empty one if there is no body.
+
+        :raises Problem: if it isn't.
+        """
+        octets = self.body()
+        if len(octets) > MAX_JSON:
+            raise Problem(413, f"The body is larger than {MAX_JSON} octets")
+        return readJSON(octets)
+
+
+#: ``None``: the responder writes the answer itself.
+Responder = Callable[[Question], Answer | Awaitable[Answer | None] | None]
+
+
+def readJSON(octets: bytes) -> dict[str, Any]:
+    """
+    Read a JSON object.
+
+    :param octets: the object, or nothing for an empty one.
+    :raises Problem: if it is anything else.
+    """
+    try:
+        value = json.loads(octets or b"{}")
+    except (ValueError, RecursionError):
+        raise Problem(400, "The body isn't JSON") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Problem(400, "The body isn't a JSON object")
+    return value
+
+
+def inJSON(value: Any) -> Answer:
+    """
+    Answer with JSON.
+
+    :param value: what can be written so.
+    """
+    return Answer(json.dumps(value).encode("ascii"), "application/json")
+
+
+def inText(text: str, status: int = 200) -> Answer:
+    """
+    Answer with text.
+
+    :param text: the text.
+    :param status: the status code.
+    """
+    return Answer(text.encode("utf-8", "replace"), status=status)
+
+
+OK = inText("ok")
+
+
+def asFile(content: Content, save: bool) -> Answer:
+    """
+    Answer with somebody else's octets, in a way that does no harm.
+
+    :param content: them.
+    :param save: whether a browser should save what it could show.
+    """
+    isShown = content.contentType in _SHOWN and not save
+    disposition = "inline" if isShown else "attachment"
+    name = quote(content.fileName or "attachment", safe="")
+    kind = content.contentType
+    return Answer(
+        content.content,
+        f"{kind}; charset=utf-8" if kind == "text/plain" else kind,
+        headers={
+            "Content-Disposition": f"{disposition}; filename*=UTF-8''{name}",
+            "Content-Security-Policy": DEAD,
+        },
+    )

@@ -1,0 +1,74 @@
+"""The inbox in the reactor's thread: the store behind a queue, chaos, and those who listen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.threads import deferToThread
+
+from twisted_smtpserver.inbox.chaos import Chaos
+from twisted_smtpserver.inbox.events import Events
+from twisted_smtpserver.inbox.rows import Envelope
+from twisted_smtpserver.inbox.store import MessageStore
+from twisted_smtpserver.message.files import RunInThread
+
+
+class Desk:
+    """
+    What the handler and the page share.
+
+    One message is parsed, or one search runs, at a time: however many clients there are, it takes
+    one thread, and the memory of one message.
+
+    :param clock: the reactor.
+    :param chaos: the triggers.
+    :param runInThread: where the database is waited for.
+    :ivar store: set by :meth:`open`.
+    :ivar accepted: how many messages were stored since the start, and :ivar acceptedOctets: their
+        size; :ivar rejected: how many couldn't be stored; :ivar deleted: how many were deleted by
+        somebody.
+    """
+
+    store: MessageStore
+
+    def __init__(
+        self, clock: Any, chaos: Chaos | None = None, runInThread: RunInThread = deferToThread
+    ) -> None:
+        self.chaos = chaos or Chaos()
+        self.events = Events(clock)
+        self.accepted = self.acceptedOctets = self.rejected = self.deleted = 0
+        self._clock = clock
+        self._started = clock.seconds()
+        self._runInThread = runInThread
+        self._turn = DeferredLock()
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return float(self._clock.seconds() - self._started)
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """
+        Call a method of the store in a thread, when it is its turn.
+
+        :param function: what to call.
+        :param arguments: its arguments.
+        """
+        return self._turn.run(self._runInThread, function, *arguments)
+
+    async def add(self, read: Callable[[], bytes], envelope: Envelope) -> dict[str, Any]:
+        """
+        Store a message, and tell those who listen.
+
+        :param read: gives its octets; called in the thread.
+        :param envelope: what came with it.
+        :returns: its row in the list.
+        :raises TooLargeForInbox: if there is no room for it.
+        """
+        summary: dict[str, Any] = await self.run(lambda: self.store.add(read(), envelope))
+        self.accepted += 1
+        self.acceptedOctets += summary["Size"]
+        self.events.publish("new", summary)
+        return summary

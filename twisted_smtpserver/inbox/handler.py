@@ -1,0 +1,115 @@
+"""The SMTP side: mail for anybody goes into the inbox."""
+
+from __future__ import annotations
+
+import sqlite3
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, cast
+
+from twisted.logger import Logger
+
+from twisted_smtpserver.auth.credentials import Credentials
+from twisted_smtpserver.errors import Rejection
+from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.inbox.desk import Desk
+from twisted_smtpserver.inbox.rows import Envelope
+from twisted_smtpserver.inbox.store import TooLargeForInbox
+from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.session import Address, Session
+
+_log = Logger()
+
+#: How much of a message that is coming in is in memory; the rest is in a temporary file.
+SPOOLED = 256 * 1024
+
+
+class InboxHandler(SMTPHandler):
+    """
+    Takes every message, whoever it is for, and stores it.
+
+    :param desk: where.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def onMailFrom(self, address: Address, session: Session) -> None:
+        """Accept every sender, unless a chaos trigger strikes."""
+        self._desk.chaos.sender()
+
+    def onRcptTo(self, address: Address, session: Session) -> None:
+        """Accept every recipient, likewise."""
+        self._desk.chaos.recipient()
+
+    async def onData(self, stream: IMessageStream, session: Session) -> str:
+        """
+        Store a message.
+
+        :returns: the text for the client, which has the message's id.
+        :raises Rejection: if it can't be stored.
+        """
+        with SpooledTemporaryFile(max_size=SPOOLED) as spool:
+            await stream.saveTo(cast(BinaryIO, spool))
+            spool.seek(0)
+            try:
+                summary = await self._desk.add(spool.read, envelopeOf(session))
+            except TooLargeForInbox:
+                self._desk.rejected += 1
+                raise Rejection("Message too large for the inbox", 552, "5.3.4") from None
+            except (sqlite3.Error, OSError) as error:
+                self._desk.rejected += 1
+                _log.error(
+                    "Message {id} can't be stored in the inbox: {error}",
+                    id=session.envelope.id,
+                    error=error,
+                )
+                raise Rejection("Local error in processing, try again later", 451) from error
+        return f"Message stored as {summary['ID']}"
+
+
+class AnyLoginHandler(InboxHandler):
+    """The same, for clients that insist on a login: it accepts every one."""
+
+    def onAuth(self, credentials: Credentials, session: Session) -> str:
+        """Accept the login, unless a chaos trigger strikes."""
+        self._desk.chaos.login()
+        return credentials.username or "anonymous"
+
+
+class ChaosLogin:
+    """
+    A stage before those that know the users: fails logins by chance.
+
+    :param desk: whose chaos.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def onAuth(self, credentials: Credentials, session: Session) -> None:
+        """Leave it to the next stage, unless a chaos trigger strikes."""
+        self._desk.chaos.login()
+
+
+def envelopeOf(session: Session) -> Envelope:
+    """
+    What the client said beside the message.
+
+    :param session: with a transaction.
+    """
+    envelope = session.envelope
+    sender = envelope.mailFrom
+    return Envelope(
+        sender=sender.address if sender is not None else "",
+        recipients=tuple(address.address for address in envelope.recipients),
+        user=_name(session.user),
+        remoteAddress=session.remoteAddress or "",
+        helo=session.hostNameAppearsAs or "",
+        tls=str(getattr(session.tls, "version", "") or ""),
+    )
+
+
+def _name(user: Any) -> str:
+    if isinstance(user, bytes):
+        return user.decode("utf-8", "replace")
+    return user if isinstance(user, str) else ""

@@ -1,0 +1,68 @@
+"""
+The HTML of strangers, made harmless.
+
+It isn't cleaned: browsers read HTML in more ways than any cleaner knows. It is served by itself, in
+a sandbox without scripts, forms and an origin, with a policy that lets it load nothing but the
+pictures of its own message. Only ``<link>``, which no policy covers, is taken out of it.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from twisted_smtpserver.inbox.answers import Answer
+
+#: Links open in a new tab. Nothing else may be set by a <base>: the policy sees to that.
+_HEAD = (
+    '<!doctype html><meta charset="utf-8"><base target="_blank">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    "<style>:root{color-scheme:light;background:#fff}"
+    "body{margin:16px;font:15px/1.5 system-ui,sans-serif;overflow-wrap:break-word}"
+    "img{max-width:100%;height:auto}</style>\n"
+)
+
+# <link rel=preconnect> and dns-prefetch ask the network whatever the policy says. A tag can be
+# written in no other way than this one (HTML §13.2.5.6 to 13.2.5.8).
+_LINK = re.compile(r"<(?=link[\s/>])", re.IGNORECASE)
+
+_CID = re.compile(r"cid:([^\s\"'<>()&\\]{1,250})", re.IGNORECASE)
+
+
+def showHTML(html: str, identifier: str, host: str, isRemote: bool) -> Answer:
+    """
+    Answer with a message's HTML.
+
+    :param html: as it is in the message.
+    :param identifier: the message's id.
+    :param host: our own, as the browser calls it, with the port.
+    :param isRemote: whether pictures, styles and fonts of other hosts may be loaded.
+    """
+    pictures = f"/view/{identifier}/cid/"
+    body = _LINK.sub("<x-", html)
+    body = _CID.sub(lambda match: pictures + quote(match[1], safe="@.-_"), body)
+    return Answer(
+        (_HEAD + body).encode("utf-8", "replace"),
+        "text/html; charset=utf-8",
+        headers={
+            "Content-Security-Policy": policy(host + pictures, isRemote),
+            "X-DNS-Prefetch-Control": "off",
+        },
+    )
+
+
+def policy(pictures: str, isRemote: bool) -> str:
+    """
+    What the HTML may do.
+
+    :param pictures: where its own pictures are: host, port and path.
+    :param isRemote: as for :func:`showHTML`.
+    """
+    if pictures.startswith("["):  # policies know no addresses of IPv6; the gate is there still
+        pictures = "'self'"
+    others = " http: https:" if isRemote else ""
+    return (
+        f"default-src 'none'; img-src {pictures} data:{others}; style-src 'unsafe-inline'{others};"
+        f" font-src data:{others}; base-uri 'none'; form-action 'none'; frame-ancestors 'self';"
+        " sandbox allow-popups allow-popups-to-escape-sandbox"
+    )

@@ -1,0 +1,239 @@
+"""The web side: one resource, which asks the gate, then the routes, and writes the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+from twisted.protocols.policies import WrappingFactory
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from twisted_smtpserver.inbox.answers import Answer, Problem, Question, inText
+from twisted_smtpserver.inbox.api import API
+from twisted_smtpserver.inbox.desk import Desk
+from twisted_smtpserver.inbox.gate import Gate
+from twisted_smtpserver.inbox.routes import Routes, Table
+from twisted_smtpserver.inbox.send import MAX_BODY
+
+_log = Logger()
+
+#: How many connections there may be; a browser makes six.
+MAX_CONNECTIONS = 128
+
+#: A connection on which nothing happens is closed, in seconds.
+IDLE_TIME = 60
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+_KINDS = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+class InboxRequest(Request):
+    """A request whose body is bounded, and is nothing but octets."""
+
+    _room = MAX_BODY
+    _isRefused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """
+        The headers have come.
+
+        :param length: the body's, if they say.
+        """
+        super().gotLength(length)
+        if length is not None and length > MAX_BODY:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """
+        A piece of the body has come.
+
+        :param data: it.
+        """
+        self._room -= len(data)
+        if self._isRefused:
+            return
+        if self._room >= 0:
+            super().handleContentChunk(data)
+        else:
+            self._refuse()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """
+        All of it has come.
+
+        :param command: the method.
+        :param path: with the query.
+        :param version: of HTTP.
+        """
+        if self._isRefused:
+            return
+        # By this header twisted.web would parse forms, which nobody sends and nothing bounds.
+        self.requestHeaders.removeHeader(b"content-type")
+        super().requestReceived(command, path, version)
+
+    def _refuse(self) -> None:
+        self._isRefused = True
+        if self.content is not None:
+            self.content.close()
+        channel: Any = self.channel
+        channel.transport.write(
+            b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        channel.loseConnection()
+
+
+class InboxResource(Resource):
+    """
+    Answers everything.
+
+    :param desk: the inbox.
+    :param gate: who may ask.
+    """
+
+    isLeaf = True
+
+    def __init__(self, desk: Desk, gate: Gate) -> None:
+        super().__init__()
+        self._desk = desk
+        self._gate = gate
+        self._routes = Routes(API(desk).table | self._table() | _staticTable())
+
+    def _table(self) -> Table:
+        return {
+            "/api/events": {"GET": self._events},
+            "/livez": {"GET": lambda question: inText("ok")},
+            "/readyz": {"GET": self._ready},
+        }
+
+    async def _ready(self, question: Question) -> Answer:
+        await self._desk.run(self._desk.store.counts)
+        return inText("ok")
+
+    def _events(self, question: Question) -> None:
+        if self._desk.events.isFull:
+            raise Problem(503, "Too many pages listen already")
+        _writeHeaders(question.request, Answer(b"", "text/event-stream"))
+        self._desk.events.add(question.request)
+
+    def render(self, request: Any) -> int:
+        """
+        Answer a request, sooner or later.
+
+        :param request: it.
+        """
+        answering = Deferred.fromCoroutine(self._answer(request))
+        request.notifyFinish().addErrback(lambda _: answering.cancel())
+        answering.addErrback(_failed)
+        answering.addCallback(_write, request)
+        return NOT_DONE_YET
+
+    async def _answer(self, request: Any) -> Answer | None:
+        path = request.path.decode("ascii", "replace")
+        self._gate.check(request, path)
+        responder, gaps = self._routes.find(request.method.decode("ascii", "replace"), path)
+        result = responder(Question(request, gaps))
+        return result if result is None or isinstance(result, Answer) else await result
+
+
+def _failed(failure: Failure) -> Answer | None:
+    """Say what the problem is; of a bug only that there is one."""
+    problem = failure.value
+    if isinstance(problem, CancelledError):  # the browser has left
+        return None
+    if isinstance(problem, Problem):
+        answer = inText(problem.text + "\n", problem.status)
+        answer.headers.update(problem.headers)
+        return answer
+    _log.failure("The inbox's page failed", failure)
+    return inText("Something went wrong; the server's log says what\n", 500)
+
+
+def _write(answer: Answer | None, request: Any) -> None:
+    if answer is None:  # somebody else writes
+        return
+    _writeHeaders(request, answer)
+    request.setHeader("Content-Length", str(len(answer.body)))
+    request.write(answer.body)
+    request.finish()
+
+
+def _writeHeaders(request: Any, answer: Answer) -> None:
+    request.setResponseCode(answer.status)
+    request.responseHeaders.removeHeader("Server")
+    for name, value in (_HEADERS | answer.headers).items():
+        request.setHeader(name, value)
+    request.setHeader("Content-Type", answer.contentType)
+
+
+def _staticTable() -> Table:
+    """The page's own files; they are read once."""
+    table: Table = {}
+    for file in files("twisted_smtpserver.inbox").joinpath("static").iterdir():
+        kind = _KINDS.get(file.name.rpartition(".")[2])
+        if kind is not None:
+            answer = Answer(file.read_bytes(), kind, headers={"Content-Security-Policy": _POLICY})
+            table[f"/static/{file.name}"] = {"GET": partial(_same, answer)}
+    page = table.pop("/static/index.html")
+    return table | {"/": page, "/search": page, "/view/{id}": page}
+
+
+def _same(answer: Answer, question: Question) -> Answer:
+    return answer
+
+
+class _Connections(WrappingFactory):
+    """Closes connections beyond :data:`MAX_CONNECTIONS`."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return None if len(self.protocols) >= MAX_CONNECTIONS else super().buildProtocol(addr)
+
+
+class _Site(Site):
+    """Without an access log: tests that poll would fill it."""
+
+    noisy = False
+
+    def log(self, request: Any) -> None:
+        """Log nothing."""
+
+
+def makeSite(
+    desk: Desk, hosts: Iterable[str], password: str | None, reactor: Any
+) -> WrappingFactory:
+    """
+    Make the web server.
+
+    :param desk: the inbox.
+    :param hosts: as for :class:`~twisted_smtpserver.inbox.gate.Gate`.
+    :param password: likewise.
+    :param reactor: for its timeouts.
+    """
+    resource = InboxResource(desk, Gate(hosts, password))
+    site = _Site(resource, requestFactory=InboxRequest, timeout=IDLE_TIME, reactor=reactor)
+    return _Connections(site)

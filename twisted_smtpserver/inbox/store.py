@@ -1,0 +1,439 @@
+"""
+The messages of the inbox, in SQLite: in memory, or in a file.
+
+Every method blocks, may be called in any thread, and does its work in one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from twisted_smtpserver.inbox.mail import viewMessage
+from twisted_smtpserver.inbox.rows import Envelope, insertEntry, makeEntry
+from twisted_smtpserver.inbox.schema import KEYED, openDatabase
+from twisted_smtpserver.inbox.search import Condition
+from twisted_smtpserver.inbox.tags import tagsOf
+
+__all__ = ["Content", "MessageStore", "TooLargeForInbox"]
+
+#: How many messages are kept, and how many octets they take, unless told otherwise.
+DEFAULT_MESSAGES = 10_000
+DEFAULT_OCTETS = 256 * 2**20
+
+#: The most rows of one page of the list.
+MAX_PAGE = 1000
+
+# SQLite allows 32,766 question marks in a statement; older ones 999.
+_BATCH = 500
+
+_LATEST = "latest"
+
+
+class TooLargeForInbox(Exception):
+    """The message alone is larger than all that the inbox may keep."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """Octets to download, and what is known of them."""
+
+    content: bytes
+    contentType: str
+    fileName: str = ""
+
+
+class MessageStore:
+    """
+    Keeps the newest messages.
+
+    :param path: the database's file, created if need be; ``None`` keeps them in memory.
+    :param maxMessages: beyond that the oldest are deleted.
+    :param maxOctets: likewise, by what they take in the database, about.
+    :param clock: the time, in seconds since 1970.
+    :raises ConfigurationError: if the file can't be used.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        *,
+        maxMessages: int = DEFAULT_MESSAGES,
+        maxOctets: int = DEFAULT_OCTETS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = path
+        self.maxMessages = maxMessages
+        self.maxOctets = maxOctets
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._database = openDatabase(path)
+        # Nobody else writes, so what takes a walk through the table is counted here.
+        self._total, self._octets = self._database.execute(
+            "SELECT count(*), coalesce(sum(stored), 0) FROM message"
+        ).fetchone()
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            before = self._total, self._octets
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+                self._database.execute("COMMIT")
+            except BaseException:
+                self._total, self._octets = before
+                # After some errors SQLite has rolled back by itself.
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    # -- Writing -----------------------------------------------------------------------------------
+
+    def add(self, raw: bytes, envelope: Envelope) -> dict[str, Any]:
+        """
+        Parse a message and store it; the oldest go, if there are too many.
+
+        :param raw: as it was received.
+        :param envelope: what came with it.
+        :returns: its row in the list.
+        :raises TooLargeForInbox: if there is no room for it however many are deleted.
+        :raises sqlite3.Error: if it can't be stored.
+        """
+        view = viewMessage(raw)
+        entry = makeEntry(raw, view, envelope, self._clock())
+        if entry.stored > self.maxOctets:
+            raise TooLargeForInbox
+        tags = (*envelope.tags, *tagsOf(view.first("X-Tags").split(",")))
+        with self._transaction() as database:
+            _addTags(database, [insertEntry(database, entry)], tags)
+            self._total += 1
+            self._octets += entry.stored
+            self._makeRoom(database)
+        return entry.summary | {"Tags": sorted(set(tags))}
+
+    def _makeRoom(self, database: sqlite3.Connection) -> None:
+        total, octets = self._total, self._octets
+        surplus = []
+        for seq, stored in database.execute("SELECT seq, stored FROM message ORDER BY seq"):
+            if total <= self.maxMessages and octets <= self.maxOctets:
+                break
+            surplus.append(seq)
+            total -= 1
+            octets -= stored
+        self._remove(database, surplus)
+
+    def _remove(self, database: sqlite3.Connection, numbers: Sequence[int]) -> None:
+        for batch in _batches(numbers):
+            marks = _marks(batch)
+            (octets,) = database.execute(
+                f"SELECT coalesce(sum(stored), 0) FROM message WHERE seq IN ({marks})", batch
+            ).fetchone()
+            for table, key in KEYED:
+                database.execute(f"DELETE FROM {table} WHERE {key} IN ({marks})", batch)
+            self._total -= len(batch)
+            self._octets -= octets
+        if numbers and not self._total:  # the index keeps the deleted until it is merged
+            database.execute("INSERT INTO words (words) VALUES ('optimize')")
+
+    def delete(self, condition: Condition) -> int:
+        """
+        Delete messages.
+
+        :param condition: which.
+        :returns: how many there were.
+        """
+        with self._transaction() as database:
+            numbers = _numbers(database, condition)
+            self._remove(database, numbers)
+        return len(numbers)
+
+    def markRead(self, condition: Condition, isRead: bool) -> None:
+        """
+        Mark messages as read, or as unread.
+
+        :param condition: which.
+        :param isRead: what they are from now on.
+        """
+        with self._transaction() as database:
+            database.execute(
+                f"UPDATE message SET read = ? WHERE {condition.sql}",
+                (int(isRead), *condition.arguments),
+            )
+
+    def setTags(self, condition: Condition, tags: Sequence[str]) -> None:
+        """
+        Give messages these tags, instead of those that they have.
+
+        :param condition: which.
+        :param tags: as :func:`~twisted_smtpserver.inbox.tags.tagsOf` makes them.
+        """
+        with self._transaction() as database:
+            numbers = _numbers(database, condition)
+            for batch in _batches(numbers):
+                database.execute(f"DELETE FROM tag WHERE seq IN ({_marks(batch)})", batch)
+            _addTags(database, numbers, tags)
+
+    def renameTag(self, old: str, new: str | None) -> bool:
+        """
+        Rename a tag, or remove it from all messages.
+
+        :param old: its name, in any case.
+        :param new: its new name; ``None`` to remove it.
+        :returns: whether there is such a tag.
+        """
+        with self._transaction() as database:
+            numbers = [n for (n,) in database.execute("SELECT seq FROM tag WHERE name = ?", (old,))]
+            database.execute("DELETE FROM tag WHERE name = ?", (old,))
+            if new is not None:
+                _addTags(database, numbers, [new])
+        return bool(numbers)
+
+    # -- Reading -----------------------------------------------------------------------------------
+
+    def page(self, condition: Condition, start: int, limit: int) -> dict[str, Any]:
+        """
+        A part of the list, the newest message first.
+
+        :param condition: which messages.
+        :param start: how many to leave out.
+        :param limit: how many to give; at most :data:`MAX_PAGE`.
+        """
+        where, arguments = condition.sql, condition.arguments
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT seq, read, summary FROM message"
+                f" WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?",
+                (*arguments, min(limit, MAX_PAGE), start),
+            ).fetchall()
+            if condition.clauses:
+                found, unread = self._database.execute(
+                    f"SELECT count(*), coalesce(sum(read = 0), 0) FROM message WHERE {where}",
+                    arguments,
+                ).fetchone()
+            else:
+                found, unread = self._total, self._unread()
+            messages = _withTags(self._database, rows)
+            return {
+                "messages": messages,
+                "messages_count": found,
+                "messages_unread": unread,
+                "count": len(messages),
+                "start": start,
+                "total": self._total,
+                "unread": self._unread(),
+                "tags": self._tagNames(),
+                "problems": condition.problems,
+            }
+
+    def message(self, identifier: str) -> dict[str, Any] | None:
+        """
+        A whole message, which is read from now on.
+
+        :param identifier: its id, or ``"latest"``.
+        :returns: ``None`` if there is no such message.
+        """
+        with self._transaction() as database:
+            row = _find(database, identifier, "seq, read, summary")
+            if row is None:
+                return None
+            database.execute("UPDATE message SET read = 1 WHERE seq = ?", (row[0],))
+            [summary] = _withTags(database, [row])
+            text, html, detail = database.execute(
+                "SELECT text, html, detail FROM body WHERE seq = ?", (row[0],)
+            ).fetchone()
+            parts = database.execute(
+                "SELECT inline, partId, fileName, contentType, contentId, size, checksums"
+                " FROM part WHERE seq = ? ORDER BY number",
+                (row[0],),
+            ).fetchall()
+        for name in ("Created", "Read", "Snippet", "Attachments"):
+            del summary[name]
+        whole: dict[str, Any] = summary | json.loads(detail)
+        whole |= {"Text": text, "HTML": html}
+        whole["Attachments"] = [_attachment(part) for part in parts if not part[0]]
+        whole["Inline"] = [_attachment(part) for part in parts if part[0]]
+        return whole
+
+    def headers(self, identifier: str) -> list[tuple[str, str]] | None:
+        """
+        The header fields, in order.
+
+        :param identifier: the message's id, or ``"latest"``.
+        :returns: ``None`` if there is no such message.
+        """
+        found = self._body(identifier, "headers")
+        return found and [(name, value) for name, value in json.loads(found)]
+
+    def raw(self, identifier: str) -> bytes | None:
+        """
+        The message as it was received.
+
+        :param identifier: its id, or ``"latest"``.
+        """
+        octets: bytes | None = self._body(identifier, "raw")
+        return octets
+
+    def text(self, identifier: str) -> str | None:
+        """
+        The text.
+
+        :param identifier: the message's id, or ``"latest"``.
+        """
+        text: str | None = self._body(identifier, "text")
+        return text
+
+    def html(self, identifier: str) -> tuple[str, str] | None:
+        """
+        The HTML.
+
+        :param identifier: the message's id, or ``"latest"``.
+        :returns: the message's id, and the HTML, which may be empty.
+        """
+        with self._lock:
+            row: tuple[str, str] | None = self._database.execute(
+                f"SELECT id, html FROM body JOIN message USING (seq) {_where(identifier)}",
+                _which(identifier),
+            ).fetchone()
+        return row
+
+    def _body(self, identifier: str, column: str) -> Any:
+        with self._lock:
+            row = self._database.execute(
+                f"SELECT {column} FROM body JOIN message USING (seq) {_where(identifier)}",
+                _which(identifier),
+            ).fetchone()
+        return row and row[0]
+
+    def part(self, identifier: str, partId: str) -> Content | None:
+        """
+        An attachment, or a picture of the HTML.
+
+        :param identifier: the message's id, or ``"latest"``.
+        :param partId: the part's.
+        """
+        return self._part(identifier, "partId", partId)
+
+    def byContentId(self, identifier: str, contentId: str) -> Content | None:
+        """
+        What ``cid:`` in the HTML refers to (RFC 2392).
+
+        :param identifier: the message's id.
+        :param contentId: the part's ``Content-ID``.
+        """
+        return self._part(identifier, "contentId", contentId)
+
+    def _part(self, identifier: str, column: str, value: str) -> Content | None:
+        with self._lock:
+            found = _find(self._database, identifier, "seq")
+            row = (
+                found
+                and self._database.execute(
+                    "SELECT content, contentType, fileName FROM part"
+                    f" WHERE seq = ? AND {column} = ? ORDER BY number LIMIT 1",
+                    (*found, value),
+                ).fetchone()
+            )
+        return Content(*row) if row else None
+
+    def tags(self) -> dict[str, int]:
+        """All tags, and how many messages have each."""
+        with self._lock:
+            rows = self._database.execute("SELECT name, count(*) FROM tag GROUP BY name").fetchall()
+        return dict(rows)
+
+    def counts(self) -> dict[str, int]:
+        """How many messages there are, how many are unread, and the octets that they take."""
+        with self._lock:
+            return {"Total": self._total, "Unread": self._unread(), "Octets": self._octets}
+
+    def _unread(self) -> int:
+        (unread,) = self._database.execute("SELECT count(*) FROM message WHERE read = 0").fetchone()
+        return int(unread)
+
+    def _tagNames(self) -> list[str]:
+        rows = self._database.execute("SELECT DISTINCT name FROM tag ORDER BY name")
+        return [name for (name,) in rows]
+
+
+def identifiers(ids: Sequence[str]) -> Condition:
+    """
+    The condition that a message is one of these.
+
+    :param ids: their ids.
+    """
+    # JSON, since the number of question marks is limited.
+    return Condition(["id IN (SELECT value FROM json_each(?))"], [json.dumps(list(ids))])
+
+
+def _find(database: sqlite3.Connection, identifier: str, columns: str) -> tuple[Any, ...] | None:
+    found: tuple[Any, ...] | None = database.execute(
+        f"SELECT {columns} FROM message {_where(identifier)}", _which(identifier)
+    ).fetchone()
+    return found
+
+
+def _where(identifier: str) -> str:
+    return "ORDER BY seq DESC LIMIT 1" if identifier == _LATEST else "WHERE id = ?"
+
+
+def _which(identifier: str) -> tuple[str, ...]:
+    return () if identifier == _LATEST else (identifier,)
+
+
+def _numbers(database: sqlite3.Connection, condition: Condition) -> list[int]:
+    select = f"SELECT seq FROM message WHERE {condition.sql}"
+    return [number for (number,) in database.execute(select, condition.arguments)]
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(numbers), _BATCH):
+        yield numbers[start : start + _BATCH]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _addTags(database: sqlite3.Connection, numbers: Sequence[int], tags: Sequence[str]) -> None:
+    database.executemany(
+        "INSERT OR IGNORE INTO tag VALUES (?, ?)", [(n, tag) for n in numbers for tag in tags]
+    )
+
+
+def _withTags(
+    database: sqlite3.Connection, rows: Sequence[tuple[int, int, str]]
+) -> list[dict[str, Any]]:
+    """The rows' summaries, with what can change put in."""
+    tags: dict[int, list[str]] = {}
+    for batch in _batches([row[0] for row in rows]):
+        select = f"SELECT seq, name FROM tag WHERE seq IN ({_marks(batch)}) ORDER BY name"
+        for seq, name in database.execute(select, batch):
+            tags.setdefault(seq, []).append(name)
+    return [
+        json.loads(summary) | {"Read": bool(read), "Tags": tags.get(seq, [])}
+        for seq, read, summary in rows
+    ]
+
+
+def _attachment(row: tuple[Any, ...]) -> dict[str, Any]:
+    _, partId, fileName, contentType, contentId, size, checksums = row
+    return {
+        "PartID": partId,
+        "FileName": fileName,
+        "ContentType": contentType,
+        "ContentID": contentId,
+        "Size": size,
+        "Checksums": json.loads(checksums),
+    }

@@ -1,0 +1,109 @@
+"""
+Content-Transfer-Encodings (RFC 2045 §6), undone in slices none of which takes long. Total: garbage
+gives what can be made of it.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Generator
+
+#: Octets that are decoded at once.
+SLICE = 64 * 1024
+
+Octets = bytes | bytearray | memoryview
+
+_NOT_BASE64 = bytes(
+    set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+)
+_UU_BEGIN = re.compile(rb"(?:\A|\n)begin [0-7]{3,4} [^\n]*\n")
+_UU_NAMES = frozenset({"x-uuencode", "uuencode", "uue", "x-uue"})
+
+# Where it must have begun.
+_UU_BEGINS = 65536
+
+#: From how many lines on uuencoded content stays as it is: they are decoded one by one.
+_MAX_UU_LINES = 200_000
+
+
+def decodeContent(octets: memoryview, encoding: str) -> Generator[None, None, bytes]:
+    """
+    Undo a transfer encoding.
+
+    :param octets: a part's body.
+    :param encoding: the value of Content-Transfer-Encoding, in lower case. What isn't known leaves
+        the octets as they are (RFC 2045 §6.4).
+    :returns: (in the end, after a ``yield`` for each slice) the content.
+    """
+    if encoding == "base64":
+        return (yield from _base64(octets))
+    if encoding == "quoted-printable":
+        return (yield from _quotedPrintable(octets))
+    if encoding in _UU_NAMES:
+        return (yield from _uu(bytes(octets)))
+    return bytes(octets)
+
+
+def _base64(octets: memoryview) -> Generator[None, None, bytes]:
+    """RFC 2045 §6.8: what isn't of the alphabet is ignored, and padding is the end."""
+    decoded = bytearray()
+    carried = b""
+    for start in range(0, len(octets), SLICE):
+        letters = carried + bytes(octets[start : start + SLICE]).translate(None, _NOT_BASE64)
+        letters, isEnd, _ = letters.partition(b"=")
+        whole = len(letters) // 4 * 4
+        decoded += binascii.a2b_base64(letters[:whole])
+        carried = letters[whole:]
+        if isEnd:
+            break
+        yield
+    if len(carried) > 1:  # one letter alone is less than an octet
+        decoded += binascii.a2b_base64(carried + b"=" * (4 - len(carried)))
+    return bytes(decoded)
+
+
+def _quotedPrintable(octets: memoryview) -> Generator[None, None, bytes]:
+    """RFC 2045 §6.7."""
+    decoded = bytearray()
+    carried = b""
+    for start in range(0, len(octets), SLICE):
+        raw = carried + bytes(octets[start : start + SLICE])
+        # "=" and what follows it stay together; a soft line break has up to three octets.
+        cut = raw.find(b"=", max(len(raw) - 3, 0))
+        carried = raw[cut:] if cut >= 0 else b""
+        decoded += binascii.a2b_qp(raw[:cut] if cut >= 0 else raw)
+        yield
+    return bytes(decoded + binascii.a2b_qp(carried))
+
+
+def _uu(octets: bytes) -> Generator[None, None, bytes]:
+    """What POSIX's uuencode writes; garbage stays what it is."""
+    begin = _UU_BEGIN.search(octets[:_UU_BEGINS])
+    if begin is None or octets.count(b"\n") > _MAX_UU_LINES:
+        return octets
+    decoded = bytearray()
+    position, lines = begin.end(), 0
+    while True:
+        end = octets.find(b"\n", position)
+        line = octets[position : end if end >= 0 else len(octets)].rstrip(b"\r")
+        if line in (b"", b"end", b"`"):
+            break
+        decoded += _uuLine(line)
+        if end < 0:
+            break
+        position = end + 1
+        lines += 1
+        if lines % 500 == 0:
+            yield
+    return bytes(decoded)
+
+
+def _uuLine(line: bytes) -> bytes:
+    # Some programs end lines with octets too many: the first says how many count.
+    letters = -(-((line[0] - 32) & 63) * 4 // 3)
+    try:
+        # Octets that aren't there would be zeros.
+        return binascii.a2b_uu(line[: 1 + letters])[: (len(line) - 1) * 3 // 4]
+    except binascii.Error:
+        return b""

@@ -1,0 +1,169 @@
+"""
+A message as the standard library has it, made without the library's parser: that keeps an object
+for every line, and has no bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from email import errors
+from email.message import EmailMessage
+from email.policy import SMTP
+
+from twisted_smtpserver.errors import MessageTooComplex
+from twisted_smtpserver.message import bounds
+from twisted_smtpserver.message.libraryheaders import BoundedHeaders
+from twisted_smtpserver.message.parameters import parseParameterized
+from twisted_smtpserver.message.structure import Part, Scanner
+
+# Octets that are moved at once.
+_SLICE = 256 * 1024
+
+# Codecs that take quadratic time, and that no mail is written in.
+_SLOW_CHARSETS = frozenset({"punycode", "idna"})
+
+_BLANK_LINE = re.compile(r"\n\r?\n")
+_ADDRESS_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc"})
+
+
+def building(octets: bytearray) -> Generator[None, None, EmailMessage]:
+    """
+    Make a message.
+
+    :param octets: the message's; they are used up, so that it isn't in the memory twice.
+    :returns: (in the end, after a ``yield`` for each slice) the message.
+    :raises MessageTooComplex: if it is beyond a bound.
+    """
+    yield from _countLines(octets)
+    root = yield from Scanner(octets, refuse, openMessages=True).run()
+    return (yield from _Building(octets).message(root))
+
+
+def refuse(what: str) -> None:
+    """
+    Refuse a message.
+
+    :param what: the bound that it is beyond, in words.
+    :raises MessageTooComplex: always.
+    """
+    raise MessageTooComplex(what)
+
+
+def _countLines(octets: bytearray) -> Generator[None, None, None]:
+    lines = 0
+    for start in range(0, len(octets), _SLICE):
+        lines += octets.count(b"\n", start, start + _SLICE)
+        if lines > bounds.MAX_LINES:
+            refuse(f"more than {bounds.MAX_LINES} lines")
+        yield
+
+
+class _Building:
+    """
+    Makes the objects, front to back.
+
+    :param octets: the message's; they are used up.
+    """
+
+    def __init__(self, octets: bytearray) -> None:
+        self._octets = octets
+        self._position = 0  # of what is left of them
+        self._policy = SMTP.clone(header_factory=BoundedHeaders())
+
+    def message(self, part: Part) -> Generator[None, None, EmailMessage]:
+        """
+        Make a message or a part.
+
+        :param part: where it is.
+        """
+        _check(part)
+        message = EmailMessage(self._policy)
+        for name, value in part.fields:
+            message.set_raw(name, value)
+        kind = part.contentType.value
+        if kind == "multipart/digest":
+            message.set_default_type("message/rfc822")
+        if not part.hasSeparator:
+            message.defects.append(errors.MissingHeaderBodySeparatorDefect())
+        yield
+        if part.parts and kind.startswith("multipart/"):
+            yield from self._multipart(message, part)
+        elif part.parts:
+            message.attach((yield from self.message(part.parts[0])))
+        elif kind == "message/delivery-status":
+            yield from self._deliveryStatus(message, part)
+        else:
+            self._skip(part.body)
+            message.set_payload((yield from self._take(part.end)))
+            if kind.startswith("multipart/"):
+                message.defects.append(
+                    errors.StartBoundaryNotFoundDefect()
+                    if part.contentType.parameters.get("boundary")
+                    else errors.NoBoundaryInMultipartDefect()
+                )
+        return message
+
+    def _multipart(self, message: EmailMessage, part: Part) -> Generator[None, None, None]:
+        self._skip(part.body)
+        # A blank line that is all of a preamble, or epilogue, isn't none.
+        if self._position < part.preamble or self._octets.startswith((b"\r", b"\n")):
+            message.preamble = yield from self._take(part.preamble)
+        for inner in part.parts:
+            message.attach((yield from self.message(inner)))
+        if part.epilogue is None:
+            message.defects.append(errors.CloseBoundaryNotFoundDefect())
+            return
+        lastLine = self._octets[: part.epilogue - self._position]
+        self._skip(part.epilogue)
+        isLast = not self._octets and lastLine.endswith(b"\n")
+        if self._position < part.end or isLast or self._octets.startswith((b"\r", b"\n")):
+            message.epilogue = yield from self._take(part.end)
+
+    def _deliveryStatus(self, message: EmailMessage, part: Part) -> Generator[None, None, None]:
+        """Blocks of fields (RFC 3464 §2), of which the library makes messages."""
+        self._skip(part.body)
+        text = yield from self._take(part.end)
+        blocks = _BLANK_LINE.split(text, maxsplit=bounds.MAX_PARTS)
+        if len(blocks) > bounds.MAX_PARTS:
+            refuse(f"more than {bounds.MAX_PARTS} parts")
+        for block in filter(str.strip, blocks):
+            octets = f"{block}\r\n".encode("ascii", "surrogateescape")
+            scanned = yield from Scanner(octets, refuse, openMessages=False).run()
+            status = EmailMessage(self._policy)
+            for name, value in scanned.fields:
+                status.set_raw(name, value)
+            status.set_payload(octets[scanned.body :].decode("ascii", "surrogateescape"))
+            message.attach(status)
+
+    def _skip(self, position: int) -> None:
+        del self._octets[: max(position - self._position, 0)]
+        self._position = max(position, self._position)
+
+    def _take(self, end: int) -> Generator[None, None, str]:
+        """What comes before an offset, as the library has it: octets above ASCII as surrogates."""
+        text = ""
+        while self._position < end:
+            size = min(_SLICE, end - self._position)
+            # In place: the interpreter makes the only reference's string longer.
+            text += self._octets[:size].decode("ascii", "surrogateescape")
+            self._skip(self._position + size)
+            if self._position < end:
+                yield
+        return text
+
+
+def _check(part: Part) -> None:
+    """
+    Refuse what would take long when it is read.
+
+    :raises MessageTooComplex: likewise.
+    """
+    for name, value in part.fields:
+        lower = name.lower()
+        if lower in _ADDRESS_FIELDS and value.count(",") >= bounds.MAX_MAILBOXES:
+            refuse(f"more than {bounds.MAX_MAILBOXES} addresses in {lower}")
+        if lower == "content-disposition" and (excess := parseParameterized(value).excess):
+            refuse(excess)
+    if part.contentType.parameters.get("charset", "").strip().lower() in _SLOW_CHARSETS:
+        refuse("a charset that no mail has")

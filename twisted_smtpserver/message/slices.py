@@ -1,0 +1,86 @@
+"""
+Long work on the reactor's thread, a slice at a time.
+
+A thread wouldn't help: parsing holds the interpreter's lock, and each system call of the reactor
+has to wait to get it back. Nor could a thread be stopped. Work in slices takes turns with all other
+work: of everything under way, one slice is done between two looks at the sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import Cooperator, TaskStopped
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+#: Has the signature of :func:`runInSlices`.
+RunInSlices = Callable[[Generator[None, None, Any]], "Deferred[Any]"]
+
+#: Slices that are done at once: more than a small message has.
+AT_ONCE = 32
+
+
+def finish(steps: Generator[None, None, T]) -> T:
+    """
+    Do all of the work now.
+
+    :param steps: the work, with a ``yield`` after each slice.
+    :returns: its result.
+    """
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def runInSlices(steps: Generator[None, None, T]) -> Deferred[T]:
+    """
+    Do work a slice at a time; if it is little, at once.
+
+    :param steps: the work, with a ``yield`` after each slice.
+    :returns: a Deferred of its result. To cancel it ends the work.
+    """
+    results: list[T] = []
+    work = _collect(steps, results)
+    try:
+        for _ in range(AT_ONCE):
+            next(work)
+    except StopIteration:
+        return succeed(results[0])
+    except Exception:
+        return fail()
+    task = _turns.cooperate(work)
+    done: Deferred[T] = Deferred(lambda _: task.stop())
+
+    def failed(failure: Failure) -> None:
+        # Only a cancellation stops it.
+        done.errback(CancelledError() if failure.check(TaskStopped) else failure)
+
+    task.whenDone().addCallbacks(lambda _: done.callback(results[0]), failed)
+    return done
+
+
+def _collect(steps: Generator[None, None, T], results: list[T]) -> Generator[None, None, None]:
+    # The cooperator has no use for results.
+    results.append((yield from steps))
+
+
+def _later(call: Callable[[], None]) -> IDelayedCall:
+    from twisted.internet import reactor  # importing it chooses one: not before it is needed
+
+    later: IDelayedCall = reactor.callLater(0, call)
+    return later
+
+
+def _oneSlice() -> Callable[[], bool]:
+    return lambda: True
+
+
+_turns = Cooperator(_oneSlice, _later)

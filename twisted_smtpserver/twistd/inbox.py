@@ -1,0 +1,60 @@
+"""The inbox that ``twistd smtpserver`` has flags for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted_smtpserver.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.inbox import Inbox
+
+#: What the flags are called as arguments of :class:`~twisted_smtpserver.inbox.Inbox`.
+_ARGUMENTS = {
+    "inbox-max": "maxMessages",
+    "inbox-size": "maxOctets",
+    "inbox-db": "database",
+    "inbox-password-file": "password",
+    "inbox-host": "hosts",
+    "inbox-any-login": "acceptLogins",
+}
+
+#: The options of a server that accepts every login: it needs none, and no TLS for one.
+_ANY_LOGIN = {"authOptional": True, "allowInsecureAuth": True}
+
+
+def checkInbox(given: Mapping[str, Any]) -> None:
+    """
+    Check that the flags go together.
+
+    :param given: the values of the flags that were given, by name.
+    :raises ConfigurationError: if they don't.
+    """
+    for name in _ARGUMENTS:
+        if name in given and "inbox" not in given:
+            raise ConfigurationError(f"--{name}: needs --inbox")
+    if "inbox-any-login" in given and "credCheckers" in given:
+        raise ConfigurationError("--inbox-any-login and --auth contradict each other")
+
+
+def inboxOptions(given: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The options that the flags imply for the SMTP server.
+
+    :param given: the values of the flags that were given, by name.
+    """
+    return _ANY_LOGIN if "inbox-any-login" in given else {}
+
+
+def makeInbox(given: Mapping[str, Any], **options: Any) -> Inbox:
+    """
+    Make the inbox: a service, with the handler that fills it.
+
+    :param given: the values of the flags that were given, by name.
+    :param options: further arguments of :class:`~twisted_smtpserver.inbox.Inbox`.
+    """
+    from twisted_smtpserver.inbox import Inbox  # it costs a web server: nobody else should pay
+
+    options |= {_ARGUMENTS[name]: given[name] for name in _ARGUMENTS if name in given}
+    return Inbox(given["inbox"], **options)
