@@ -342,12 +342,12 @@ class BlockingTests(TestCase):
         self.assertRaises(ConfigurationError, blocking, check)
 
     def test_blocking(self) -> Deferred[Any]:
-        """A blocking hook runs in a thread, with the hook's arguments."""
+        """A blocking hook runs in a thread, with the hook's arguments, by name as well."""
 
-        def check(one: int, two: int) -> int:
+        def check(one: int, *, two: int) -> int:
             return one + two
 
         def judge(result: int) -> None:
             self.assertEqual(result, 3)
 
-        return blocking(check)(1, 2).addCallback(judge)
+        return blocking(check)(1, two=2).addCallback(judge)

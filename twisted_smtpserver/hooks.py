@@ -275,7 +275,7 @@ def blocking(function: Callable[..., _T]) -> Callable[..., Deferred[_T]]:
     if iscoroutinefunction(function):
         raise ConfigurationError("blocking() is for plain functions: an async def never blocks")
 
-    def runInThread(*arguments: object) -> Deferred[_T]:
-        return deferToThread(function, *arguments)
+    def runInThread(*arguments: object, **keywords: object) -> Deferred[_T]:
+        return deferToThread(function, *arguments, **keywords)
 
     return runInThread

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from twisted_smtpserver.wire.authresults import NOTHING_KNOWN, Authentication
 from twisted_smtpserver.wire.text import escape
 
 if TYPE_CHECKING:
@@ -97,9 +98,12 @@ class Envelope:
     :ivar requireTLS: whether MAIL had REQUIRETLS (RFC 8689).
     :ivar dsn: RFC 3461's parameters of MAIL; ``None`` unless the DSN extension is on.
     :ivar perRecipient: whether ``onData`` is asked for one result for each recipient.
+    :ivar authentication: what filters found out of who sent the message (RFC 8601): spf, dkim,
+        dmarc, arc; empty unless there are such filters.
     """
 
     __slots__ = (
+        "authentication",
         "bodyType",
         "dsn",
         "id",
@@ -119,6 +123,7 @@ class Envelope:
         self.requireTLS: bool = False
         self.dsn: EnvelopeDSN | None = None
         self.perRecipient: bool = perRecipient
+        self.authentication: Authentication = NOTHING_KNOWN
 
     @property
     def recipients(self) -> list[Address]:

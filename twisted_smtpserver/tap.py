@@ -30,6 +30,7 @@ from twisted_smtpserver.handlers import Chain, Discard
 from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
+from twisted_smtpserver.log import batches
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
@@ -111,6 +112,8 @@ class Options(usage.Options, AuthOptionMixin):
             help before the reason, :class:`SystemExit` with the reason alone.
         """
         self.arguments = list(options or ())
+        if self.parent is not None:
+            batches.useFor(self.parent)
         try:
             super().parseOptions(options)
         except usage.UsageError as error:

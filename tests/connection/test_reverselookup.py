@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IResolver
 from twisted.internet.task import Clock
-from twisted.names import client, dns
+from twisted.names import dns
 from twisted.names.common import ResolverBase
 from twisted.names.error import (
     AuthoritativeDomainError,
@@ -22,6 +22,7 @@ from twisted.names.error import (
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from twisted_smtpserver.connection import reverselookup
 from twisted_smtpserver.connection.reverselookup import ReverseLookup
 from twisted_smtpserver.wire.ip import clientLiteral as addressLiteral
 
@@ -303,7 +304,7 @@ class ReverseLookupTests(SynchronousTestCase):
         """
         What no public DNS knows only a resolver of one's own is asked about.
         """
-        self.patch(client, "getResolver", self.fail)
+        self.patch(reverselookup, "systemResolver", self.fail)
         for address, literal in (
             ("192.0.2.1", "[192.0.2.1]"),
             ("100.64.0.1", "[100.64.0.1]"),
@@ -389,16 +390,16 @@ class ReverseLookupTests(SynchronousTestCase):
 class DefaultsTests(SynchronousTestCase):
     def test_resolver(self):
         """
-        Twisted's resolver is taken, and not before there is something to look up.
+        The system's resolver is taken, and not before there is something to look up.
         """
         fake = FakeResolver({V4_POINTER: pointers(b"a.example"), ("a.example", dns.A): V4_HERE})
         made = []
 
-        def getResolver():
+        def systemResolver():
             made.append(fake)
             return fake
 
-        self.patch(client, "getResolver", getResolver)
+        self.patch(reverselookup, "systemResolver", systemResolver)
         lookup = ReverseLookup(reactor=Clock())
         lookup.clientHostname("127.0.0.1")
         self.assertEqual([], made)

@@ -15,7 +15,8 @@ from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from twisted_smtpserver.filters.spool import READ_SIZE, TOTAL_MEMORY, MemoryBudget, Spool
+from twisted_smtpserver.filters.spool import READ_SIZE, TOTAL_MEMORY, Spool
+from twisted_smtpserver.message.budget import MemoryBudget
 from twisted_smtpserver.message.files import HOP_SIZE
 from twisted_smtpserver.testing import runInline
 
@@ -134,6 +135,8 @@ class SpoolTests(SynchronousTestCase):
         for reader in (one, one, other):
             reader.close()
         self.assertTrue(one.closed)
+        raw: Any = one
+        raw.raw.close()  # what the garbage collector may do once more
         self.assertRaises(ValueError, spool.open)
 
     def test_budget(self) -> None:

@@ -9,7 +9,6 @@ from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.names import client as names
 from twisted.names import dns
 from twisted.names.error import DNSNameError
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,6 +21,7 @@ from twisted_smtpserver.handlers.policies import (
     RateLimit,
     SenderMatchesLogin,
     Tarpit,
+    blocklist,
     greylist,
 )
 from twisted_smtpserver.testing import Client, RecordingHandler, connect, runInline
@@ -257,9 +257,9 @@ class DNSBlockListTests(SynchronousTestCase):
         self.assertEqual(lists.asked, [])
 
     def test_defaults(self) -> None:
-        """By default it is twisted.names' resolver that is asked, by the reactor's time."""
+        """By default it is the system's resolver that is asked, by the reactor's time."""
         lists = Lists()
-        self.patch(names, "getResolver", lambda: lists)
+        self.patch(blocklist, "systemResolver", lambda: lists)
         policy = DNSBlockList(["list.one"])
         client = connect(
             Chain(policy, RecordingHandler()), via("8.8.4.4"), disableReverseLookup=True

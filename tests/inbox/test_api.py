@@ -271,10 +271,10 @@ class ViewTests(APITestCase):
         deliver(
             self.inbox,
             b"Content-Type: text/html\n\n"
-            b"<link rel=preconnect href=//x><LINK\nrel=x><link/><linked>\n",
+            b"<link rel=preconnect href=//x><LINK\nrel=x><link/><linked><iframe src=//x>\n",
         )
         text = self.get("/view/latest.html").text
-        self.assertNotRegex(text, "(?i)<link[ /\n>]")
+        self.assertNotRegex(text, "(?i)<(link|iframe)[ /\n>]")
         self.assertIn("<linked>", text)
 
 
@@ -317,7 +317,10 @@ class SendTests(APITestCase):
         self.assertEqual(headers["X-One"], ["1"])
 
     def test_htmlOnly(self) -> None:
-        """HTML without text, and without anything that may be left out."""
+        """HTML without text, or text alone, and without anything that may be left out."""
+        wanted = {name: self.MESSAGE[name] for name in ("From", "To", "Text")}
+        self.change("POST", "/api/v1/send", wanted)
+        self.assertEqual(self.json("/api/v1/message/latest")["Text"], "Text\n")
         wanted = {name: self.MESSAGE[name] for name in ("From", "To", "HTML")}
         self.change("POST", "/api/v1/send", wanted)
         found = self.json("/api/v1/message/latest")

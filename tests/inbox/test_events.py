@@ -63,10 +63,14 @@ class EventTests(SynchronousTestCase):
 
     def test_heartbeat(self) -> None:
         """Something is sent now and then, as long as somebody listens."""
+        self.listen()[0].connectionLost(Failure(ConnectionDone()))
+        other, _ = self.listen()
         protocol, transport = self.listen()
         self.inbox.desk._clock.advance(events.HEARTBEAT)
         self.assertTrue(transport.value().endswith(b":\n\n\r\n"), transport.value())
         protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(len(self.inbox.desk._clock.getDelayedCalls()), 1)
+        other.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.inbox.desk._clock.getDelayedCalls(), [])
 
     def test_bounded(self) -> None:

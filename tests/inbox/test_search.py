@@ -158,7 +158,7 @@ class SearchTests(SynchronousTestCase):
 
 
 class TotalTests(SynchronousTestCase):
-    store: MessageStore
+    store = MessageStore()
 
     @settings(max_examples=150, deadline=None)
     @given(
@@ -187,10 +187,6 @@ class TotalTests(SynchronousTestCase):
     def test_total(self, text: str, zone: str) -> None:
         """Any text is a search that SQLite can run."""
         self.store.page(parseSearch(text, zone), 0, 1)
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.store = MessageStore()
 
     def test_noValueInSQL(self) -> None:
         """Nothing of the search's values is in the SQL."""

@@ -91,6 +91,9 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(transport.value(), b"")
         protocol.dataReceived(b"8\r\n12345678\r\n")
         self.assertEqual(parseAnswer(transport.value()).status, 413)
+        answered = transport.value()
+        protocol.dataReceived(b"8\r\n12345678\r\n0\r\n\r\n")
+        self.assertEqual(transport.value(), answered)
 
     def test_forms(self) -> None:
         """No form is parsed: that could take for ever."""

@@ -43,6 +43,7 @@ HANDLERS_SEE = {
     "limits",
     "message",
     "replies",
+    "resolver",
     "results",
     "sasl",
     "session",

@@ -281,6 +281,7 @@ class ClockTests(SynchronousTestCase):
         written = {
             "tls/certificates.py",  # from when to when one of ours is good
             "log/serverlog.py",  # the log's time
+            "auth/passwordfile.py",  # the age of a file
             "extensions/futurerelease.py",  # what the client asks for is a date
             "handlers/maildir.py",  # names, and the age of files
             "handlers/policies/greylist.py",  # what must survive a restart

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 import textwrap
 import unittest
+from email import message_from_bytes
+from email.message import EmailMessage, Message
+from email.policy import SMTP
+from types import SimpleNamespace
 from typing import Any
 
 from OpenSSL import SSL, crypto
-from twisted.internet import task
+from twisted.internet import reactor, task
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -159,7 +163,7 @@ class TalkingTests(SynchronousTestCase):
     def test_sayWithoutAnswer(self):
         """Where there isn't exactly one, the test has it wrong."""
         client = talk(Phase.READY, onMailFrom=Later())
-        with self.assertRaisesRegex(AssertionError, "^0 answers to 'MAIL"):
+        with self.assertRaisesRegex(AssertionError, "^no answer to 'MAIL"):
             client.say(MAIL)
         with self.assertRaisesRegex(AssertionError, "^2 answers to 'NOOP.*code=250.*code=221"):
             connect().say("NOOP\r\nQUIT")
@@ -204,18 +208,104 @@ class TalkingTests(SynchronousTestCase):
         self.assertEqual(connect(onRcptTo=refuse).deliver(CONTENT).code, 553)
         self.assertEqual(connect().deliver(CONTENT, hello="EHLO a b").code, 501)
 
+    def test_deliverEmail(self) -> None:
+        """An EmailMessage goes as smtplib would send it: to all that it names, without Bcc."""
+        message = EmailMessage()
+        message["From"] = "Joe <joe@example.net>"
+        message["To"] = "Ann <ann@example.com>, bob@example.com"
+        message["Bcc"] = "eve@example.com"
+        message["Subject"] = "gr\u00fc\u00dfe"
+        message.set_content(".\n..dots\nand \u00e9nough")
+        handler = RecordingHandler()
+        client = connect(handler)
+        self.assertEqual(client.deliver(message).code, 250)
+        self.assertEqual(client.deliver(message, "", "x@example.com", hello=None).code, 250)
+        first, second = handler.messages
+        self.assertEqual(str(first.envelope.mailFrom), "joe@example.net")
+        to = ["ann@example.com", "bob@example.com", "eve@example.com"]
+        self.assertEqual([str(each) for each in first.envelope.rcptTo], to)
+        self.assertEqual(str(second.envelope.mailFrom), "")
+        self.assertEqual([str(each) for each in second.envelope.rcptTo], ["x@example.com"])
+        parsed = message_from_bytes(first.content, policy=SMTP)
+        self.assertEqual(parsed["Subject"], "gr\u00fc\u00dfe")
+        self.assertNotIn("Bcc", parsed)
+        self.assertEqual(parsed.get_content(), ".\r\n..dots\r\nand \u00e9nough\r\n")
+        self.assertEqual(message["Bcc"], "eve@example.com")
+
+    def test_deliverBareEmail(self) -> None:
+        """One that names nobody goes where bytes go; a last line without its end gets one."""
+        message = Message()
+        message.set_payload("no newline")
+        handler = RecordingHandler()
+        self.assertEqual(connect(handler).deliver(message).code, 250)
+        (received,) = handler.messages
+        self.assertEqual(str(received.envelope.mailFrom), "joe@example.org")
+        self.assertEqual(received.content, b"\r\nno newline\r\n")
+
+    def test_deliverNoLines(self) -> None:
+        """Content whose end nobody would see is refused, with what is wrong about it."""
+        for content in (b"no end", b"LF only\n", b"CR only\r"):
+            with self.assertRaises(ValueError) as caught:
+                connect().deliver(content)
+            self.assertIn(f"doesn't end in CRLF but in {content[-10:]!r}", str(caught.exception))
+        text: Any = "Subject: text\r\n"
+        with self.assertRaisesRegex(TypeError, "give octets"):
+            connect().deliver(text)
+
     def test_deliverPending(self) -> None:
-        """If the final answer doesn't come, or not alone, the test has it wrong."""
-        verdict: Deferred[None] = Deferred()
+        """A hook that never answers is named, whichever it is."""
 
-        async def onData(stream, session):
+        async def hang(*arguments: object) -> None:
+            await Deferred()
+
+        for hook, what in (
+            ("onData", "the message"),
+            ("onRcptTo", "'RCPT TO:<jane@example.com>'"),
+            ("onMailFrom", "'MAIL FROM:<joe@example.org>'"),
+            ("onHello", "'EHLO client.example'"),
+        ):
+
+            async def onData(stream: Any, session: Any) -> None:
+                await stream.read()
+                await hang()
+
+            with self.assertRaises(AssertionError) as caught:
+                hooks: Any = {hook: onData if hook == "onData" else hang}
+                connect(**hooks).deliver(CONTENT)
+            expected = f"no answer to {what}: {hook} hasn't answered; if it waits for time"
+            self.assertTrue(str(caught.exception).startswith(expected), caught.exception)
+
+    def test_deliverInThread(self) -> None:
+        """A thread that wasn't patched away is the cause, and the text has the cure."""
+        waiting: list[Any] = []
+        pool = SimpleNamespace(q=SimpleNamespace(qsize=lambda: len(waiting)), working=[])
+        self.patch(reactor, "threadpool", pool)
+
+        async def onData(stream: Any, session: Any) -> None:
             await stream.read()
-            await verdict
+            waiting.append("work")
+            await Deferred()
 
-        with self.assertRaisesRegex(AssertionError, "^0 final answers"):
+        with self.assertRaisesRegex(AssertionError, "onData waits for a thread.*runInline"):
             connect(onData=onData).deliver(CONTENT)
+
+    def test_deliverNoAnswer(self) -> None:
+        """Nor is there an answer where the server has closed, or waits for the client."""
+
+        async def onData(stream: Any, session: Any) -> None:
+            await stream.read()
+            client.lose()
+
+        client = connect(onData=onData)
+        with self.assertRaisesRegex(AssertionError, "the server has closed the connection$"):
+            client.deliver(CONTENT)
+        with self.assertRaisesRegex(AssertionError, "no answer to 'text': the server waits$"):
+            talk(Phase.DATA).say("text")
+
+    def test_deliverSeveral(self) -> None:
+        """LMTP has an answer for each recipient: that is for answers()."""
         client = connect(lmtp=True)
-        with self.assertRaisesRegex(AssertionError, "^2 final answers"):
+        with self.assertRaisesRegex(AssertionError, "^2 answers to the message: "):
             client.deliver(CONTENT, "", "a@b.example", "c@d.example", hello="LHLO x.example")
 
     def test_malformed(self):

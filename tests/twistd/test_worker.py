@@ -190,10 +190,12 @@ class LogTests(WorkerCase):
 
     def written(self, **event: Any) -> dict[str, Any]:
         """What comes of an event."""
-        output = io.StringIO()
-        self.patch(sys, "stdout", output)
-        makeLogObserver()(event)
-        line = output.getvalue()
+        output = io.BytesIO()
+        self.patch(sys, "stdout", io.TextIOWrapper(output))
+        observer = makeLogObserver()
+        observer(event)
+        observer.flush()
+        line = output.getvalue().decode()
         self.assertEqual((line[0], line[-1], line.count("\n")), ("\x1e", "\n", 1))
         found: dict[str, Any] = json.loads(line[1:])
         return found

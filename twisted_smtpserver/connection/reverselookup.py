@@ -16,10 +16,11 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IResolver
 from twisted.logger import Logger, LogLevel
-from twisted.names import client, dns
+from twisted.names import dns
 from twisted.names.error import AuthoritativeDomainError, DomainError
 from twisted.python.failure import Failure
 
+from twisted_smtpserver.resolver import systemResolver
 from twisted_smtpserver.tls.certificates import hostName
 from twisted_smtpserver.wire.ip import clientLiteral, parseAddress
 
@@ -128,7 +129,7 @@ class ReverseLookup:
         self, address: ipaddress.IPv4Address | ipaddress.IPv6Address
     ) -> str | None:
         if self._resolver is None:
-            self._resolver = client.getResolver()
+            self._resolver = systemResolver()
         lookup, kind = (
             (self._resolver.lookupAddress, dns.A)
             if address.version == 4

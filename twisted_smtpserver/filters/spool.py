@@ -36,7 +36,7 @@ MEMORY = 2**20
 TOTAL_MEMORY = 64 * 2**20
 
 #: How much :meth:`Spool.chunks` yields at a time, in octets.
-READ_SIZE = 2**16
+READ_SIZE = 60 * 1024
 
 _T = TypeVar("_T")
 
@@ -79,6 +79,10 @@ class Spool:
         self._hops = 0  # how many threads are at work on the file
         self._closed = False
         self._lock = threading.Lock()  # no thread may open a file that is being closed
+
+    def another(self) -> Spool:
+        """Make an empty one with the same settings."""
+        return Spool(self._memory, self._folder, self._budget, self._runInThread)
 
     @property
     def inMemory(self) -> bool:

@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from zope.interface import Interface, implementer
 
 from twisted_smtpserver.auth.credentials import Credentials
+from twisted_smtpserver.auth.passwordfile import indexed
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.interfaces import IAuthHandler
 from twisted_smtpserver.sasl import Authenticated
@@ -39,8 +40,9 @@ class CredHandler:
         :class:`ISMTPUser`, with the session as the mind; the avatar is logged out when the
         connection is gone.
     :param inThread: whether the checkers block, as those of ``twistd --auth`` do, and must be asked
-        in the reactor's thread pool. A :class:`~twisted.cred.checkers.FilePasswordDB` always is. If
-        its file can't be read that is no failed login: the client gets 454, and comes again.
+        in the reactor's thread pool. A :class:`~twisted.cred.checkers.FilePasswordDB` always is,
+        and reads its file only when it has changed. If it can't be read that is no failed login:
+        the client gets 454, and comes again.
     :raises ConfigurationError: if there is neither.
     """
 
@@ -51,11 +53,12 @@ class CredHandler:
         if len(authorities) == 1 and isinstance(authorities[0], Portal):
             self._realm = authorities[0].realm
             # One checker may be there for several interfaces.
-            self._checkers = tuple(dict.fromkeys(authorities[0].checkers.values()))
+            checkers = tuple(dict.fromkeys(authorities[0].checkers.values()))
         elif authorities and all(ICredentialsChecker.providedBy(a) for a in authorities):
-            self._checkers = authorities
+            checkers = authorities
         else:
             raise ConfigurationError("CredHandler needs one Portal, or checkers")
+        self._checkers = tuple(map(indexed, checkers))
 
     async def onAuth(self, credentials: Credentials, session: Session) -> Authenticated | None:
         """See :meth:`~twisted_smtpserver.interfaces.IAuthHandler.onAuth`."""

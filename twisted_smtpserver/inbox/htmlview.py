@@ -3,7 +3,7 @@ The HTML of strangers, made harmless.
 
 It isn't cleaned: browsers read HTML in more ways than any cleaner knows. It is served by itself, in
 a sandbox without scripts, forms and an origin, with a policy that lets it load nothing but the
-pictures of its own message. Only ``<link>``, which no policy covers, is taken out of it.
+pictures of its own message. Only what connects to other hosts in spite of that is taken out of it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ _HEAD = (
     "img{max-width:100%;height:auto}</style>\n"
 )
 
-# <link rel=preconnect> and dns-prefetch ask the network whatever the policy says. A tag can be
-# written in no other way than this one (HTML §13.2.5.6 to 13.2.5.8).
-_LINK = re.compile(r"<(?=link[\s/>])", re.IGNORECASE)
+# Browsers look names up, and connect, for <link rel=preconnect> and for frames before they ask the
+# policy. A tag can be written in no other way than this one (HTML §13.2.5.6 to 13.2.5.8).
+_CONNECTING = re.compile(
+    r"<(?=(?:link|iframe|frame|frameset|fencedframe|portal|object|embed)[\s/>])", re.IGNORECASE
+)
 
 _CID = re.compile(r"cid:([^\s\"'<>()&\\]{1,250})", re.IGNORECASE)
 
@@ -39,7 +41,7 @@ def showHTML(html: str, identifier: str, host: str, isRemote: bool) -> Answer:
     :param isRemote: whether pictures, styles and fonts of other hosts may be loaded.
     """
     pictures = f"/view/{identifier}/cid/"
-    body = _LINK.sub("<x-", html)
+    body = _CONNECTING.sub("<x-", html)
     body = _CID.sub(lambda match: pictures + quote(match[1], safe="@.-_"), body)
     return Answer(
         (_HEAD + body).encode("utf-8", "replace"),

@@ -7,14 +7,23 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted_smtpserver.inbox.mail import Mailbox, MailView, Part, textOf
+from twisted_smtpserver.inbox.mail import isInline, shorten, snippetOf, textOf, typeOf
+from twisted_smtpserver.message.mailboxes import Mailbox
+from twisted_smtpserver.message.parsed import Attachment, ParsedMessage
 
 #: How much of a message can be searched, in characters.
 MAX_INDEXED = 128 * 1024
+
+#: The longest subject, and the longest list of people of one field, in characters; all of it is
+#: in the header, and in the source.
+MAX_SUBJECT = 1000
+MAX_PEOPLE = 50_000
+
+# The same in the list, of which many rows are sent at once.
+_ROOM = {"From": 1000, "To": 4000, "Cc": 2000, "Bcc": 2000, "ReplyTo": 500}
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Entry:
     """
     A message that is ready to be stored.
 
+    :ivar people: who it is for, and from, by the names that the API has.
     :ivar summary: its row in the list, without its tags.
     :ivar indexed: what searches look at.
     """
@@ -47,65 +57,69 @@ class Entry:
     id: str
     created: float
     raw: bytes
-    view: MailView
+    message: ParsedMessage
     envelope: Envelope
+    people: dict[str, tuple[Mailbox, ...]]
     summary: dict[str, Any]
     indexed: str
 
     @property
     def stored(self) -> int:
         """How many octets it takes in the database, about."""
-        texts = len(self.indexed) * 4 + len(self.view.text) + len(self.view.html)
-        return len(self.raw) + sum(len(part.content) for part in self.view.parts) + texts
+        message = self.message
+        texts = len(self.indexed) * 4 + len(message.text) + len(message.html)
+        return len(self.raw) + sum(len(part.content) for part in message.attachments) + texts
 
 
-def makeEntry(raw: bytes, view: MailView, envelope: Envelope, created: float) -> Entry:
+def makeEntry(raw: bytes, message: ParsedMessage, envelope: Envelope, created: float) -> Entry:
     """
     Prepare a message for the database.
 
     :param raw: as it was received.
-    :param view: what :func:`~twisted_smtpserver.inbox.mail.viewMessage` says of it.
+    :param message: the same, parsed.
     :param envelope: what came with it.
     :param created: when it came, in seconds since 1970.
     """
     identifier = secrets.token_hex(11)
-    bcc = view.bcc or _hidden(view, envelope)
-    attachments = sum(not part.isInline for part in view.parts)
+    people = {
+        "To": message.to,
+        "Cc": message.cc,
+        "Bcc": message.bcc or _hidden(message, envelope),
+        "ReplyTo": message.replyTo,
+    }
     summary: dict[str, Any] = {
         "ID": identifier,
-        "MessageID": view.messageId,
+        "MessageID": message.messageId[:MAX_SUBJECT],
         "Read": False,
-        "From": view.sender.toJSON(),
-        "To": _json(view.to),
-        "Cc": _json(view.cc),
-        "Bcc": _json(bcc),
-        "ReplyTo": _json(view.replyTo),
-        "Subject": view.subject,
+        "From": _first(message.from_),
+        **{name: shorten(boxes, _ROOM[name]) for name, boxes in people.items()},
+        "Subject": message.subject[:MAX_SUBJECT],
         "Created": isoTime(created),
-        "Username": envelope.user,
+        "Username": envelope.user[: _ROOM["ReplyTo"]],
         "Size": len(raw),
-        "Attachments": attachments,
-        "Snippet": view.snippet,
+        "Attachments": sum(not isInline(part, message) for part in message.attachments),
+        "Snippet": snippetOf(message),
     }
-    return Entry(identifier, created, raw, view, envelope, summary, _indexed(view, bcc))
+    indexed = _indexed(message, people)
+    return Entry(identifier, created, raw, message, envelope, people, summary, indexed)
 
 
-def _hidden(view: MailView, envelope: Envelope) -> tuple[Mailbox, ...]:
+def _first(boxes: tuple[Mailbox, ...]) -> dict[str, str]:
+    return next(iter(shorten(boxes, _ROOM["From"])), {"Name": "", "Address": ""})
+
+
+def _hidden(message: ParsedMessage, envelope: Envelope) -> tuple[Mailbox, ...]:
     """Recipients that no field names: those of ``Bcc``, which senders take out."""
-    named = {box.address.lower() for box in (*view.to, *view.cc)}
+    named = {box.address.lower() for box in (*message.to, *message.cc)}
     hidden = [address for address in envelope.recipients if address.lower() not in named]
     return tuple(Mailbox("", address) for address in dict.fromkeys(hidden))
 
 
-def _json(boxes: Iterable[Mailbox]) -> list[dict[str, str]]:
-    return [box.toJSON() for box in boxes]
-
-
-def _indexed(view: MailView, bcc: tuple[Mailbox, ...]) -> str:
-    people = (view.sender, *view.to, *view.cc, *bcc, *view.replyTo)
-    names = [part.fileName for part in view.parts]
-    words = view.text[:MAX_INDEXED] or textOf(view.html[:MAX_INDEXED])
-    content = "\n".join([view.subject, *map(str, people), *names, words])
+def _indexed(message: ParsedMessage, people: dict[str, tuple[Mailbox, ...]]) -> str:
+    boxes = (*message.from_, *(box for group in people.values() for box in group))
+    names = [part.name for part in message.attachments]
+    words = message.text[:MAX_INDEXED] or textOf(message.html[:MAX_INDEXED])
+    content = "\n".join([message.subject, *map(str, boxes), *names, words])
     return content.replace("\x00", " ")[:MAX_INDEXED]
 
 
@@ -127,47 +141,48 @@ def insertEntry(database: sqlite3.Connection, entry: Entry) -> int:
     :param entry: the message.
     :returns: its number.
     """
-    view, summary = entry.view, entry.summary
-    people = (_flat(summary[name]) for name in ("To", "Cc", "Bcc", "ReplyTo"))
-    inlines = len(view.parts) - summary["Attachments"]
+    message, summary = entry.message, entry.summary
+    people = [_flat(boxes) for boxes in (message.from_, *entry.people.values())]
     cursor = database.execute(
         "INSERT INTO message (id, created, size, stored, subject, sender, recipients, cc, bcc,"
         " replyTo, messageId, attachments, inlines, summary)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            *(entry.id, entry.created, len(entry.raw), entry.stored, view.subject),
-            *(str(view.sender), *people, view.messageId, summary["Attachments"], inlines),
-            _dump(summary),
+            *(entry.id, entry.created, len(entry.raw), entry.stored, summary["Subject"], *people),
+            *(summary["MessageID"], summary["Attachments"]),
+            *(len(message.attachments) - summary["Attachments"], _dump(summary)),
         ),
     )
     seq = cursor.lastrowid
     assert seq is not None  # what an INSERT leaves
     database.execute(
         "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?)",
-        (seq, entry.raw, _dump(view.headers), view.text, view.html, _dump(_detail(entry))),
+        (seq, entry.raw, _dump(message.headers), message.text, message.html, _dump(_detail(entry))),
     )
     database.execute("INSERT INTO words (rowid, content) VALUES (?, ?)", (seq, entry.indexed))
-    for number, part in enumerate(view.parts):
-        _insertPart(database, seq, number, part)
+    for number, part in enumerate(message.attachments, 1):
+        _insertPart(database, seq, number, part, isInline(part, message))
     return seq
 
 
-def _insertPart(database: sqlite3.Connection, seq: int, number: int, part: Part) -> None:
+def _insertPart(
+    database: sqlite3.Connection, seq: int, number: int, part: Attachment, inline: bool
+) -> None:
     checksums = {
         name: hashlib.new(name.lower(), part.content, usedforsecurity=False).hexdigest()
         for name in ("MD5", "SHA1", "SHA256")
     }
     database.execute(
-        "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            *(seq, number, part.partId, part.fileName, part.contentType, part.contentId),
-            *(part.isInline, len(part.content), _dump(checksums), part.content),
+            *(seq, number, part.name, typeOf(part), part.contentId),
+            *(inline, len(part.content), _dump(checksums), part.content),
         ),
     )
 
 
-def _flat(boxes: list[dict[str, str]]) -> str:
-    return ", ".join(f"{box['Name']} <{box['Address']}>" for box in boxes)
+def _flat(boxes: tuple[Mailbox, ...]) -> str:
+    return ", ".join(map(str, boxes))[:MAX_PEOPLE]
 
 
 def _dump(value: Any) -> str:
@@ -176,12 +191,13 @@ def _dump(value: Any) -> str:
 
 def _detail(entry: Entry) -> dict[str, Any]:
     """What only the view of a single message has."""
-    view, envelope = entry.view, entry.envelope
-    date = view.date.timestamp() if view.date is not None else entry.created
+    message, envelope = entry.message, entry.envelope
+    date = message.date.timestamp() if message.date is not None else entry.created
     return {
+        **{name: shorten(boxes, MAX_PEOPLE) for name, boxes in entry.people.items()},
         "Date": isoTime(date),
         "ReturnPath": envelope.sender,
-        "ListUnsubscribe": _unsubscribe(view),
+        "ListUnsubscribe": _unsubscribe(message),
         "Envelope": {
             "From": envelope.sender,
             "To": list(envelope.recipients),
@@ -192,13 +208,13 @@ def _detail(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _unsubscribe(view: MailView) -> dict[str, Any]:
-    header = view.first("List-Unsubscribe")
+def _unsubscribe(message: ParsedMessage) -> dict[str, Any]:
+    header = message.headers.get("List-Unsubscribe")
     links = [piece.strip().strip("<>") for piece in header.split(",")[:10] if piece.strip()]
     isLink = all(link.lower().startswith(("mailto:", "http://", "https://")) for link in links)
     return {
         "Header": header,
-        "HeaderPost": view.first("List-Unsubscribe-Post"),
+        "HeaderPost": message.headers.get("List-Unsubscribe-Post"),
         "Links": links if isLink else [],
         "Errors": "" if isLink else "a link is neither mailto: nor http(s):",
     }

@@ -41,7 +41,6 @@ CREATE TABLE body (
 CREATE TABLE part (
     seq INTEGER NOT NULL,
     number INTEGER NOT NULL,
-    partId TEXT NOT NULL,
     fileName TEXT NOT NULL,
     contentType TEXT NOT NULL,
     contentId TEXT NOT NULL,

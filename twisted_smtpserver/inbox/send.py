@@ -79,10 +79,9 @@ def _fill(message: EmailMessage, wanted: dict[str, Any]) -> None:
     text, html = str(wanted.get("Text") or ""), str(wanted.get("HTML") or "")
     if text or not html:
         message.set_content(text)
-        if html:
-            message.add_alternative(html, subtype="html")
-    else:
-        message.set_content(html, subtype="html")
+    if html:
+        add = message.add_alternative if text else message.set_content
+        add(html, subtype="html")
     for each in wanted.get("Attachments") or ():
         _attach(message, each)
 

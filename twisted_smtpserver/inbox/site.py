@@ -97,9 +97,9 @@ class InboxRequest(Request):
 
     def _refuse(self) -> None:
         self._isRefused = True
-        if self.content is not None:
-            self.content.close()
         channel: Any = self.channel
+        content: Any = self.content
+        content.close()
         channel.transport.write(
             b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         )
@@ -193,10 +193,9 @@ def _staticTable() -> Table:
     """The page's own files; they are read once."""
     table: Table = {}
     for file in files("twisted_smtpserver.inbox").joinpath("static").iterdir():
-        kind = _KINDS.get(file.name.rpartition(".")[2])
-        if kind is not None:
-            answer = Answer(file.read_bytes(), kind, headers={"Content-Security-Policy": _POLICY})
-            table[f"/static/{file.name}"] = {"GET": partial(_same, answer)}
+        kind = _KINDS[file.name.rpartition(".")[2]]
+        answer = Answer(file.read_bytes(), kind, headers={"Content-Security-Policy": _POLICY})
+        table[f"/static/{file.name}"] = {"GET": partial(_same, answer)}
     page = table.pop("/static/index.html")
     return table | {"/": page, "/search": page, "/view/{id}": page}
 

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from twisted_smtpserver.inbox.mail import viewMessage
 from twisted_smtpserver.inbox.rows import Envelope, insertEntry, makeEntry
 from twisted_smtpserver.inbox.schema import KEYED, openDatabase
 from twisted_smtpserver.inbox.search import Condition
 from twisted_smtpserver.inbox.tags import tagsOf
+from twisted_smtpserver.message.parsed import parseMessage
 
 __all__ = ["Content", "MessageStore", "TooLargeForInbox"]
 
@@ -28,7 +28,7 @@ DEFAULT_MESSAGES = 10_000
 DEFAULT_OCTETS = 256 * 2**20
 
 #: The most rows of one page of the list.
-MAX_PAGE = 1000
+MAX_PAGE = 250
 
 # SQLite allows 32,766 question marks in a statement; older ones 999.
 _BATCH = 500
@@ -111,11 +111,11 @@ class MessageStore:
         :raises TooLargeForInbox: if there is no room for it however many are deleted.
         :raises sqlite3.Error: if it can't be stored.
         """
-        view = viewMessage(raw)
-        entry = makeEntry(raw, view, envelope, self._clock())
+        message = parseMessage(raw)
+        entry = makeEntry(raw, message, envelope, self._clock())
         if entry.stored > self.maxOctets:
             raise TooLargeForInbox
-        tags = (*envelope.tags, *tagsOf(view.first("X-Tags").split(",")))
+        tags = (*envelope.tags, *tagsOf(message.headers.get("X-Tags").split(",")))
         with self._transaction() as database:
             _addTags(database, [insertEntry(database, entry)], tags)
             self._total += 1
@@ -126,9 +126,9 @@ class MessageStore:
     def _makeRoom(self, database: sqlite3.Connection) -> None:
         total, octets = self._total, self._octets
         surplus = []
-        for seq, stored in database.execute("SELECT seq, stored FROM message ORDER BY seq"):
-            if total <= self.maxMessages and octets <= self.maxOctets:
-                break
+        oldest = database.execute("SELECT seq, stored FROM message ORDER BY seq")
+        while total > self.maxMessages or octets > self.maxOctets:
+            seq, stored = next(oldest)
             surplus.append(seq)
             total -= 1
             octets -= stored
@@ -254,7 +254,7 @@ class MessageStore:
                 "SELECT text, html, detail FROM body WHERE seq = ?", (row[0],)
             ).fetchone()
             parts = database.execute(
-                "SELECT inline, partId, fileName, contentType, contentId, size, checksums"
+                "SELECT inline, number, fileName, contentType, contentId, size, checksums"
                 " FROM part WHERE seq = ? ORDER BY number",
                 (row[0],),
             ).fetchall()
@@ -323,7 +323,7 @@ class MessageStore:
         :param identifier: the message's id, or ``"latest"``.
         :param partId: the part's.
         """
-        return self._part(identifier, "partId", partId)
+        return self._part(identifier, "number", partId)
 
     def byContentId(self, identifier: str, contentId: str) -> Content | None:
         """
@@ -428,9 +428,9 @@ def _withTags(
 
 
 def _attachment(row: tuple[Any, ...]) -> dict[str, Any]:
-    _, partId, fileName, contentType, contentId, size, checksums = row
+    _, number, fileName, contentType, contentId, size, checksums = row
     return {
-        "PartID": partId,
+        "PartID": str(number),
         "FileName": fileName,
         "ContentType": contentType,
         "ContentID": contentId,

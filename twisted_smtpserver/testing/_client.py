@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
+from email.message import Message
+from email.utils import getaddresses
 from functools import partial
 from typing import Any
 
@@ -16,12 +20,24 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.message.slices import finish
 from twisted_smtpserver.replies import MAX_CHALLENGE_LINE, MAX_REPLY_LINE
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.testing._transport import MemoryTransport
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])([- ])(?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?([^\r\n]*)\r\n")
+
+#: The hook that a command is for.
+_HOOKS = {
+    "HELO": "onHello",
+    "EHLO": "onHello",
+    "LHLO": "onHello",
+    "AUTH": "onAuth",
+    "MAIL": "onMailFrom",
+    "RCPT": "onRcptTo",
+    "DATA": "onData",
+}
 
 
 def runInline(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Deferred[Any]:
@@ -152,9 +168,8 @@ class Client:
         :raises AssertionError: if there isn't exactly one answer.
         """
         self.send(_octets(line) + b"\r\n")
-        answers = self.answers()
-        assert len(answers) == 1, f"{len(answers)} answers to {line!r}: {answers}"
-        return answers[0]
+        verb = _octets(line).partition(b" ")[0].upper()
+        return self._only(self.answers(), f"{line!r}", _HOOKS.get(verb.decode("latin-1")))
 
     def pipeline(self, *lines: str | bytes) -> list[Answer]:
         """
@@ -168,29 +183,61 @@ class Client:
 
     def deliver(
         self,
-        content: bytes,
-        sender: str = "joe@example.org",
+        content: bytes | Message,
+        sender: str | None = None,
         *recipients: str,
         hello: str | None = "EHLO client.example",
     ) -> Answer:
         """
         Deliver a message and take the final answer, or the first refusal.
 
-        :param content: complete lines; dots are stuffed here.
-        :param recipients: by default ``jane@example.com``.
+        :param content: complete lines, which end in CRLF; dots are stuffed here. Or an
+            :class:`email.message.EmailMessage`, which goes as :meth:`smtplib.SMTP.send_message`
+            would send it: to those in To, Cc and Bcc, unless recipients are given.
+        :param sender: by default the one in the EmailMessage, else ``joe@example.org``.
+        :param recipients: by default ``jane@example.com``, where the EmailMessage names nobody.
         :param hello: said first; ``None`` for a further message.
+        :raises ValueError: if the content isn't complete lines.
+        :raises AssertionError: if there isn't exactly one answer. The text says why, if that can be
+            seen: the server has closed, a hook waits for a thread, or for something else.
         """
+        if isinstance(content, Message):
+            sender = _sender(content) if sender is None else sender
+            recipients = recipients or _recipients(content)
+            content = _rendered(content)
+        _checkLines(content)
         commands = [hello] if hello else []
-        commands.append(f"MAIL FROM:<{sender}>")
+        commands.append(f"MAIL FROM:<{'joe@example.org' if sender is None else sender}>")
         commands += [f"RCPT TO:<{recipient}>" for recipient in recipients or ("jane@example.com",)]
         for command in [*commands, "DATA"]:
             answer = self.say(command)
             if answer.code >= 400:
                 return answer
         self.send(re.sub(rb"(\A|\r\n)\.", rb"\1..", content) + b".\r\n")
-        answers = self.answers()
-        assert len(answers) == 1, f"{len(answers)} final answers: {answers}"
+        return self._only(self.answers(), "the message", "onData")
+
+    def _only(self, answers: list[Answer], what: str, hook: str | None) -> Answer:
+        if not answers:
+            raise AssertionError(f"no answer to {what}: {self._silence(hook)}")
+        assert len(answers) == 1, f"{len(answers)} answers to {what}: {answers}"
         return answers[0]
+
+    def _silence(self, hook: str | None) -> str:
+        """Why there is no answer, as far as can be seen from here."""
+        if self.isClosed:
+            return "the server has closed the connection"
+        if hook is None or findHook(self.factory.handler, hook) is None:
+            return "the server waits"
+        if _threadsWork():
+            return (
+                f"{hook} waits for a thread, whose result comes only when the reactor runs; in a "
+                "test, patch deferToThread (or give runInThread) with "
+                "twisted_smtpserver.testing.runInline"
+            )
+        return (
+            f"{hook} hasn't answered; if it waits for time, call client.wait(seconds), if for a "
+            "Deferred of the test's, fire it first"
+        )
 
     # -- Listening --------------------------------------------------------------------------------
 
@@ -311,6 +358,46 @@ class Client:
         if not self._isLost:
             self._isLost = self.transport.isClosed = True
             self.transport.protocol.connectionLost(Failure(reason or ConnectionLost()))
+
+
+def _threadsWork() -> bool:
+    """Whether the reactor's thread pool, if there is one, has something to do, or to tell."""
+    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    pool = getattr(reactor, "threadpool", None)
+    return pool is not None and bool(pool.q.qsize() or pool.working or reactor.threadCallQueue)
+
+
+def _addresses(message: Message, *names: str) -> tuple[str, ...]:
+    fields = [str(field) for name in names for field in message.get_all(name, [])]
+    return tuple(address for _, address in getaddresses(fields) if address)
+
+
+def _sender(message: Message) -> str | None:
+    return next(iter(_addresses(message, "Sender") or _addresses(message, "From")), None)
+
+
+def _recipients(message: Message) -> tuple[str, ...]:
+    return _addresses(message, "To", "Cc", "Bcc")
+
+
+def _rendered(message: Message) -> bytes:
+    copy = deepcopy(message)
+    del copy["Bcc"]
+    octets = copy.as_bytes(policy=copy.policy.clone(linesep="\r\n"))
+    return octets if octets.endswith(b"\r\n") else octets + b"\r\n"
+
+
+def _checkLines(content: bytes) -> None:
+    """
+    :raises ValueError: if the end of the message wouldn't be seen.
+    """
+    if isinstance(content, str):
+        raise TypeError("the content is text: give octets, as content.encode(), or an EmailMessage")
+    if content and not content.endswith(b"\r\n"):
+        raise ValueError(
+            f"the content doesn't end in CRLF but in {content[-10:]!r}; "
+            "lines in a message end so, the last one, too"
+        )
 
 
 def _octets(line: str | bytes) -> bytes:

@@ -12,6 +12,7 @@ from email.parser import BytesParser
 from email.policy import SMTP
 from typing import Any, cast
 
+from twisted_smtpserver.message.parsed import ParsedMessage, parseMessage
 from twisted_smtpserver.session import Envelope, Session
 
 #: How long :meth:`Mailbox.waitFor` waits unless told otherwise, in seconds.
@@ -45,19 +46,22 @@ class CapturedMessage(EmailMessage):
         """The forward-paths: the addresses that RCPT named and the server took."""
         return [address.address for address in self.envelope.rcptTo]
 
+    def parsed(self) -> ParsedMessage:
+        """
+        The message as its reader sees it: text, HTML, addresses and attachments, decoded, whatever
+        is wrong with them.
+        """
+        return parseMessage(self.content)
+
     @property
     def text(self) -> str:
-        """The ``text/plain`` body, with the line ends of Python's texts; or an empty string."""
-        return self._body("plain")
+        """The text; an empty string if there is none."""
+        return self.parsed().text
 
     @property
     def html(self) -> str:
-        """The ``text/html`` body, likewise."""
-        return self._body("html")
-
-    def _body(self, kind: str) -> str:
-        body = self.get_body((kind,))
-        return "" if body is None else str(body.get_content()).replace("\r\n", "\n")
+        """The HTML, likewise."""
+        return self.parsed().html
 
     def describe(self) -> str:
         """Say in one line what it is, with nothing that a terminal would obey."""

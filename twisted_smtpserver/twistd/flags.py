@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.names.client import Resolver
-
+from twisted_smtpserver.resolver import DatagramResolver
 from twisted_smtpserver.wire.domain import parseDomain, toAscii
 
 DEFAULT_HOST = "127.0.0.1"
@@ -134,7 +133,7 @@ def _certified(text: str) -> tuple[str, dict[str, str]]:
     return name, {"cert": files[0], "key": files[1]}
 
 
-def _nameServer(text: str) -> Resolver:
+def _nameServer(text: str) -> DatagramResolver:
     match = re.fullmatch(r"(?:\[([^]]*)]|([^:]*))(?::([0-9]+))?", text, re.ASCII)
     host, port = (match[1] or match[2], match[3]) if match else (text, None)
     try:
@@ -143,7 +142,7 @@ def _nameServer(text: str) -> Resolver:
         raise ValueError(
             f"{text!r} is no address such as 192.0.2.53 or [2001:db8::53]:53"
         ) from None
-    return Resolver(servers=[(str(address), int(_port(port or "53")))])
+    return DatagramResolver(servers=[(str(address), int(_port(port or "53")))])
 
 
 # These put the values of a repeated flag together.

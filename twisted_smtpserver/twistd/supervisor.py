@@ -54,7 +54,7 @@ GRACE = 10.0
 DOUBT = 1.0
 
 #: The longest line of a worker's output that is logged as one, in octets.
-MAX_LINE = 2**16
+MAX_LINE = 2**18
 
 # SIGHUP to the whole process group is for the supervisor alone, from a worker's first moment on:
 # the signal is blocked when the worker comes up. The current folder isn't on sys.path: it may be

@@ -26,11 +26,12 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.fdesc import readFromFD, setNonBlocking
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.logger import FileLogObserver, Logger, LogLevel, eventAsText
+from twisted.logger import LogEvent, Logger, LogLevel, eventAsText
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.log.batches import BatchedLogObserver, madeText, shortened, systemOf
 from twisted_smtpserver.service import SMTPService
 
 _log = Logger()
@@ -99,12 +100,12 @@ class SharedCounts:
 # -- The log ---------------------------------------------------------------------------------------
 
 
-def makeLogObserver() -> FileLogObserver:
+def makeLogObserver() -> BatchedLogObserver:
     """What ``--logger`` makes in a worker: it writes events for the supervisor."""
-    return FileLogObserver(sys.stdout, _encodeEvent)
+    return BatchedLogObserver(sys.stdout.buffer, _encodeEvent)
 
 
-def _encodeEvent(event: Mapping[str, Any]) -> str:
+def _encodeEvent(event: LogEvent) -> str:
     """
     An event as a line. Of its values those are kept that JSON has; the others are in the text.
     """
@@ -112,13 +113,16 @@ def _encodeEvent(event: Mapping[str, Any]) -> str:
     kept: dict[str, Any] = {
         name: value
         for name, value in event.items()
-        if not name.startswith("log_") and isinstance(value, (str, int, float))
+        if not name.startswith("log_") and name != "text" and isinstance(value, (str, int, float))
     }
+    text = madeText(event)
+    if text is None:
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     kept |= {
-        "log_text": eventAsText(dict(event), includeTimestamp=False, includeSystem=False),
+        "log_text": shortened(text),
         "log_level": level,
         "log_namespace": event.get("log_namespace", "-"),
-        "log_system": event.get("log_system") or f"{event.get('log_namespace', '-')}#{level}",
+        "log_system": systemOf(event),
         "log_time": event.get("log_time"),
     }
     return f"{RECORD.decode()}{json.dumps(kept)}\n"

@@ -9,12 +9,13 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
-from twisted.names import client, dns
+from twisted.names import dns
 from twisted.names.error import AuthoritativeDomainError, DomainError
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.resolver import systemResolver
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.wire.ip import parseAddress
 
@@ -31,8 +32,8 @@ class DNSBlockList(SMTPHandler):
     not in time, has nothing to say.
 
     :param zones: the lists' domains. All are asked at the same time.
-    :param resolver: an :class:`~twisted.internet.interfaces.IResolver`; by default that of
-        twisted.names.
+    :param resolver: an :class:`~twisted.internet.interfaces.IResolver`; by default one
+        that asks as the system says.
     :param seconds: how long they may take together.
     :param reactor: what bounds that; by default the reactor.
     """
@@ -58,7 +59,7 @@ class DNSBlockList(SMTPHandler):
 
     def _ask(self, name: str) -> Deferred[bool]:
         if self._resolver is None:
-            self._resolver = client.getResolver()
+            self._resolver = systemResolver()
         if self._reactor is None:
             from twisted.internet import reactor
 

@@ -1,0 +1,1 @@
+"""What makes parts of the documentation that are kept with it."""

@@ -1,0 +1,123 @@
+"""
+Who sent a message, as the filters found out.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection
+
+from twisted.logger import Logger
+
+from twisted_smtpserver.errors import ConfigurationError, Rejection
+from twisted_smtpserver.filters.header import Field
+from twisted_smtpserver.filters.message import Message
+from twisted_smtpserver.session import Session
+from twisted_smtpserver.wire.authresults import (
+    Authentication,
+    AuthenticationResult,
+    joined,
+    parseAuthservId,
+)
+from twisted_smtpserver.wire.text import escape
+
+__all__ = ["Authentication", "AuthenticationResult", "RequireAuthentication", "Trust"]
+
+_log = Logger()
+
+_FIELD = "Authentication-Results"
+
+#: So many reports a message comes with at most; if there are more, all are removed.
+MAX_REPORTS = 20
+
+#: What a client is told of the method that failed (RFC 7372 §3).
+_DETAILS = {"dkim": "7.20", "spf": "7.23"}
+_SEVERAL = "7.26"
+
+
+class Trust:
+    """
+    Tells reports of our own filters from those that somebody else wrote.
+
+    :param authservId: the name that ours have (RFC 8601 §2.5); by default this machine's.
+    """
+
+    def __init__(self, authservId: str | None = None) -> None:
+        self.authservId = (authservId or socket.gethostname()).lower()
+
+    def removeForged(self, message: Message) -> None:
+        """
+        Take out what a message came with under our name, wherever it stands (RFC 8601 §5), and
+        what nobody can say the name of.
+
+        :param message: before any filter has seen it.
+        """
+        if len(message.header.all(_FIELD)) > MAX_REPORTS:
+            message.header.remove(lambda field: field.isCalled(_FIELD))
+        message.header.remove(self._isOurs)
+
+    def _isOurs(self, field: Field) -> bool:
+        return field.isCalled(_FIELD) and parseAuthservId(field.value) in (self.authservId, None)
+
+    def readResults(self, message: Message) -> None:
+        """
+        Read what a filter has added under our name, into ``envelope.authentication``.
+
+        :param message: it has nothing else under that name.
+        """
+        fields = (field.value for field in message.header if self._isOurs(field))
+        message.envelope.authentication = joined(fields)
+
+
+class RequireAuthentication:
+    """
+    Refuses messages whose sender nobody vouches for: ``RequireAuthentication("dmarc")``, behind the
+    milter that finds out. Of the methods named, one must have passed.
+
+    The refusal is 550 with 5.7.26 (5.7.20 for DKIM alone, 5.7.23 for SPF alone; RFC 7372 §3); 451
+    if a method could not come to a result just now (``temperror``). Where no filter has
+    reported anything the message is refused with 451, too, and the log says what is missing.
+
+    Sessions with a login aren't judged: users' programs sign nothing.
+
+    :param methods: ``"dmarc"``, ``"dkim"``, ``"spf"``, ``"arc"``.
+    :param results: the results that will do. With ``("pass", "none")``, for ``"dmarc"``, domains
+        that publish no policy may send.
+    :raises ConfigurationError: if no method is named.
+    """
+
+    def __init__(self, *methods: str, results: Collection[str] = ("pass",)) -> None:
+        if not methods:
+            raise ConfigurationError('RequireAuthentication needs a method such as "dmarc"')
+        self._methods = tuple(method.lower() for method in methods)
+        self._results = frozenset(results)
+
+    def __repr__(self) -> str:
+        return f"<RequireAuthentication {', '.join(self._methods)}>"
+
+    def onMessage(self, message: Message, session: Session) -> None:
+        """550 5.7.26."""
+        if session.user is not None:
+            return
+        authentication = message.envelope.authentication
+        found = [each for method in self._methods for each in authentication.all(method)]
+        if any(each.result in self._results for each in found):
+            return
+        if not authentication.results:
+            self._nothingReported(message)
+        detail = _DETAILS.get(self._methods[0], _SEVERAL) if len(self._methods) == 1 else _SEVERAL
+        names = " or ".join(map(str.upper, self._methods))
+        if any(each.result == "temperror" for each in found):
+            raise Rejection(f"{names} can't be checked now", 451, f"4.{detail}")
+        raise Rejection(f"Sender isn't authenticated by {names}", 550, f"5.{detail}")
+
+    def _nothingReported(self, message: Message) -> None:
+        _log.error(
+            "Message {id} isn't accepted: no filter before {filter} has reported who sent it. Is"
+            " there one, and is its authserv-id that of Filtered(authservId=…)? Those in the"
+            " message: {found}",
+            id=message.envelope.id,
+            filter=self,
+            found=escape(", ".join(message.header.all(_FIELD)) or "none"),
+        )
+        raise Rejection("Sender can't be checked now, try again later", 451, "4.7.26")

@@ -1,0 +1,102 @@
+"""
+Filters that look at the header of a message, and change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted_smtpserver.errors import ConfigurationError, Rejection
+from twisted_smtpserver.filters.header import makeField
+from twisted_smtpserver.filters.message import Message
+from twisted_smtpserver.session import Session
+
+__all__ = ["AddFields", "RemoveFields", "RequireFields"]
+
+#: What a message must have (RFC 5322 §3.6), and the identifier that it should have.
+REQUIRED = ("From", "Date", "Message-ID")
+
+# Of these there is one at most (RFC 5322 §3.6); two let two programs see two messages.
+_SINGLE = (
+    *("From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Date", "Subject"),
+    *("Message-ID", "In-Reply-To", "References"),
+)
+
+
+class RequireFields:
+    """
+    Refuses with 550 5.6.0 what isn't a message as RFC 5322 §3.6 has it: a field is missing, or is
+    there twice that may be there once only. Two ``From:`` are how a sender shows one address to the
+    filter and another one to the reader.
+
+    :param names: the fields that must be there; by default ``From``, ``Date`` and ``Message-ID``.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names or REQUIRED
+
+    def __repr__(self) -> str:
+        return f"<RequireFields {', '.join(self._names)}>"
+
+    def onMessage(self, message: Message, session: Session) -> None:
+        """550 5.6.0."""
+        for name in self._names:
+            if not message.header.get(name):
+                raise Rejection(f"The message has no {name}: field", 550, "5.6.0")
+        for name in _SINGLE:
+            if len(message.header.all(name)) > 1:
+                raise Rejection(f"The message has more than one {name}: field", 550, "5.6.0")
+
+
+class AddFields:
+    """
+    Puts fields before each message: ``AddFields({"X-Site": "Vienna"})``.
+
+    :param fields: the values by the names; a value may be a function of the message and the
+        session that returns a text, or ``None`` for no such field.
+    :raises ConfigurationError: if a name or a value can't be in a header.
+    """
+
+    def __init__(self, fields: dict[str, str | Callable[[Message, Session], str | None]]) -> None:
+        self._fields = fields
+        for name, value in fields.items():
+            try:
+                makeField(name, "" if callable(value) else value)
+            except ValueError as error:
+                raise ConfigurationError(f"AddFields: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"<AddFields {', '.join(self._fields)}>"
+
+    def onMessage(self, message: Message, session: Session) -> dict[str, str]:
+        """Add them."""
+        values = {
+            name: value(message, session) if callable(value) else value
+            for name, value in self._fields.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class RemoveFields:
+    """
+    Takes fields out of each message, wherever they stand: those that your own programs believe, for
+    example, before a filter adds them: ``RemoveFields("X-Spam-Status", "X-Spam-Flag")``.
+
+    :param names: the names, in any case. One that ends in ``*`` stands for all that begin so.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = frozenset(name.lower() for name in names if not name.endswith("*"))
+        self._beginnings = tuple(name[:-1].lower() for name in names if name.endswith("*"))
+
+    def __repr__(self) -> str:
+        names = sorted([*self._names, *(f"{beginning}*" for beginning in self._beginnings)])
+        return f"<RemoveFields {', '.join(names)}>"
+
+    def onMessage(self, message: Message, session: Session) -> None:
+        """Take them out."""
+        message.header.remove(
+            lambda field: (
+                field.name.lower() in self._names or field.name.lower().startswith(self._beginnings)
+            )
+        )

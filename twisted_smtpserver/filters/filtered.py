@@ -1,0 +1,237 @@
+"""
+A handler that has each message judged before it is stored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeadlineError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from twisted_smtpserver.errors import ConfigurationError, MessageIncomplete, Rejection
+from twisted_smtpserver.filters.authentication import Trust
+from twisted_smtpserver.filters.header import makeField, makeFields
+from twisted_smtpserver.filters.message import Message, Replay
+from twisted_smtpserver.filters.recipients import forOriginal
+from twisted_smtpserver.filters.spool import MEMORY, Spool
+from twisted_smtpserver.handlers.chain import Chain
+from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.interfaces import HOOKS, IMessageStream
+from twisted_smtpserver.log.serverlog import client
+from twisted_smtpserver.message.files import RunInThread, storageRefusal
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.session import Session
+from twisted_smtpserver.wire.text import escape
+
+__all__ = ["TIMEOUT", "Filtered"]
+
+_log = Logger()
+
+#: What a filter's refusal is where it leaves something open.
+_REFUSED = Reply(550, "5.7.1", "Message refused")
+
+#: How long a filter may take for a message unless told otherwise, in seconds.
+TIMEOUT = 120.0
+
+
+class Filtered:
+    """
+    Puts filters before a store: ``Filtered(Maildir("mail"), Milter("unix:/run/rspamd.sock"))``.
+
+    Each message is received in whole, and put aside; the filters judge it one after the other; then
+    the store gets it as a stream like any other, with the fields in front that the filters gave.
+    The first refusal is the answer, and the store sees nothing of the message.
+
+    It has all the hooks that its filters and its store have: before the store's own, those of the
+    filters are asked, as by a :class:`~twisted_smtpserver.Chain`. It may be a stage of one.
+
+    A filter that fails is a bug as any other: 451 with an incident id, and nothing is stored. So is
+    one that takes too long, which the log has by its name. When the disk is full: 452 4.3.1.
+
+    :param store: the handler that stores; it has ``onData``.
+    :param filters: see :class:`~twisted_smtpserver.filters.interfaces.IMessageFilter`.
+    :param quarantine: the handler that stores what a filter wants in quarantine. Without one such a
+        message is refused with 451 4.7.1, and the log says why.
+    :param authservId: the name under which our own filters report who sent a message (RFC 8601
+        §2.5), usually the host's. Fields ``Authentication-Results:`` with this name that came with
+        a message are removed before the first filter sees it; those that a filter adds make
+        ``session.envelope.authentication``. By default it is this machine's name.
+    :param timeout: how long each filter may take for a message, in seconds, unless it has a
+        ``timeout`` of its own. The server's ``handlerTimeout`` is for all filters and the store
+        together.
+    :param memory: how many octets of a message stay in memory.
+    :param folder: where the file of a larger one is; by default the system's folder for temporary
+        files. Both are as for :class:`~twisted_smtpserver.filters.spool.Spool`.
+    :param runInThread: where the disk is waited for; by default the reactor's thread pool.
+    :param reactor: what times are taken by; by default the reactor.
+    :raises ConfigurationError: if the store has no ``onData``, or something isn't a filter.
+    """
+
+    def __init__(
+        self,
+        store: object,
+        *filters: object,
+        quarantine: object = None,
+        authservId: str | None = None,
+        timeout: float = TIMEOUT,
+        memory: int = MEMORY,
+        folder: str | os.PathLike[str] | None = None,
+        runInThread: RunInThread = deferToThread,
+        reactor: IReactorTime | None = None,
+    ) -> None:
+        for each in filters:
+            if not callable(getattr(each, "onMessage", None)):
+                raise ConfigurationError(f"{each!r} is no filter: it has no onMessage")
+            if findHook(each, "onData") is not None:
+                raise ConfigurationError(f"{each!r} is no filter: it has onData, as a store has")
+        for each in (store, quarantine):
+            if each is not None and findHook(each, "onData") is None:
+                raise ConfigurationError(f"{each!r} can't store messages: it has no onData")
+        self._filters = filters
+        self._quarantine = quarantine
+        self._stages = Chain(*filters, store)
+        self._trust = Trust(authservId)
+        self._timeout = timeout
+        self._memory = memory
+        self._folder = folder
+        self._runInThread = runInThread
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Hook:
+        # Only what isn't found otherwise gets here; onData is.
+        if name not in HOOKS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        hook: Hook = getattr(self._stages, name)
+        return hook
+
+    def __repr__(self) -> str:
+        return f"<Filtered {', '.join(map(repr, self._filters))} before {self._stages!r}>"
+
+    async def onData(self, stream: IMessageStream, session: Session) -> Any:
+        """
+        Receive a message, have it judged, and have it stored.
+
+        :returns: what the store does.
+        :raises Rejection: what a filter or the store does; 452 if there is no room for the message.
+        """
+        for each in self._filters:
+            if hasattr(each, "onDataCommand"):
+                await self._ask(each, each.onDataCommand, session)
+        spool = Spool(self._memory, self._folder, runInThread=self._runInThread)
+        message: Message | None = None
+        try:
+            await _receive(stream, spool, session)
+            message = await Message.of(spool, session.envelope)
+            return await self._judgeAndStore(message, session)
+        finally:
+            if message is not None:
+                message.close()
+            spool.close()
+
+    async def _judgeAndStore(self, message: Message, session: Session) -> Any:
+        envelope = session.envelope
+        before = list(envelope.rcptTo)
+        self._trust.removeForged(message)
+        for each in self._filters:
+            await self._judge(each, message, session)
+            if message.discard or not envelope.rcptTo:
+                _note("is thrown away, as {filter} wants", session, filter=each)
+                return None
+        store = (
+            self._stages if message.quarantine is None else self._quarantineFor(message, session)
+        )
+        replay = Replay(message, self._runInThread)
+        try:
+            result = await _value(invoke(store.onData, replay.stream, session))
+        finally:
+            replay.stop()
+        return forOriginal(result, before, envelope.rcptTo) if envelope.perRecipient else result
+
+    async def _judge(self, each: Any, message: Message, session: Session) -> None:
+        fields = await self._ask(each, each.onMessage, message, session)
+        if isinstance(fields, Mapping):
+            fields = makeFields(fields)
+        if fields:
+            message.header.prepend(fields)
+        if message.header.changed:
+            self._trust.readResults(message)
+
+    async def _ask(self, each: object, function: Hook, *arguments: Any) -> Any:
+        """Call a filter, and give it no more time than it may have."""
+        session: Session = arguments[-1]
+        timeout = getattr(each, "timeout", self._timeout)
+        try:
+            result = invoke(function, *arguments)
+            if isinstance(result, Deferred) and timeout is not None:
+                result.addTimeout(timeout, self._clock())
+            return await _value(result)
+        except DeadlineError:
+            _log.error(
+                "Message {id} isn't accepted: {filter} took longer than {seconds} s",
+                id=session.envelope.id,
+                filter=each,
+                seconds=timeout,
+            )
+            raise Rejection("Processing took too long, try again later", 451, "4.3.0") from None
+        except Rejection as error:
+            reply = error.toReply(_REFUSED)
+            said = f"{reply.code} {reply.text}"
+            _note("is refused by {filter}: {reply}", session, filter=each, reply=said)
+            if error.code is None:
+                raise Rejection(reply.text, reply.code, reply.enhanced) from error
+            raise
+
+    def _quarantineFor(self, message: Message, session: Session) -> Any:
+        if self._quarantine is None:
+            _log.error(
+                "Message {id} isn't accepted: a filter wants it in quarantine ({reason}), and there"
+                " is none: Filtered(quarantine=…), or twistd's --quarantine",
+                id=session.envelope.id,
+                reason=escape(message.quarantine or ""),
+            )
+            raise Rejection("Message held back, try again later", 451, "4.7.1")
+        reason = escape(message.quarantine or "")
+        _note("goes into quarantine: {reason}", session, reason=reason)
+        message.header.prepend(makeField("X-Quarantine", reason))
+        return self._quarantine
+
+    def _clock(self) -> Any:
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
+
+
+async def _receive(stream: AsyncIterable[bytes], spool: Spool, session: Session) -> None:
+    try:
+        await spool.fill(stream)
+    except MessageIncomplete:  # one kind of it is an OSError as well
+        raise
+    except OSError as error:
+        _log.error(
+            "Message {id} can't be put aside to be filtered: {error}",
+            id=session.envelope.id,
+            error=error,
+        )
+        raise storageRefusal(error) from error
+
+
+async def _value(result: Any) -> Any:
+    return await result if isinstance(result, Deferred) else result
+
+
+def _note(text: str, session: Session, **values: object) -> None:
+    """Tell the log what became of a message."""
+    _log.info(
+        "Message {id} of {client} " + text,
+        id=session.envelope.id,
+        client=client(session),
+        **values,
+    )

@@ -1,0 +1,235 @@
+"""
+The header section of a message (RFC 5322 §2.2): read without ever failing, changed field by field,
+and otherwise kept octet by octet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from email.header import Header as EncodedHeader
+
+from twisted_smtpserver.errors import MessageTooComplex
+from twisted_smtpserver.message.bounds import MAX_HEADER
+
+__all__ = ["MAX_FIELDS", "Field", "Header", "makeField", "parseHeader"]
+
+#: The most fields of a header section that is filtered.
+MAX_FIELDS = 2000
+
+# A line end is LF here, whatever stands before it: where bare ones are let through, some reader
+# takes them for line ends. Blanks before the colon are obsolete, and understood (RFC 5322 §4.5.8).
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_NAME = re.compile(rb"[!-9;-~]+\Z")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """
+    One field of a header.
+
+    :ivar name: its name, in the case it was written in.
+    :ivar raw: all of its octets, the name, the folding and the line end included.
+    """
+
+    name: str
+    raw: bytes
+
+    @property
+    def value(self) -> bytes:
+        """What is behind the colon, folded as it was written, without the last line end."""
+        return self.raw[self.raw.index(b":") + 1 :].rstrip(b"\r\n")
+
+    @property
+    def text(self) -> str:
+        """
+        The value on one line, blanks around it removed. What isn't UTF-8 is replaced; encoded words
+        (RFC 2047) stay as they are.
+        """
+        unfolded = self.value.replace(b"\r\n", b"").replace(b"\n", b"")
+        return unfolded.strip().decode("utf-8", "replace")
+
+    def isCalled(self, name: str) -> bool:
+        """
+        Whether the field has this name.
+
+        :param name: in any case.
+        """
+        return self.name.lower() == name.lower()
+
+
+class Header:
+    """
+    The fields of a message's header section, in order.
+
+    :param fields: the fields.
+    :ivar changed: whether anything isn't as it came.
+    """
+
+    def __init__(self, fields: list[Field]) -> None:
+        self._fields = fields
+        self.changed = False
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(tuple(self._fields))
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def all(self, name: str) -> list[str]:
+        """
+        The texts of all fields of a name, in order.
+
+        :param name: in any case.
+        """
+        return [field.text for field in self._of(name)]
+
+    def get(self, name: str) -> str:
+        """
+        The text of the first field of a name, ``""`` if there is none.
+
+        :param name: in any case.
+        """
+        return next((field.text for field in self._of(name)), "")
+
+    def _of(self, name: str) -> Iterator[Field]:
+        return (field for field in self._fields if field.isCalled(name))
+
+    def toBytes(self) -> bytes:
+        """All fields as they go on the wire, without the empty line behind them."""
+        return b"".join(field.raw for field in self._fields)
+
+    # -- Changes -----------------------------------------------------------------------------------
+
+    def prepend(self, octets: bytes) -> None:
+        """
+        Put fields before all others.
+
+        :param octets: complete fields, CRLF included.
+        :raises ValueError: if they are anything else.
+        """
+        self._fields[:0] = _complete(octets)
+        self.changed = True
+
+    def insert(self, index: int, octets: bytes) -> None:
+        """
+        Put fields before another one, or behind all.
+
+        :param index: how many fields stay before them; any number.
+        :param octets: as for :meth:`prepend`.
+        :raises ValueError: likewise.
+        """
+        fields = _complete(octets)
+        self._fields[index:index] = fields
+        self.changed = True
+
+    def remove(self, isUnwanted: Callable[[Field], bool]) -> int:
+        """
+        Take fields out.
+
+        :param isUnwanted: says of a field whether it goes.
+        :returns: how many there were.
+        """
+        kept = [field for field in self._fields if not isUnwanted(field)]
+        removed = len(self._fields) - len(kept)
+        if removed:
+            self._fields = kept
+            self.changed = True
+        return removed
+
+    def replace(self, name: str, number: int, octets: bytes) -> bool:
+        """
+        Put a field in the place of one of its name, or take that out.
+
+        :param name: in any case.
+        :param number: which one of that name, 1 for the first.
+        :param octets: complete fields, or none.
+        :returns: whether there is such a field.
+        :raises ValueError: as for :meth:`prepend`.
+        """
+        fields = _complete(octets)
+        places = [place for place, field in enumerate(self._fields) if field.isCalled(name)]
+        if not 1 <= number <= len(places):
+            return False
+        place = places[number - 1]
+        self._fields[place : place + 1] = fields
+        self.changed = True
+        return True
+
+
+def parseHeader(octets: bytes) -> tuple[Header, int]:
+    """
+    Read the header section of a message. Whatever the octets are, there is a result: the section
+    ends at the first line that is neither a field nor the continuation of one.
+
+    :param octets: the message from its beginning: all of it, or more than
+        :data:`~twisted_smtpserver.message.bounds.MAX_HEADER`.
+    :returns: the header, and how many octets it has. What follows is an empty line and the body, or
+        a body without an empty line before it, or nothing.
+    :raises MessageTooComplex: if it is longer than that, or has more than :data:`MAX_FIELDS`
+        fields.
+    """
+    fields: list[Field] = []
+    end = 0
+    lines = octets if octets.endswith(b"\n") else octets + b"\n"
+    while match := _FIELD.match(lines, end):
+        end = min(match.end(), len(octets))
+        fields.append(Field(match[1].decode("ascii"), octets[match.start() : end]))
+        if end > MAX_HEADER or len(fields) > MAX_FIELDS:
+            raise MessageTooComplex("its header section is too long")
+    if len(octets) > MAX_HEADER and octets.find(b"\n", end) < 0:
+        raise MessageTooComplex("its header section is too long")  # what was cut may be a field
+    return Header(fields), end
+
+
+def makeField(name: str, value: str) -> bytes:
+    """
+    Make a field that is nothing but one field, whatever its value is.
+
+    :param name: its name.
+    :param value: its text. What isn't ASCII is encoded (RFC 2047); long values are folded.
+    :returns: the field with its CRLF.
+    :raises ValueError: if the name can't be one, or there is a control character in the value.
+    """
+    if not _NAME.match(name.encode("utf-8")):
+        raise ValueError(f"{name!r} can't be the name of a header field")
+    if _CONTROLS.search(value):
+        raise ValueError(f"the value of the header field {name} has a control character")
+    text = EncodedHeader(value, header_name=name, maxlinelen=78).encode(linesep="\r\n")
+    return f"{name}: {text}\r\n".encode("ascii")
+
+
+def makeFields(fields: Mapping[str, str]) -> bytes:
+    """
+    Make several fields.
+
+    :param fields: their values by their names.
+    :raises ValueError: as for :func:`makeField`.
+    """
+    return b"".join(makeField(name, value) for name, value in fields.items())
+
+
+def foldedField(name: bytes, value: bytes) -> bytes:
+    """
+    Make a field of what a program gave, whose value may be folded. No value can end the field.
+
+    :param name: its name.
+    :param value: what goes behind the colon. Line ends that aren't followed by a blank get one, and
+        lines that are blank are left out.
+    :returns: the field with its CRLF.
+    :raises ValueError: if the name can't be one.
+    """
+    if not _NAME.match(name):
+        raise ValueError("a header field can't have such a name")
+    first, *rest = value.replace(b"\0", b"").replace(b"\r", b"\n").split(b"\n")
+    folded = [line if line[:1] in b" \t" else b"\t" + line for line in rest if line.strip()]
+    return name + b":" + b"\r\n".join([first, *folded]) + b"\r\n"
+
+
+def _complete(octets: bytes) -> list[Field]:
+    header, end = parseHeader(octets)
+    if end != len(octets) or (octets and not octets.endswith(b"\r\n")):
+        raise ValueError("header fields must be complete lines such as b'X-Name: value\\r\\n'")
+    return list(header)

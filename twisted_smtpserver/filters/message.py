@@ -1,0 +1,231 @@
+"""
+A message as filters see it, and as the store gets it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from typing import IO, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from twisted_smtpserver.filters.header import parseHeader
+from twisted_smtpserver.filters.spool import Spool
+from twisted_smtpserver.message.bounds import MAX_HEADER
+from twisted_smtpserver.message.files import RunInThread
+from twisted_smtpserver.message.parsed import ParsedMessage
+from twisted_smtpserver.message.stream import READ_LIMIT, MessageStream
+from twisted_smtpserver.session import Envelope
+
+__all__ = ["Message", "Replay"]
+
+
+class Message:
+    """
+    A message that has been received, and isn't stored yet.
+
+    Iterate over it for its octets in chunks, ``async for chunk in message``, as often as you like;
+    changes of the header are in them.
+
+    :param spool: has the octets as they came.
+    :param envelope: who sends it to whom.
+    :param start: its first octets: all, or more than
+        :data:`~twisted_smtpserver.message.bounds.MAX_HEADER`.
+    :ivar envelope: the :class:`~twisted_smtpserver.session.Envelope`.
+    :ivar header: the :class:`~twisted_smtpserver.filters.header.Header`, which may be changed.
+    :ivar discard: set it, and the message is thrown away; the client is told that it was accepted.
+    :ivar quarantine: set it to a reason, and the message goes into quarantine instead of the store.
+    :raises MessageTooComplex: if its header section is too long.
+    """
+
+    def __init__(self, spool: Spool, envelope: Envelope, start: bytes) -> None:
+        self.envelope = envelope
+        self.discard = False
+        self.quarantine: str | None = None
+        self._spool = spool
+        self.header, self._headerEnd = parseHeader(start)
+        # Behind the header comes an empty line, unless something else ended it.
+        rest = start[self._headerEnd : self._headerEnd + 2]
+        self._beginsWithBlank = rest[:1] in (b" ", b"\t")
+        self._separator = b"\r\n" if rest == b"\r\n" else b"\n" if rest[:1] == b"\n" else b""
+        self._body: Spool | None = None  # what has replaced it
+
+    @classmethod
+    async def of(cls, spool: Spool, envelope: Envelope) -> Message:
+        """
+        Make one of a spool that was filled.
+
+        :raises MessageTooComplex: if its header section is too long.
+        :raises OSError: if the file system fails.
+        """
+        start = await spool.read(0, MAX_HEADER + 1)
+        while len(start) <= MAX_HEADER and len(start) < spool.size:
+            start += await spool.read(len(start), MAX_HEADER + 1 - len(start))
+        return cls(spool, envelope, start)
+
+    @property
+    def size(self) -> int:
+        """How many octets it came with."""
+        return self._spool.size
+
+    @property
+    def isChanged(self) -> bool:
+        """Whether a filter has changed it."""
+        return self.header.changed or self._body is not None
+
+    def newSpool(self) -> Spool:
+        """Make an empty spool like the one that the message is in; close it after use."""
+        return self._spool.another()
+
+    def replaceBody(self, body: Spool) -> None:
+        """
+        Put something else behind the header.
+
+        :param body: the new body; it is closed with the message.
+        """
+        if self._body is not None:
+            self._body.close()
+        self._body = body
+
+    def close(self) -> None:
+        """Throw away what has replaced the body."""
+        if self._body is not None:
+            self._body.close()
+
+    # -- Reading -----------------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._changed() if self.isChanged else self._spool.chunks()
+
+    async def _changed(self) -> AsyncIterator[bytes]:
+        yield self._head()
+        async for octets in self.body(withSeparator=True):
+            yield octets
+
+    def body(self, withSeparator: bool = False) -> AsyncIterator[bytes]:
+        """
+        Iterate over what is behind the header, in chunks.
+
+        :param withSeparator: whether to begin with the empty line.
+        """
+        spool, start = self._place()
+        if self._body is None and withSeparator:
+            start -= len(self._separator)
+        return spool.chunks(start)
+
+    def _place(self) -> tuple[Spool, int]:
+        if self._body is not None:
+            return self._body, 0
+        return self._spool, self._headerEnd + len(self._separator)
+
+    def _head(self) -> bytes:
+        """The header; with the empty line behind it, where the body comes from elsewhere."""
+        octets = self.header.toBytes()
+        if octets and not octets.endswith(b"\n"):
+            octets += b"\r\n"
+        # A body that begins with a blank would be taken for more of the last field.
+        if self._body is not None or (octets and self._beginsWithBlank):
+            octets += b"\r\n"
+        return octets
+
+    async def parsed(self, limit: int = READ_LIMIT) -> ParsedMessage:
+        """
+        The message as its reader would see it: subject, text, attachments … decoded.
+
+        :param limit: how many octets to hold in memory at most.
+        :raises MessageTooLarge: if there are more.
+        :raises OSError: if the file system fails.
+        """
+        replay = Replay(self, deferToThread)
+        try:
+            return await replay.stream.parsed(limit)
+        finally:
+            replay.stop()
+
+    def open(self) -> IO[bytes]:
+        """
+        Open the message for reading in another thread. Close it after use.
+
+        :returns: a binary file. It can't be written to.
+        :raises ValueError: if the message is gone already.
+        """
+        if not self.isChanged:
+            return self._spool.open()
+        spool, start = self._place()
+        start -= 0 if self._body is not None else len(self._separator)
+        file = spool.open()
+        file.seek(start)
+        return io.BufferedReader(_Joined(self._head(), file))
+
+
+class _Joined(io.RawIOBase):
+    """A header, and a file behind it."""
+
+    def __init__(self, head: bytes, file: IO[bytes]) -> None:
+        self._head = memoryview(head)
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        room = memoryview(buffer)
+        octets: bytes | memoryview = self._head[: len(room)]
+        self._head = self._head[len(octets) :]
+        octets = octets or self._file.read(len(room))
+        room[: len(octets)] = octets
+        return len(octets)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class Replay:
+    """
+    Feeds a stream from a message, at the reader's pace.
+
+    :param message: the message.
+    :param runInThread: see :class:`~twisted_smtpserver.message.stream.MessageStream`.
+    :ivar stream: the :class:`~twisted_smtpserver.interfaces.IMessageStream`.
+    """
+
+    def __init__(self, message: Message, runInThread: RunInThread) -> None:
+        self.stream = MessageStream(self, 0, runInThread)
+        self._message = message
+        self._gate: Deferred[None] | None = None
+        self._pumping: Deferred[None] | None = None
+
+    def stop(self) -> None:
+        """The reader is done, or has given up."""
+        self.stream.discard()
+        if self._pumping is not None:
+            self._pumping.cancel()
+        self.stream.detach()
+
+    def wanted(self) -> None:
+        """(The stream's call.) Someone reads for the first time."""
+        self._pumping = Deferred.fromCoroutine(self._pump())
+
+    def pause(self) -> None:
+        """(The stream's call.) The reader doesn't keep up."""
+        self._gate = Deferred()
+
+    def resume(self) -> None:
+        """(The stream's call.) It does again."""
+        assert self._gate is not None
+        gate, self._gate = self._gate, None
+        gate.callback(None)
+
+    async def _pump(self) -> None:
+        try:
+            async for octets in self._message:
+                self.stream.feed(octets)
+                if self._gate is not None:
+                    await self._gate
+        except Exception as error:
+            self.stream.fail(error)
+        else:
+            self.stream.end()

@@ -1,0 +1,222 @@
+"""
+What is said to a milter about one SMTP connection, command by command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeadlineError
+from twisted.internet.interfaces import IReactorTime
+
+from twisted_smtpserver.filters.message import Message
+from twisted_smtpserver.filters.milter import codec
+from twisted_smtpserver.filters.milter.client import MilterConnection
+from twisted_smtpserver.filters.milter.edits import Edits
+from twisted_smtpserver.filters.milter.macros import macrosFor
+from twisted_smtpserver.filters.milter.symbols import (
+    BODY_CHUNK,
+    VERSION,
+    Command,
+    CustomReply,
+    MilterError,
+    Progress,
+    Reply,
+    Step,
+    Verdict,
+)
+from twisted_smtpserver.session import Address, Session
+
+#: How often a milter may say that it is still at work, for one command.
+MAX_PROGRESS = 1000
+
+Outcome = Verdict | CustomReply
+
+
+class Conversation:
+    """
+    One SMTP connection, as a milter is told of it. Only one call may be under way.
+
+    Each call raises :class:`~twisted_smtpserver.filters.milter.symbols.MilterError` if the milter
+    is silent, gone, or says what it may not; then the connection must be dropped.
+
+    :param connection: to the milter.
+    :param session: the client's.
+    :param hostName: our own name.
+    :param timeout: how long the milter may take for a reply, in seconds.
+    :param clock: what that is taken by.
+    :ivar isInMessage: whether it was told of a MAIL whose message isn't over.
+    """
+
+    def __init__(
+        self,
+        connection: MilterConnection,
+        session: Session,
+        hostName: str,
+        timeout: float,
+        clock: IReactorTime,
+    ) -> None:
+        self.connection = connection
+        self._session = session
+        self._hostName = hostName
+        self._timeout = timeout
+        self._clock = clock
+        self._agreement = connection.agreement
+        self.isInMessage = False
+
+    # -- The commands of SMTP ----------------------------------------------------------------------
+
+    async def connect(self) -> Outcome:
+        """A client has connected."""
+        session = self._session
+        told = codec.connection(session.clientHostname, session.remoteAddress, session.remotePort)
+        return await self._ask(Command.CONNECT, told)
+
+    async def hello(self, name: str) -> Outcome:
+        """It said who it is."""
+        return await self._ask(Command.HELLO, codec.packet(Command.HELLO, codec.strings(name)))
+
+    async def mail(self, address: Address) -> Outcome:
+        """MAIL."""
+        self.abort()  # of one that somebody else has refused
+        self.isInMessage = True
+        return await self._ask(Command.MAIL, _path(Command.MAIL, address), address)
+
+    async def rcpt(self, address: Address) -> Outcome:
+        """RCPT."""
+        return await self._ask(Command.RCPT, _path(Command.RCPT, address), address)
+
+    async def data(self) -> Outcome:
+        """DATA."""
+        return await self._ask(Command.DATA, codec.packet(Command.DATA))
+
+    def edits(self, message: Message) -> Edits:
+        """What takes the changes that the milter wants in a message."""
+        return Edits(message, bool(self._agreement.steps & Step.LEADING_SPACE))
+
+    async def message(self, message: Message, edits: Edits) -> Outcome:
+        """
+        The whole message.
+
+        :param message: it, as it is now.
+        :param edits: takes the changes that the milter wants.
+        """
+        outcome = await self._header(message)
+        if outcome is Verdict.CONTINUE:
+            outcome = await self._body(message)
+        if outcome in (Verdict.CONTINUE, Verdict.SKIP):
+            outcome = await self._end(edits)
+        self.isInMessage = False
+        return outcome
+
+    def abort(self) -> None:
+        """The transaction is over, if there was one."""
+        if self.isInMessage:
+            self.isInMessage = False
+            self.connection.send(codec.packet(Command.ABORT))
+
+    def end(self) -> bool:
+        """
+        The client is gone.
+
+        :returns: whether the connection may be used for another client.
+        """
+        if not self.connection.isQuiet:
+            return False
+        self.abort()
+        isReusable = self._agreement.version >= VERSION
+        command = Command.NEW_CONNECTION if isReusable else Command.QUIT
+        self.connection.send(codec.packet(command))
+        return isReusable
+
+    # -- Pieces of a message -----------------------------------------------------------------------
+
+    async def _header(self, message: Message) -> Outcome:
+        if self._agreement.wants(Command.HEADER):
+            for field in message.header:
+                told = codec.header(field.name, field.value, self._agreement)
+                outcome = await self._exchange(Command.HEADER, told)
+                if outcome is not Verdict.CONTINUE:
+                    return outcome
+        return await self._ask(Command.END_OF_HEADER, codec.packet(Command.END_OF_HEADER))
+
+    async def _body(self, message: Message) -> Outcome:
+        if not self._agreement.wants(Command.BODY):
+            return Verdict.CONTINUE
+        async for octets in message.body():
+            for start in range(0, len(octets), BODY_CHUNK):
+                told = codec.packet(Command.BODY, octets[start : start + BODY_CHUNK])
+                outcome = await self._exchange(Command.BODY, told)
+                if outcome is not Verdict.CONTINUE:
+                    return outcome
+        return Verdict.CONTINUE
+
+    async def _end(self, edits: Edits) -> Outcome:
+        self.connection.send(
+            self._macros(Command.END_OF_MESSAGE) + codec.packet(Command.END_OF_MESSAGE)
+        )
+        progress = 0
+        while True:
+            # How long this may take in all is the caller's business.
+            reply = await self.connection.receive()
+            if isinstance(reply, (Verdict, CustomReply)):
+                return _final(reply)
+            if isinstance(reply, Progress):
+                progress += 1
+                _bound(progress)
+            else:
+                await edits.add(reply)
+
+    # -- Asking ------------------------------------------------------------------------------------
+
+    async def _ask(self, command: Command, told: bytes, address: Address | None = None) -> Outcome:
+        if not self._agreement.wants(command):
+            return Verdict.CONTINUE
+        return await self._exchange(command, self._macros(command, address) + told)
+
+    def _macros(self, stage: Command, address: Address | None = None) -> bytes:
+        values = macrosFor(stage, self._session, self._agreement, self._hostName, address)
+        return codec.macros(stage, values) if values else b""
+
+    async def _exchange(self, command: Command, told: bytes) -> Outcome:
+        self.connection.send(told)
+        if not self._agreement.answers(command):
+            await self._inTime(self.connection.room())
+            return Verdict.CONTINUE
+        for _ in range(MAX_PROGRESS):
+            reply = await self._inTime(self.connection.receive())
+            if isinstance(reply, (Verdict, CustomReply)):
+                if reply is Verdict.SKIP and command is Command.BODY:
+                    return reply
+                return _final(reply)
+            if not isinstance(reply, Progress):
+                raise MilterError("a change before the end of the message")
+        raise MilterError("nothing but progress")
+
+    async def _inTime(self, waiting: Any) -> Any:
+        answer: Deferred[Reply] = Deferred.fromCoroutine(waiting)
+        if not answer.called:
+            answer.addTimeout(self._timeout, self._clock)
+        try:
+            return await answer
+        except DeadlineError:
+            raise MilterError(f"no answer for {self._timeout:g} s") from None
+
+
+def _final(reply: Outcome) -> Outcome:
+    if reply in (Verdict.SKIP, Verdict.CONNECTION_FAILED):
+        raise MilterError(f"{reply} makes no sense here")
+    return reply
+
+
+def _bound(progress: int) -> None:
+    if progress > MAX_PROGRESS:
+        raise MilterError("nothing but progress")
+
+
+def _path(command: Command, address: Address) -> bytes:
+    parameters = (
+        name if value is True else f"{name}={value}" for name, value in address.args.items()
+    )
+    return codec.path(command, address.address, parameters)

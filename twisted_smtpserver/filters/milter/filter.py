@@ -1,0 +1,325 @@
+"""
+A milter as a filter: asked at each SMTP command, and about the whole message.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeadlineError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+
+from twisted_smtpserver.errors import ConfigurationError, Rejection
+from twisted_smtpserver.filters.message import Message
+from twisted_smtpserver.filters.milter.client import MilterConnection
+from twisted_smtpserver.filters.milter.conversation import Conversation, Outcome
+from twisted_smtpserver.filters.milter.pool import Pool
+from twisted_smtpserver.filters.milter.symbols import CustomReply, MilterError, Verdict
+from twisted_smtpserver.log.serverlog import client
+from twisted_smtpserver.message.files import storageRefusal
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.session import Address, Envelope, Session
+from twisted_smtpserver.wire.text import escape
+
+_log = Logger()
+
+#: How long a connection, a reply, and all that concerns one message may take, in seconds.
+CONNECT_TIMEOUT = 10.0
+COMMAND_TIMEOUT = 30.0
+MESSAGE_TIMEOUT = 240.0
+
+#: What a client is told where a milter has no words of its own.
+_REJECTED = Reply(550, "5.7.1", "Refused by a filter")
+_TEMPFAILED = Reply(451, "4.7.1", "Service unavailable, try again later")
+# In the place of a greeting there are only these (RFC 5321 §3.1, §3.8).
+_REJECTED_AT_CONNECT = Reply(554, "5.7.1", "No service for you here")
+_TEMPFAILED_AT_CONNECT = Reply(421, "4.7.1", "Service unavailable, try again later")
+_SHUTDOWN = Reply(421, "4.7.0", "Closing the connection, as a filter wants")
+
+#: What happens to mail while a milter isn't there.
+_ON_FAILURE = {
+    "tempfail": Reply(451, "4.7.1", "Message can't be checked now, try again later"),
+    "reject": Reply(550, "5.7.1", "Message can't be checked"),
+    "accept": None,
+}
+
+
+class MilterRejection(Rejection):
+    """A refusal that may have several lines."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text, reply.code, reply.enhanced)
+        self._reply = reply
+
+    def toReply(self, stage: Reply, isSender: bool = False) -> Reply:
+        """See :meth:`~twisted_smtpserver.Rejection.toReply`."""
+        return self._reply
+
+
+class _Course:
+    """
+    How far it has come with one client.
+
+    :ivar conversation: with the milter; ``None`` while there is none.
+    :ivar settled: what the milter has said once and for all, accept or discard.
+    :ivar settledForMessage: the same for the current message.
+    """
+
+    def __init__(self) -> None:
+        self.conversation: Conversation | None = None
+        self.settled: Verdict | None = None
+        self.settledForMessage: Verdict | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What was settled, if anything was."""
+        return self.settled or self.settledForMessage
+
+    @property
+    def isReady(self) -> bool:
+        """Whether there is a milter to talk to; an open connection may have been closed since."""
+        return self.conversation is not None and self.conversation.connection.isQuiet
+
+
+class Milter:
+    """
+    A filter for :class:`~twisted_smtpserver.filters.Filtered` that asks another program, by the
+    milter protocol that sendmail and Postfix speak: ``Milter("unix:/run/rspamd/milter.sock")``.
+
+    It is asked at each command, so that it may refuse a recipient in the answer to RCPT. When the
+    message is there it is sent header and body; then it may refuse, change header, body, sender
+    and recipients, put the message into quarantine, or have it thrown away.
+
+    A milter that can't be reached, is silent, goes away or breaks the protocol has failed, and
+    ``onFailure`` says what becomes of the mail. It is tried again with the next MAIL.
+
+    :param endpoint: where it is: one of Twisted's client endpoints, or the description of one, such
+        as ``"tcp:127.0.0.1:11332"``.
+    :param onFailure: ``"tempfail"`` (451 4.7.1: the client comes again), ``"reject"`` (550 5.7.1)
+        or ``"accept"``: mail comes in as if there were no such milter.
+    :param connectTimeout: how long a connection may take, in seconds.
+    :param commandTimeout: how long a reply may take, in seconds.
+    :param messageTimeout: how long all may take that concerns the whole message, in seconds. Keep
+        it below the server's ``handlerTimeout``.
+    :param hostName: our name, which milters put into what they add; by default this machine's.
+    :param reactor: by default the one that is installed.
+    :raises ConfigurationError: if the endpoint or ``onFailure`` is none.
+    """
+
+    #: It sees to its time limit itself: ``onFailure`` says what is to be done then.
+    timeout = None
+
+    def __init__(
+        self,
+        endpoint: str | IStreamClientEndpoint,
+        *,
+        onFailure: str = "tempfail",
+        connectTimeout: float = CONNECT_TIMEOUT,
+        commandTimeout: float = COMMAND_TIMEOUT,
+        messageTimeout: float = MESSAGE_TIMEOUT,
+        hostName: str | None = None,
+        reactor: Any = None,
+    ) -> None:
+        if onFailure not in _ON_FAILURE:
+            raise ConfigurationError(f"onFailure: {onFailure!r} isn't {', '.join(_ON_FAILURE)}")
+        self._pool = Pool(endpoint, connectTimeout, reactor)
+        self._onFailure = onFailure
+        self._commandTimeout = commandTimeout
+        self._messageTimeout = messageTimeout
+        self._hostName = hostName or socket.gethostname()
+
+    def __repr__(self) -> str:
+        return f"<Milter {self._pool!r}>"
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next client."""
+        self._pool.close()
+
+    # -- The hooks ---------------------------------------------------------------------------------
+
+    async def onConnect(self, session: Session) -> None:
+        """554, or what the milter says."""
+        self.onClose(session)  # after XCLIENT, this is another client
+        course = session.data[self] = _Course()
+        try:
+            await self._open(course, session)
+        except MilterError as error:
+            self._failed(course, session, error)  # MAIL tries again, and is refused if need be
+
+    async def onHello(self, hostname: str, session: Session) -> None:
+        """550, or what the milter says."""
+        course = self._course(session)
+        if course.conversation is None or course.settled is not None:
+            return
+        try:
+            await self._hello(course, hostname)
+        except MilterError as error:
+            self._failed(course, session, error)
+
+    async def onMailFrom(self, address: Address, session: Session) -> None:
+        """550, or what the milter says."""
+        course = self._course(session)
+        course.settledForMessage = None
+        if course.settled is not None:
+            return
+        try:
+            if not course.isReady:
+                await self._open(course, session)
+                if course.verdict is None and session.hostNameAppearsAs is not None:
+                    await self._hello(course, session.hostNameAppearsAs)
+        except MilterError as error:
+            self._giveUp(course, session, error)
+        await self._transaction(session, lambda conversation: conversation.mail(address))
+
+    async def onRcptTo(self, address: Address, session: Session) -> None:
+        """550, or what the milter says."""
+        await self._transaction(session, lambda conversation: conversation.rcpt(address))
+
+    async def onDataCommand(self, session: Session) -> None:
+        """550, or what the milter says."""
+        await self._transaction(session, lambda conversation: conversation.data())
+
+    async def onMessage(self, message: Message, session: Session) -> None:
+        """550, or what the milter says."""
+        await self._transaction(session, lambda conversation: self._judge(conversation, message))
+        message.discard = message.discard or self._course(session).verdict is Verdict.DISCARD
+
+    def onTransactionEnd(self, envelope: Envelope, outcome: str, session: Session) -> None:
+        """Tell the milter that nothing more comes."""
+        course = self._course(session)
+        course.settledForMessage = None
+        if course.conversation is not None:
+            try:
+                course.conversation.abort()
+            except MilterError as error:
+                self._failed(course, session, error)
+
+    def onClose(self, session: Session) -> None:
+        """Keep the connection for the next client."""
+        course = session.data.pop(self, None)
+        if course is None or course.conversation is None:
+            return
+        conversation, course.conversation = course.conversation, None
+        if conversation.end():
+            self._pool.giveBack(conversation.connection)
+        else:
+            conversation.connection.close()
+
+    # -- What they share ---------------------------------------------------------------------------
+
+    def _course(self, session: Session) -> _Course:
+        course: _Course = session.data.setdefault(self, _Course())
+        return course
+
+    async def _open(self, course: _Course, session: Session) -> None:
+        """Find a connection, and say who the client is."""
+        connection = await self._pool.take()
+        try:
+            await self._connect(course, session, connection)
+        except MilterError:
+            if not connection.isReused:
+                raise
+            # The milter may have closed it while nobody looked.
+            await self._connect(course, session, await self._pool.connect())
+
+    async def _connect(
+        self, course: _Course, session: Session, connection: MilterConnection
+    ) -> None:
+        course.conversation = Conversation(
+            connection, session, self._hostName, self._commandTimeout, self._pool.reactor
+        )
+        replies = _REJECTED_AT_CONNECT, _TEMPFAILED_AT_CONNECT
+        course.settled = await self._step(course, Conversation.connect, *replies)
+
+    async def _hello(self, course: _Course, name: str) -> None:
+        course.settled = await self._step(course, lambda conversation: conversation.hello(name))
+
+    async def _transaction(
+        self, session: Session, ask: Callable[[Conversation], Awaitable[Outcome]]
+    ) -> None:
+        """Ask about something in a transaction, where a failure has consequences."""
+        course = self._course(session)
+        if course.verdict is not None:
+            return
+        try:
+            course.settledForMessage = await self._step(course, ask)
+        except MilterError as error:
+            self._giveUp(course, session, error)
+
+    async def _step(
+        self,
+        course: _Course,
+        ask: Callable[[Conversation], Awaitable[Outcome]],
+        rejected: Reply = _REJECTED,
+        tempfailed: Reply = _TEMPFAILED,
+    ) -> Verdict | None:
+        """
+        Ask something.
+
+        :returns: accept or discard, if the milter wants to hear no more.
+        """
+        conversation = course.conversation
+        if conversation is None:
+            raise MilterError("it failed before in this transaction")
+        try:
+            outcome = await ask(conversation)
+        except BaseException:  # canceled, for one: nobody knows what the milter would say next
+            course.conversation = None
+            conversation.connection.drop()
+            raise
+        refusal = _refusal(outcome, rejected, tempfailed)
+        if refusal is not None:
+            raise MilterRejection(refusal)
+        return Verdict(outcome) if outcome in (Verdict.ACCEPT, Verdict.DISCARD) else None
+
+    async def _judge(self, conversation: Conversation, message: Message) -> Outcome:
+        edits = conversation.edits(message)
+        judging: Deferred[Outcome] = Deferred.fromCoroutine(conversation.message(message, edits))
+        judging.addTimeout(self._messageTimeout, self._pool.reactor)
+        try:
+            outcome = await judging
+            if outcome in (Verdict.ACCEPT, Verdict.CONTINUE):
+                edits.apply()
+        except DeadlineError:
+            raise MilterError(f"no verdict within {self._messageTimeout:g} s") from None
+        except OSError as error:
+            _log.error(
+                "Message {id} can't be filtered: {error}", id=message.envelope.id, error=error
+            )
+            raise storageRefusal(error) from error
+        finally:
+            edits.forget()
+        return outcome
+
+    def _failed(self, course: _Course, session: Session, error: MilterError) -> None:
+        course.conversation = None
+        _log.error(
+            "{milter} has failed for {client}, message {id}: {error}",
+            milter=self,
+            client=client(session),
+            id=session.envelope.id or "-",
+            error=escape(str(error)),
+        )
+
+    def _giveUp(self, course: _Course, session: Session, error: MilterError) -> None:
+        """Do to the mail what is to be done when the milter has failed."""
+        self._failed(course, session, error)
+        reply = _ON_FAILURE[self._onFailure]
+        if reply is not None:
+            raise MilterRejection(reply) from error
+        course.settledForMessage = Verdict.ACCEPT
+
+
+def _refusal(outcome: Outcome, rejected: Reply, tempfailed: Reply) -> Reply | None:
+    if isinstance(outcome, CustomReply):
+        stage = rejected if outcome.code >= 500 else tempfailed
+        return Reply(outcome.code, outcome.enhanced or stage.enhanced, *outcome.lines)
+    return {
+        Verdict.REJECT: rejected,
+        Verdict.TEMPFAIL: tempfailed,
+        Verdict.SHUTDOWN: _SHUTDOWN,
+    }.get(outcome)

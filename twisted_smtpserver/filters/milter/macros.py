@@ -1,0 +1,129 @@
+"""
+What a milter is told beside the commands: macros, named and grouped as Postfix has them by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.x509.oid import NameOID
+
+from twisted_smtpserver.filters.milter.symbols import Agreement, Command
+from twisted_smtpserver.session import Address, Session
+
+_Values = dict[str, "str | None"]
+
+#: What we are; milters show it in their logs.
+_VERSION = "twisted_smtpserver"
+
+
+def macrosFor(
+    stage: Command,
+    session: Session,
+    agreement: Agreement,
+    hostName: str,
+    address: Address | None = None,
+) -> dict[str, str]:
+    """
+    The macros that go before a command.
+
+    :param stage: the command.
+    :param session: the client's session.
+    :param agreement: says which ones the milter wants, if it does.
+    :param hostName: our own name.
+    :param address: the sender or the recipient that the command names.
+    :returns: values by names, without braces; only what is known.
+    """
+    makers = _DEFAULTS[stage] if stage not in agreement.macros else _ALL
+    values: _Values = {}
+    for make in makers:
+        values |= make(session, hostName, address)
+    wanted = agreement.macros.get(stage, values.keys())
+    return {name: value for name, value in values.items() if value and name in wanted}
+
+
+def _connection(session: Session, hostName: str, address: Address | None) -> _Values:
+    return {
+        "j": hostName,
+        "daemon_name": hostName,
+        "daemon_addr": session.localAddress,
+        "daemon_port": _number(session.localPort),
+        "if_name": hostName,
+        "if_addr": session.localAddress,
+        "v": _VERSION,
+        "_": f"{session.clientHostname} [{session.remoteAddress or 'unknown'}]",
+    }
+
+
+def _hello(session: Session, hostName: str, address: Address | None) -> _Values:
+    tls = session.tls
+    if tls is None:
+        return {}
+    values: _Values = {
+        "tls_version": tls.version,
+        "cipher": tls.cipher,
+        "cipher_bits": _number(tls.cipherBits),
+    }
+    if tls.authorized:
+        values["cert_subject"] = _commonName(tls.peerCertificate.subject)
+        values["cert_issuer"] = _commonName(tls.peerCertificate.issuer)
+    return values
+
+
+def _commonName(name: Any) -> str | None:
+    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else None
+
+
+def _mail(session: Session, hostName: str, address: Address | None) -> _Values:
+    values: _Values = {"mail_mailer": "smtp", **_named("mail", address)}
+    if session.user is not None:
+        values["auth_authen"] = values["auth_author"] = _userName(session.user)
+        values["auth_type"] = "SASL"  # no session remembers which mechanism it was
+    return values
+
+
+def _rcpt(session: Session, hostName: str, address: Address | None) -> _Values:
+    return {"rcpt_mailer": "local", **_named("rcpt", address)}
+
+
+def _named(kind: str, address: Address | None) -> _Values:
+    if address is None:
+        return {}
+    return {f"{kind}_host": address.domain, f"{kind}_addr": address.address}
+
+
+def _transaction(session: Session, hostName: str, address: Address | None) -> _Values:
+    return {"i": session.envelope.id}
+
+
+def _client(session: Session, hostName: str, address: Address | None) -> _Values:
+    return {
+        "client_addr": session.remoteAddress,
+        "client_port": _number(session.remotePort),
+        "client_name": session.clientHostname,
+        "client_ptr": session.clientHostname,
+        "client_resolve": "OK" if not session.clientHostname.startswith("[") else "FAIL",
+    }
+
+
+def _userName(user: object) -> str:
+    return user.decode("utf-8", "replace") if isinstance(user, bytes) else str(user)
+
+
+def _number(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+_DEFAULTS: dict[Command, tuple[Callable[[Session, str, Address | None], _Values], ...]] = {
+    Command.CONNECT: (_connection,),
+    Command.HELLO: (_hello,),
+    Command.MAIL: (_transaction, _mail),
+    Command.RCPT: (_transaction, _rcpt),
+    Command.DATA: (_transaction,),
+    Command.END_OF_HEADER: (_transaction,),
+    Command.END_OF_MESSAGE: (_transaction,),
+}
+#: A milter may have any macro at any stage, if it says so.
+_ALL = (_connection, _client, _hello, _transaction, _mail, _rcpt)

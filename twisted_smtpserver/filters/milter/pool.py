@@ -1,0 +1,134 @@
+"""
+Connections to one milter, used again for the next client.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeadlineError
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+
+from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.filters.milter.client import MilterConnection
+from twisted_smtpserver.filters.milter.symbols import MilterError
+
+#: Connections that are kept open while no client needs them.
+MAX_IDLE = 10
+
+#: How sendmail and Postfix write what Twisted writes otherwise.
+_FOREIGN = {"inet": "tcp:127.0.0.1:11332", "local": "unix:/run/milter.sock"}
+
+
+class _Factory(Factory):
+    protocol = MilterConnection
+    noisy = False
+
+
+class Pool:
+    """
+    Makes connections, and keeps some that are free.
+
+    :param endpoint: where the milter is: one of Twisted's client endpoints, or its description.
+    :param timeout: how long a connection and its negotiation may take, in seconds.
+    :param reactor: Twisted's, by default the one that is installed.
+    :raises ConfigurationError: if the description isn't one.
+    """
+
+    def __init__(
+        self, endpoint: str | IStreamClientEndpoint, timeout: float, reactor: Any = None
+    ) -> None:
+        if isinstance(endpoint, str):
+            _checkDescription(endpoint)
+        self._endpoint = endpoint
+        self._timeout = timeout
+        self._reactor = reactor
+        self._idle: list[MilterConnection] = []
+
+    def __repr__(self) -> str:
+        return str(self._endpoint)
+
+    @property
+    def reactor(self) -> Any:
+        """What connects, and takes the time."""
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
+
+    async def take(self) -> MilterConnection:
+        """
+        :returns: a free connection, or a new one.
+        :raises MilterError: if there is none to be had.
+        """
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.isQuiet:
+                return connection
+            connection.drop()
+        return await self.connect()
+
+    async def connect(self) -> MilterConnection:
+        """
+        :returns: a new connection.
+        :raises MilterError: if there is none to be had.
+        """
+        connecting: Deferred[MilterConnection] = Deferred.fromCoroutine(self._connect())
+        connecting.addTimeout(self._timeout, self.reactor)
+        try:
+            return await connecting
+        except DeadlineError:
+            raise MilterError(f"no connection within {self._timeout:g} s") from None
+
+    async def _connect(self) -> MilterConnection:
+        endpoint: Any = self._endpoint
+        if isinstance(endpoint, str):
+            endpoint = clientFromString(self.reactor, endpoint)
+        try:
+            connection: MilterConnection = await endpoint.connect(_Factory())
+        except CancelledError:
+            raise
+        except Exception as error:  # endpoints raise what they like
+            raise MilterError(f"can't connect: {error}") from error
+        try:
+            await connection.negotiate()
+        except BaseException:
+            connection.drop()
+            raise
+        return connection
+
+    def giveBack(self, connection: MilterConnection) -> None:
+        """
+        Keep a connection for the next client, or close it.
+
+        :param connection: nobody uses it any more.
+        """
+        if len(self._idle) < MAX_IDLE:
+            connection.isReused = True
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Close those that are free."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+def _checkDescription(description: str) -> None:
+    kind = description.partition(":")[0]
+    if kind in _FOREIGN:
+        raise ConfigurationError(
+            f"{description!r} isn't one of Twisted's endpoints: write {_FOREIGN[kind]}"
+        )
+    try:
+        clientFromString(None, description)
+    except Exception as error:  # parsers are plugins
+        raise ConfigurationError(
+            f"{description!r} isn't an endpoint such as unix:/run/rspamd/milter.sock or"
+            f" tcp:127.0.0.1:11332: {error}"
+        ) from error
