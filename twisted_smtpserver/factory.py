@@ -28,6 +28,7 @@ from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
+from twisted_smtpserver.hooks.advice import loopAdvice
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.message.slices import RunInSlices, runInSlices
@@ -174,7 +175,7 @@ class SMTPServerFactory(ServerFactory):
         :param hook: the name of the hook that failed, if it was one.
         :returns: the incident's id.
         """
-        incident = self.log.incident(failure, session, hook)
+        incident = self.log.incident(failure, session, hook, loopAdvice(failure.value))
         onError = findHook(self.handler, "onError")
         if onError is not None:
             try:

@@ -8,8 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.webtalk import deliver, openInbox
 from twisted_smtpserver.inbox.mail import isInline, shorten, snippetOf, textOf, typeOf
-from twisted_smtpserver.inbox.rows import MAX_SUBJECT
-from twisted_smtpserver.inbox.search import Condition
+from twisted_smtpserver.inbox.rows import MAX_INDEXED, MAX_SUBJECT
+from twisted_smtpserver.inbox.search import Condition, parseSearch
+from twisted_smtpserver.inbox.tags import MAX_TAG, MAX_TAGS, tagsOf
 from twisted_smtpserver.message.mailboxes import Mailbox
 from twisted_smtpserver.message.parsed import Attachment, parseMessage
 
@@ -78,6 +79,19 @@ class BoundTests(SynchronousTestCase):
         boxes = [Mailbox("x" * 10, "y" * 10)] * 5
         self.assertEqual(len(shorten(boxes, 59)), 2)
         self.assertEqual(len(shorten(boxes, 100)), 5)
+
+    def test_indexed(self) -> None:
+        """Searches look at the beginning of a text only."""
+        inbox = openInbox(maxOctets=2**23)
+        deliver(inbox, b"\nearly\n" + (b"x" * 900 + b"\n") * (MAX_INDEXED // 900 + 1) + b"late\n")
+        found = [inbox.desk.store.page(parseSearch(w), 0, 1)["count"] for w in ("early", "late")]
+        self.assertEqual(found, [1, 0])
+
+    def test_tags(self) -> None:
+        """A message has a bounded number of tags, of bounded length."""
+        tags = tagsOf([*map(str, range(100)), "x" * 1000])
+        self.assertEqual(len(tags), MAX_TAGS)
+        self.assertEqual(len(tagsOf(["x" * 1000])[0]), MAX_TAG)
 
     def test_row(self) -> None:
         """A row of the list is bounded, whatever the message has in its header."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,20 @@ class FlagTests(SynchronousTestCase):
             "--maildir, --discard, --handler and --inbox: choose one of them",
             *("--inbox=0", "--discard"),
         )
+
+
+class LazyTests(SynchronousTestCase):
+    def test_import(self) -> None:
+        """Who doesn't ask for an inbox doesn't pay for a web server."""
+        code = (
+            "import sys, twisted_smtpserver.tap as tap; tap.Options().parseOptions(['--discard']);"
+            "print([n for n in sys.modules if n.startswith(('twisted.web',"
+            " 'twisted_smtpserver.inbox'))])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        self.assertEqual(done.stdout.strip(), "[]")
 
 
 class InboxServiceTests(TestCase):

@@ -134,7 +134,12 @@ class PipelinedLineReceiver(LineReceiver):
             elif data.find(b"\r\n") == end and 0 <= end <= self.MAX_LENGTH and self.line_mode:
                 # One line, as nearly always when the client waits for each answer.
                 self.lineReceived(data[:end])
-                self.timeout.resetTimeout()
+                # As resetTimeout() does it, without the call.
+                timeout = self.timeout
+                now = timeout.clock.seconds()
+                if now < timeout.since:
+                    timeout.clockSetBack()
+                timeout.since = now
                 if self._buffer:  # a transport in memory may bring octets at any time
                     self._consume()
             else:

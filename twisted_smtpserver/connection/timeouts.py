@@ -33,28 +33,29 @@ class IdleTimeout:
     The timer of a connection. One is enough: a connection always waits for exactly one thing.
 
     :ivar clock: what the timer runs on.
+    :ivar since: when the wait began, or the peer last said something.
     :param firstLooks: the timer that all connections share for their first :data:`CLOSING_TIME`
         seconds.
     """
 
     __slots__ = (
         "_firstLooks",
-        "_isFixed",
+        "_fixedEnd",
         "_looksAt",
         "_seconds",
-        "_since",
         "_timedOut",
         "_timer",
         "clock",
+        "since",
     )
 
     def __init__(self, clock: IReactorTime, firstLooks: CommonTimer[IdleTimeout]) -> None:
         self.clock = clock
         self._firstLooks = firstLooks
-        self._isFixed = False
+        self._fixedEnd: float | None = None
         self._looksAt = inf  # when to see whether the wait is over
         self._seconds = 0.0
-        self._since = 0.0
+        self.since = 0.0
         self._timedOut: Callable[[], object] = _nothing
         self._timer: IDelayedCall | None = None
 
@@ -68,7 +69,7 @@ class IdleTimeout:
         :param timedOut: called if it didn't come in time.
         :param isFixed: whether :meth:`resetTimeout` makes no difference.
         """
-        now = self._since = self.clock.seconds()
+        now = self.since = self.clock.seconds()
         if self._looksAt > now + seconds:
             self.cancelTimeout()
             # Don't set a timer for longer than the shortest waits that may follow: they would need
@@ -79,18 +80,21 @@ class IdleTimeout:
             else:
                 self._looksAt = self._firstLooks.begin(self)
         self._seconds = seconds
-        self._isFixed = isFixed
+        self._fixedEnd = now + seconds if isFixed else None
         self._timedOut = timedOut
 
     def resetTimeout(self) -> None:
         """The peer said something: the wait starts anew."""
         # Noting the time costs a fifth of resetting a timer; look() does that when it must.
-        if self._isFixed:
-            return
         now = self.clock.seconds()
-        if now < self._since and self._looksAt < inf:  # the clock was set back
+        if now < self.since:
+            self.clockSetBack()
+        self.since = now
+
+    def clockSetBack(self) -> None:
+        """The clock was set back: the wait that has begun would last that much longer."""
+        if self._looksAt < inf and self._fixedEnd is None:
             self.setTimeout(self._seconds, self._timedOut)
-        self._since = now
 
     def redirect(self, timedOut: Callable[[], object]) -> bool:
         """
@@ -117,7 +121,7 @@ class IdleTimeout:
     def look(self) -> None:
         """(The timer's call.) See whether the wait is over; if it isn't, look again later."""
         due, self._looksAt, self._timer = self._looksAt, inf, None
-        end = self._since + self._seconds
+        end = self.since + self._seconds if self._fixedEnd is None else self._fixedEnd
         now = self.clock.seconds()
         # A late reactor first deals with what was due between then and now, which may be what the
         # connection waits for. So the time that this look was for counts, too.

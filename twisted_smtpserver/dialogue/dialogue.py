@@ -33,6 +33,7 @@ from twisted_smtpserver.dialogue.refusals import (
 )
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset, asRejection
 from twisted_smtpserver.hooks import findHook, resultOf
+from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
 from twisted_smtpserver.interfaces import IDialogue
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
@@ -52,9 +53,6 @@ _NO_VERBS: Mapping[str, Verb] = MappingProxyType({})
 _NO_SHORTCUTS: Mapping[bytes, Shortcut] = MappingProxyType({})
 
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
-
-#: How long the handler's code may keep the reactor before the log says so, in seconds.
-BLOCKING_TIME = 0.5
 
 
 @implementer(IDialogue)
@@ -287,7 +285,7 @@ class Dialogue:
             began = perf_counter()
             result = hook(*arguments)
             if perf_counter() - began > BLOCKING_TIME:
-                self.server.log.hookBlocked(self.session, name, perf_counter() - began)
+                hookBlocked(name, perf_counter() - began)
             if result is None:
                 return accepted(None)
             result = resultOf(result)

@@ -195,26 +195,6 @@ class ServerLog:
             client=client(session),
         )
 
-    def hookBlocked(self, session: Session, hook: str, seconds: float) -> None:
-        """
-        A hook kept the reactor, and so all other clients, waiting.
-
-        :param hook: its name.
-        :param seconds: for how long.
-        """
-        logger = self._loggerFor(session)
-        if logger is None:
-            return
-        logger.warn(
-            "{session}: {hook} kept all clients waiting for {seconds:.1f} s: await what takes time,"
-            " or wrap the hook in blocking()",
-            event="hookBlocked",
-            session=session.id,
-            hook=hook,
-            seconds=seconds,
-            client=client(session),
-        )
-
     def loginFailed(self, session: Session, method: str, username: str) -> None:
         """
         A login was refused.
@@ -262,23 +242,27 @@ class ServerLog:
                 why=why,
             )
 
-    def incident(self, failure: Failure, session: Session | None, hook: str = "") -> str:
+    def incident(
+        self, failure: Failure, session: Session | None, hook: str = "", advice: str = ""
+    ) -> str:
         """
         Something failed that shouldn't have.
 
         :param hook: its name, if that is what failed.
+        :param advice: what to do about it, if that is known.
         :returns: the incident's id, which is all that the client learns.
         """
         identifier = secrets.token_hex(4)
         if self._logger is not None:
             self._logger.failure(
-                "{session}: incident {incident}: {hook} failed (client {client})",
+                "{session}: incident {incident}: {hook} failed (client {client}){advice}",
                 failure,
                 event="incident",
                 session=session.id if session else "-",
                 incident=identifier,
                 hook=hook or "a handler",
                 client=client(session) if session else "-",
+                advice=f": {advice}" if advice else "",
             )
         return identifier
 

@@ -16,10 +16,14 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.dialogue.dialogue import BLOCKING_TIME, Dialogue
+from twisted_smtpserver.dialogue.dialogue import Dialogue
 from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
-from twisted_smtpserver.hooks import Run, asDeferred, findHook
+from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
+from twisted_smtpserver.hooks.calling import asDeferred
+from twisted_smtpserver.hooks.coroutines import CoroutineRunner, runCoroutine
+from twisted_smtpserver.hooks.task import HookTask
 from twisted_smtpserver.message.stream import MessageStream
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import messageReplies, messageReply, perRecipientBlock
@@ -63,7 +67,8 @@ class MessageTransfer:
             self, dialogue.options.size, server.runInThread, server.runInSlices
         )
         self._decoder: DotDecoder | NewlineFilter | None = None
-        self._running: Deferred[Any] | Run | None = None  # the handler, while it is at work
+        # The handler, while it is at work.
+        self._running: Deferred[Any] | CoroutineRunner | HookTask | None = None
         self._done = False
         self._result: Any = None
         self._refusal: Reply | None = None
@@ -103,7 +108,7 @@ class MessageTransfer:
             began = perf_counter()
             result = hook(self.stream, dialogue.session)
             if perf_counter() - began > BLOCKING_TIME:
-                dialogue.server.log.hookBlocked(dialogue.session, "onData", perf_counter() - began)
+                hookBlocked("onData", perf_counter() - began)
             isCoroutine = isinstance(result, CoroutineType)
             if not isCoroutine:
                 result = asDeferred(result)
@@ -111,7 +116,7 @@ class MessageTransfer:
             self._raised(error)
             return
         if isCoroutine:
-            self._running = Run(result, self._returned, self._raised)
+            self._running = runCoroutine(result, self._returned, self._raised)
         elif isinstance(result, Deferred):
             self._running = result
             result.addCallbacks(self._returned, lambda failure: self._raised(failure.value))
@@ -188,7 +193,7 @@ class MessageTransfer:
         if running is not None:
             self._cancel(running)
 
-    def _cancel(self, running: Deferred[Any] | Run) -> None:
+    def _cancel(self, running: Deferred[Any] | CoroutineRunner | HookTask) -> None:
         try:
             running.cancel()
         except BaseException as error:  # from the canceller of the handler's Deferred

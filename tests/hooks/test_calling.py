@@ -26,7 +26,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.hooks import Awaited, blocking, defaultHook, findHook, invoke
+from twisted_smtpserver.hooks import blocking, defaultHook, findHook, invoke
+from twisted_smtpserver.hooks.advice import loopAdvice
+from twisted_smtpserver.hooks.coroutines import SingleAwait
 
 
 class FindHookTests(SynchronousTestCase):
@@ -212,15 +214,15 @@ def byGenerator(hook: Callable[[], Any]) -> Generator[Any, Any, Any]:
     return (yield Deferred.fromCoroutine(hook()))
 
 
-class AwaitedTests(SynchronousTestCase):
+class SingleAwaitTests(SynchronousTestCase):
     """A wait of which a Run is told directly, and others as by any Deferred."""
 
-    def waiting(self, run: Callable[[Any], Any]) -> tuple[Awaited[str], Any]:
+    def waiting(self, run: Callable[[Any], Any]) -> tuple[SingleAwait[str], Any]:
         def cancel(awaited: Deferred[str]) -> None:
-            assert isinstance(awaited, Awaited)
+            assert isinstance(awaited, SingleAwait)
             awaited.fire(Failure(CancelledError()))
 
-        awaited = Awaited[str](cancel)
+        awaited = SingleAwait[str](cancel)
 
         async def hook() -> str:
             try:
@@ -276,6 +278,44 @@ class AsyncioTests(SynchronousTestCase):
         error = self.assertRaises(RuntimeError, invoke, hook)
         self.assertIn("--reactor=asyncio", str(error))
         self.assertRaises(RuntimeError, invoke, loop.create_future)
+
+    def test_advice(self) -> None:
+        """What fails for want of the loop, even as a cause, gets advice; other errors get none."""
+        coroutines: list[Callable[[], Any]] = [
+            lambda: asyncio.sleep(1),
+            lambda: asyncio.to_thread(print),
+            lambda: asyncio.open_connection("127.0.0.1", 1),
+        ]
+        for make in coroutines:
+            error = self.assertRaises(RuntimeError, invoke, make)
+            self.assertIn("--reactor=asyncio", loopAdvice(error))
+        # As sniffio says it to httpx, and a library that wraps it.
+        unknown = RuntimeError("unknown async library, or not in async context")
+        wrapped = ValueError("no answer")
+        wrapped.__cause__ = unknown
+        for caused in (unknown, wrapped):
+            self.assertIn("--reactor=asyncio", loopAdvice(caused))
+        endless = ValueError("again")
+        endless.__context__ = endless
+        for other in (None, endless, ValueError("event loop"), RuntimeError(), RuntimeError("no")):
+            self.assertEqual(loopAdvice(other), "")
+
+    def test_adviceInLoop(self) -> None:
+        """Where the loop runs there is other advice, about Deferreds in tasks of one's own."""
+
+        async def main() -> list[str]:
+            try:
+                await asyncio.ensure_future(self.awaitDeferred())
+            except RuntimeError as error:
+                return [loopAdvice(error), loopAdvice(RuntimeError("no running event loop"))]
+            raise AssertionError
+
+        advice, none = asyncio.run(main())
+        self.assertIn("asFuture", advice)
+        self.assertEqual(none, "")
+
+    async def awaitDeferred(self) -> None:
+        await Deferred()
 
     def inLoop(self, hook: Any, *arguments: Any) -> Any:
         """Run a hook where asyncio's loop runs."""
