@@ -13,6 +13,7 @@ from twisted_smtpserver.inbox.answers import (
     asFile,
     inJSON,
     inText,
+    toJSON,
 )
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.htmlview import showHTML
@@ -86,7 +87,11 @@ class API:
 
     async def _page(self, question: Question, condition: Condition) -> Answer:
         start, limit = question.number("start", 0), question.number("limit", _PAGE)
-        return inJSON(await self._desk.run(self._desk.store.page, condition, start, limit))
+        page = await self._desk.run(self._desk.store.page, condition, start, limit)
+        return await self._large(page)
+
+    async def _large(self, value: Any) -> Answer:
+        return Answer(await self._desk.run(toJSON, value), "application/json")
 
     async def _mark(self, question: Question) -> Answer:
         wanted = question.json()
@@ -147,7 +152,7 @@ class API:
 
     async def _message(self, question: Question) -> Answer:
         run, store = self._desk.run, self._desk.store
-        return inJSON(_found(await run(store.message, question.path["id"])))
+        return await self._large(_found(await run(store.message, question.path["id"])))
 
     async def _headers(self, question: Question) -> Answer:
         run, store = self._desk.run, self._desk.store
@@ -184,7 +189,9 @@ class API:
         # Never because the HTML says so, by a link to itself: only our page asks like this.
         asked = question.request.getHeader("sec-fetch-site") in ("same-origin", "none")
         isRemote = asked and bool(question.text("remote"))
-        return showHTML(html, identifier, question.request.getHeader("host") or "", isRemote)
+        host = question.request.getHeader("host") or ""
+        answer: Answer = await run(showHTML, html, identifier, host, isRemote)
+        return answer
 
     async def _text(self, question: Question) -> Answer:
         run, store = self._desk.run, self._desk.store

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from twisted_smtpserver.inbox.chaos import Chaos
@@ -57,6 +58,14 @@ class Desk:
         :param arguments: its arguments.
         """
         return self._turn.run(self._runInThread, function, *arguments)
+
+    def later(self, seconds: float) -> Deferred[None]:
+        """
+        Wait.
+
+        :param seconds: how long.
+        """
+        return deferLater(self._clock, seconds)
 
     async def add(self, read: Callable[[], bytes], envelope: Envelope) -> dict[str, Any]:
         """

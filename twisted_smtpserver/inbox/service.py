@@ -14,9 +14,12 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.filters import Filtered
+from twisted_smtpserver.handlers import Chain
+from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.inbox.chaos import Chaos
 from twisted_smtpserver.inbox.desk import Desk
-from twisted_smtpserver.inbox.handler import AnyLoginHandler, ChaosLogin, InboxHandler
+from twisted_smtpserver.inbox.handler import AnyLoginHandler, ChaosLogin, InboxCopy, InboxHandler
 from twisted_smtpserver.inbox.site import makeSite
 from twisted_smtpserver.inbox.store import DEFAULT_MESSAGES, DEFAULT_OCTETS, MessageStore
 from twisted_smtpserver.message.files import RunInThread
@@ -86,6 +89,17 @@ class Inbox(Service):
         self.chaosLogin = ChaosLogin(self.desk)
         self.url = ""
 
+    def besides(self, store: object) -> object:
+        """
+        Make a handler that fills the inbox beside another one.
+
+        :param store: a handler. What it refuses at MAIL or RCPT isn't in the inbox; if it has no
+            ``onData``, the inbox is where messages go.
+        """
+        if findHook(store, "onData") is None:
+            return Chain(store, self.handler)
+        return Filtered(store, InboxCopy(self.desk))
+
     def privilegedStartService(self) -> None:
         """
         Bind the page's port.
@@ -141,6 +155,7 @@ class Inbox(Service):
         """
         super().stopService()
         self.desk.events.close()
+        self.site.closeAll()
         listening, self._listening = self._listening, None
         if listening is None:
             return None
