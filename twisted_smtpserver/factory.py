@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from twisted_smtpserver.connection.timeouts import CLOSING_TIME, CommonTimer, Id
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
 from twisted_smtpserver.handlers.chain import Chain
+from twisted_smtpserver.handlers.check import checkHandler
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
@@ -135,6 +136,7 @@ class SMTPServerFactory(ServerFactory):
 
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
+        _checkHooks(self.handler)
         allGone, self._allGone = self._allGone, None
         if allGone is not None and not allGone.called:
             # Otherwise the timer would close the new connections together with the old ones.
@@ -292,6 +294,7 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
         raise ConfigurationError(f"{name} is a class: give an instance of it, {name}()")
     if isinstance(handler, Chain) and findHook(handler, "onData") is None:
         raise ConfigurationError("a Chain that is part of another one can't be the handler")
+    _checkHooks(handler)
     if not any(callable(getattr(handler, name, None)) for name in HOOKS):
         raise ConfigurationError(
             f"{type(handler).__name__} has none of the hooks: {', '.join(sorted(HOOKS))}"
@@ -311,6 +314,14 @@ def _loginFailures(options: Options) -> LoginFailures | SharedLoginFailures:
     if options.state is None:
         return LoginFailures(options.loginDelay)
     return SharedLoginFailures(options.loginDelay, options.state)
+
+
+def _checkHooks(handler: object, others: Collection[str] = ()) -> None:
+    """A handler's hooks, and those of all its stages: some may have been assigned since."""
+    checkHandler(handler, others)
+    if isinstance(handler, Chain):
+        for stage in handler.stages:
+            _checkHooks(stage, handler.otherHooks)
 
 
 def _checkNames(keywords: dict[str, Any]) -> None:

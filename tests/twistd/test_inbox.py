@@ -137,7 +137,7 @@ class InboxServiceTests(TestCase):
         """With --auth its chaos comes before the users."""
         _, inbox, handler = make("--inbox=0", "--auth=memory:joe:secret", "--allow-insecure-auth")
         assert isinstance(handler, Chain)
-        self.assertIsInstance(handler._stages[0], ChaosLogin)
+        self.assertIsInstance(handler.stages[0], ChaosLogin)
         client = connect(handler, allowInsecureAuth=True)
         client.say(HELLO)
         inbox.desk.chaos.set({"Authentication": {"Probability": 100}})
