@@ -9,6 +9,7 @@ import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -43,7 +44,7 @@ class ConsumeTests(ConsumerCase):
     def test_consumeAsync(self) -> None:
         """The one with asyncio handles several; one that fails is kept for later."""
         self.put("a", "b", "c")
-        module = load("consume_async")
+        module: Any = load("consume_async")
         with redirect_stdout(StringIO()) as output:
             asyncio.run(module.main(self.dsn, wait=False))
         self.assertEqual(output.getvalue().count("octets"), 3)

@@ -247,6 +247,10 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "NAME:PASSWORD, or a password for any name", _password),
         Flag("inbox-any-login", "", "offer logins to clients that insist on one, with or without "
              "TLS, and accept every one"),
+        Flag("inbox-release", "URL", "offer to send a message on by this server, such as "
+             "smtp+starttls://user@smtp.example.org"),
+        Flag("inbox-release-password-file", "FILE", "the first line is that user's password",
+             _firstLine),
         Flag("inbox-host", "NAME", "a name that the page may be called by, besides localhost and "
              "addresses", str, _words),
     ),
