@@ -31,6 +31,7 @@ SECOND = 2
 
 #: The optional distributions, and the one room that may import each.
 OPTIONAL = {
+    "pika": "stores",
     "psycopg": "stores",
     "treq": "stores",
     "trustme": "testing",

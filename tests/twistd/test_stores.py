@@ -10,7 +10,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver import tap
-from twisted_smtpserver.stores import postgres
+from twisted_smtpserver.stores import amqp, postgres
 
 
 class StoreCase(SynchronousTestCase):
@@ -56,14 +56,14 @@ class PostgresTests(StoreCase):
         store = made.return_value
         store.check.assert_not_called()
         needed.startService()
-        store.check.assert_called_once_with()
+        store.check.assert_called_once_with(50 * 2**20)
         needed.close()
         store.close.assert_called_once_with()
 
     def test_wrong(self) -> None:
         """What makes no sense is said in a line."""
         self.assertRefused("--postgres-table: needs --postgres", "--postgres-table=mail")
-        choice = "--maildir, --discard, --handler and --postgres: choose one of them"
+        choice = "--maildir, --discard, --handler, --postgres and --amqp: choose one of them"
         self.assertRefused(choice, "--discard", "--postgres=x")
         self.assertFails(
             "--postgres: PostgresStore: the DSN makes no sense:"
@@ -76,3 +76,34 @@ class PostgresTests(StoreCase):
         with mock.patch.dict("sys.modules", {"twisted_smtpserver.stores.postgres": None}):
             error = self.assertRaises(SystemExit, self.make, "--postgres=x")
         self.assertIn('pip install "twisted-smtpserver[postgres]"', str(error))
+
+
+class AMQPTests(StoreCase):
+    """``--amqp``."""
+
+    def test_flags(self) -> None:
+        """What the flags say gets to the store."""
+        with mock.patch.object(amqp, "AMQP") as made:
+            self.make(
+                *("--amqp=amqp://a,amqp://b", "--amqp-exchange=mail", "--name=mx.example"),
+                *("--amqp-routing-key={domain}", "--amqp-max-size=16M"),
+                f"--amqp-password-file={self.secret()}",
+            )
+            self.make("--amqp=amqp://a", "--amqp-queue=mail")
+        options = {"exchange": "mail", "routingKey": "{domain}", "password": "swordfish"}
+        expected = mock.call(
+            ["amqp://a", "amqp://b"], None, **options, maxSize=16 * 2**20, hostName="mx.example"
+        )
+        self.assertEqual(made.call_args_list, [expected, mock.call(["amqp://a"], "mail")])
+
+    def test_wrong(self) -> None:
+        """What makes no sense is said in a line."""
+        self.assertRefused("--amqp-queue: needs --amqp", "--amqp-queue=mail")
+        self.assertRefused("--amqp: needs --amqp-queue or --amqp-exchange", "--amqp=amqp://a")
+        both = ("--amqp=amqp://a", "--amqp-queue=a", "--amqp-exchange=b")
+        self.assertFails("--amqp: AMQP: give a queue, or an exchange", *both)
+        advice = "write amqp://USER@HOST:PORT/VIRTUALHOST, amqps://… for TLS"
+        self.assertFails(
+            f"--amqp: the URL of the broker makes no sense: {advice}",
+            *("--amqp=secret", "--amqp-queue=a"),
+        )

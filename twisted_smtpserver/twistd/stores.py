@@ -10,10 +10,15 @@ from twisted.application.service import Service
 from twisted_smtpserver.errors import ConfigurationError
 
 #: The flags that choose a store, and the extra that each needs.
-STORES = {"postgres": "postgres"}
+STORES = {"postgres": "postgres", "amqp": "amqp"}
 
 #: Flags that say more of another one, and are nothing without it.
 BELONG_TO = {
+    "amqp-exchange": "amqp",
+    "amqp-max-size": "amqp",
+    "amqp-password-file": "amqp",
+    "amqp-queue": "amqp",
+    "amqp-routing-key": "amqp-exchange",
     "postgres-password-file": "postgres",
     "postgres-retention": "postgres",
     "postgres-table": "postgres",
@@ -25,16 +30,18 @@ class StoreService(Service):
     Looks at the start whether a store can be used, and ends its connections.
 
     :param store: the store.
-    :ivar handler: the same.
+    :param size: the largest message that the server takes, in octets; 0 for no limit.
+    :ivar handler: the store.
     """
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, size: int) -> None:
         self.handler = store
+        self._size = size
 
     def startService(self) -> None:
         """Look. What is wrong goes into the log, and clients get 451 until it isn't any more."""
         super().startService()
-        self.handler.check()
+        self.handler.check(self._size)
 
     def close(self) -> Any:
         """End its connections. ``stopService`` would be too early: messages may still finish."""
@@ -51,21 +58,24 @@ def checkStores(given: Mapping[str, Any]) -> None:
     for name, other in BELONG_TO.items():
         if name in given and other not in given:
             raise ConfigurationError(f"--{name}: needs --{other}")
+    if "amqp" in given and not {"amqp-queue", "amqp-exchange"} & set(given):
+        raise ConfigurationError("--amqp: needs --amqp-queue or --amqp-exchange")
 
 
-def makeStore(given: Mapping[str, Any], hostName: str | None) -> StoreService | None:
+def makeStore(given: Mapping[str, Any], hostName: str | None, size: int) -> StoreService | None:
     """
     Make what a flag asks for.
 
     :param given: the values of the flags that were given, by name.
     :param hostName: our name.
+    :param size: the largest message that the server takes, in octets; 0 for no limit.
     :returns: ``None`` if there is no such flag.
     :raises ConfigurationError: if it makes no sense, or a library is missing.
     """
     for name, extra in STORES.items():
         if name in given:
             try:
-                return StoreService(_MAKERS[name](given, hostName))
+                return StoreService(_MAKERS[name](given, hostName), size)
             except ImportError as error:
                 raise ConfigurationError(
                     f'--{name}: {error}: pip install "twisted-smtpserver[{extra}]"'
@@ -88,4 +98,18 @@ def _makePostgres(given: Mapping[str, Any], hostName: str | None) -> Any:
     return PostgresStore(given["postgres"], **known)
 
 
-_MAKERS = {"postgres": _makePostgres}
+def _makeAMQP(given: Mapping[str, Any], hostName: str | None) -> Any:
+    from twisted_smtpserver.stores.amqp import AMQP
+
+    options: dict[str, Any] = {
+        "exchange": given.get("amqp-exchange"),
+        "routingKey": given.get("amqp-routing-key"),
+        "password": given.get("amqp-password-file"),
+        "maxSize": given.get("amqp-max-size"),
+        "hostName": hostName,
+    }
+    known = {name: value for name, value in options.items() if value is not None}
+    return AMQP(given["amqp"], given.get("amqp-queue"), **known)
+
+
+_MAKERS = {"postgres": _makePostgres, "amqp": _makeAMQP}

@@ -121,10 +121,11 @@ class PostgresStore(SMTPHandler):
         self._sweep()
         return f"Message stored as {envelope.id}"
 
-    def check(self) -> Deferred[None]:
+    def check(self, size: int = 0) -> Deferred[None]:
         """
         Look whether messages can be stored. If not, the log says why.
 
+        :param size: what the server takes at most; any size can be stored.
         :returns: a Deferred that fires when that is known.
         """
         looked: Deferred[None] = self._desk.run(Job(), lambda connection, job: None)
