@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.milters import CONTINUE, FakeMilter, field, reply
 from tests.support.talk import brief
-from twisted_smtpserver import tap
+from twisted_smtpserver import Maildir, tap
 from twisted_smtpserver.filters import Filtered, Milter
 from twisted_smtpserver.filters.milter import pool
 from twisted_smtpserver.service import SMTPService
@@ -138,7 +138,7 @@ class FilterTests(SynchronousTestCase):
         handler = self.make("--discard", "--milter=unix:/a", f"--quarantine={folder}")
         maildir: Any = self.services[0]
         maildir.startService()
-        self.patch(maildir._maildir, "_runInThread", runInline)
+        maildir._maildir = Maildir(folder, runInThread=runInline)
         self.assertEqual(self.deliver(handler)[0], 250)
         (name,) = os.listdir(os.path.join(folder, "new"))
         self.assertIn(b"X-Quarantine: odd\r\n", Path(folder, "new", name).read_bytes())
