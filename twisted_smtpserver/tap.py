@@ -44,6 +44,7 @@ from twisted_smtpserver.twistd.services import (
     SharedState,
     oneLine,
 )
+from twisted_smtpserver.twistd.stores import STORES, checkStores, makeStore
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 
@@ -78,7 +79,7 @@ _NEED_LOGIN = (
 )
 
 #: Where messages go; beside an inbox there may be one of them.
-_STORES = {"maildir", "discard", "handler"}
+_STORES = {"maildir", "discard", "handler", *STORES}
 
 #: Without one of these AUTH isn't offered to anybody.
 _OFFERS_LOGIN = {"cert", "key", "self-signed", "secured", "allow-insecure-auth"}
@@ -176,7 +177,8 @@ class Options(usage.Options, AuthOptionMixin):
 
     def _checkHandlers(self) -> None:
         if len(_STORES & set(self)) > 1:
-            raise usage.UsageError("--maildir, --discard and --handler: choose one of them")
+            *flags, last = [f"--{name}" for name in ("maildir", "discard", "handler", *STORES)]
+            raise usage.UsageError(f"{', '.join(flags)} and {last}: choose one of them")
 
     def _checkListeners(self) -> None:
         given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
@@ -244,6 +246,7 @@ class Options(usage.Options, AuthOptionMixin):
         try:
             checkPolicies(self)
             checkFilters(self)
+            checkStores(self)
             checkInbox(self)
             library.makeOptions(keywords)
         except ConfigurationError as error:
@@ -435,6 +438,9 @@ def _makeStore(config: Options) -> tuple[object, Service | None]:
     if "handler" in config:
         return _loadHandler(config["handler"]), None
     hostName = config.keywords.get("name", None)
+    store = makeStore(config, hostName)
+    if store is not None:
+        return store.handler, store
     mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
     return mailbox.handler, mailbox
 
