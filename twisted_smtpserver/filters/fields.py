@@ -9,6 +9,7 @@ from collections.abc import Callable
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.filters.header import makeField
 from twisted_smtpserver.filters.message import Message
+from twisted_smtpserver.replies import printable
 from twisted_smtpserver.session import Session
 
 __all__ = ["AddFields", "RemoveFields", "RequireFields"]
@@ -61,9 +62,11 @@ class AddFields:
         self._fields = fields
         for name, value in fields.items():
             try:
-                makeField(name, "" if callable(value) else value)
+                makeField(name, "")
             except ValueError as error:
                 raise ConfigurationError(f"AddFields: {error}") from None
+            if not callable(value) and printable(value) != value:
+                raise ConfigurationError(f"AddFields: the value of {name} has a control character")
 
     def __repr__(self) -> str:
         return f"<AddFields {', '.join(self._fields)}>"

@@ -181,7 +181,7 @@ class Filtered:
             raise Rejection("Processing took too long, try again later", 451, "4.3.0") from None
         except Rejection as error:
             reply = error.toReply(_REFUSED)
-            said = f"{reply.code} {reply.text}"
+            said = f"{reply.code} {escape(reply.text)}"
             _note("is refused by {filter}: {reply}", session, filter=each, reply=said)
             if error.code is None:
                 raise Rejection(reply.text, reply.code, reply.enhanced) from error

@@ -12,17 +12,20 @@ from email.header import Header as EncodedHeader
 
 from twisted_smtpserver.errors import MessageTooComplex
 from twisted_smtpserver.message.bounds import MAX_HEADER
+from twisted_smtpserver.replies import printable
 
 __all__ = ["MAX_FIELDS", "Field", "Header", "makeField", "parseHeader"]
 
 #: The most fields of a header section that is filtered.
 MAX_FIELDS = 2000
 
+#: The most characters of a value that :func:`makeField` takes; to fold more takes long.
+MAX_TEXT = 2000
+
 # A line end is LF here, whatever stands before it: where bare ones are let through, some reader
 # takes them for line ends. Blanks before the colon are obsolete, and understood (RFC 5322 §4.5.8).
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _NAME = re.compile(rb"[!-9;-~]+\Z")
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,16 +192,16 @@ def makeField(name: str, value: str) -> bytes:
     Make a field that is nothing but one field, whatever its value is.
 
     :param name: its name.
-    :param value: its text. What isn't ASCII is encoded (RFC 2047); long values are folded.
+    :param value: its text. Controls, line ends too, become spaces; what isn't ASCII is encoded (RFC
+        2047); long values are folded, and cut behind :data:`MAX_TEXT` characters.
     :returns: the field with its CRLF.
-    :raises ValueError: if the name can't be one, or there is a control character in the value.
+    :raises ValueError: if the name can't be one.
     """
-    if not _NAME.match(name.encode("utf-8")):
+    if not _NAME.match(name.encode("utf-8", "replace")):
         raise ValueError(f"{name!r} can't be the name of a header field")
-    if _CONTROLS.search(value):
-        raise ValueError(f"the value of the header field {name} has a control character")
-    text = EncodedHeader(value, header_name=name, maxlinelen=78).encode(linesep="\r\n")
-    return f"{name}: {text}\r\n".encode("ascii")
+    text = printable(value[:MAX_TEXT]).encode("utf-8", "replace").decode("utf-8")
+    folded = EncodedHeader(text, header_name=name, maxlinelen=78).encode(linesep="\r\n")
+    return f"{name}: {folded}\r\n".encode("ascii")
 
 
 def makeFields(fields: Mapping[str, str]) -> bytes:
