@@ -95,7 +95,10 @@ class Filtered:
                 raise ConfigurationError(f"{each!r} can't store messages: it has no onData")
         self._filters = filters
         self._quarantine = quarantine
-        self._stages = Chain(*filters, store, otherHooks=("onMessage", "onDataCommand"))
+        chain = Chain(*filters, store, otherHooks=("onMessage", "onDataCommand"))
+        # Most filters have none of a handler's hooks, and needn't be asked for them each time.
+        isStage = any(findHook(each, name) for each in filters for name in HOOKS)
+        self._stages: Any = chain if isStage else store
         self._trust = Trust(authservId)
         self._timeout = timeout
         self._memory = memory
@@ -159,7 +162,7 @@ class Filtered:
             fields = makeFields(fields)
         if fields:
             message.header.prepend(fields)
-        if message.header.changed:
+        if message.isChanged:
             self._trust.readResults(message)
 
     async def _ask(self, each: object, function: Hook, *arguments: Any) -> Any:

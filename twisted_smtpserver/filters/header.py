@@ -33,12 +33,17 @@ class Field:
     """
     One field of a header.
 
-    :ivar name: its name, in the case it was written in.
+    :ivar key: its name in lower case.
     :ivar raw: all of its octets, the name, the folding and the line end included.
     """
 
-    name: str
+    key: bytes
     raw: bytes
+
+    @property
+    def name(self) -> str:
+        """The name, in the case it was written in."""
+        return self.raw[: len(self.key)].decode("ascii")
 
     @property
     def value(self) -> bytes:
@@ -60,7 +65,11 @@ class Field:
 
         :param name: in any case.
         """
-        return self.name.lower() == name.lower()
+        return self.key == _key(name)
+
+
+def _key(name: str) -> bytes:
+    return name.lower().encode("ascii", "replace")
 
 
 class Header:
@@ -87,7 +96,8 @@ class Header:
 
         :param name: in any case.
         """
-        return [field.text for field in self._of(name)]
+        key = _key(name)
+        return [field.text for field in self._fields if field.key == key]
 
     def get(self, name: str) -> str:
         """
@@ -95,10 +105,8 @@ class Header:
 
         :param name: in any case.
         """
-        return next((field.text for field in self._of(name)), "")
-
-    def _of(self, name: str) -> Iterator[Field]:
-        return (field for field in self._fields if field.isCalled(name))
+        key = _key(name)
+        return next((field.text for field in self._fields if field.key == key), "")
 
     def toBytes(self) -> bytes:
         """All fields as they go on the wire, without the empty line behind them."""
@@ -153,7 +161,8 @@ class Header:
         :raises ValueError: as for :meth:`prepend`.
         """
         fields = _complete(octets)
-        places = [place for place, field in enumerate(self._fields) if field.isCalled(name)]
+        key = _key(name)
+        places = [place for place, field in enumerate(self._fields) if field.key == key]
         if not 1 <= number <= len(places):
             return False
         place = places[number - 1]
@@ -179,7 +188,7 @@ def parseHeader(octets: bytes) -> tuple[Header, int]:
     lines = octets if octets.endswith(b"\n") else octets + b"\n"
     while match := _FIELD.match(lines, end):
         end = min(match.end(), len(octets))
-        fields.append(Field(match[1].decode("ascii"), octets[match.start() : end]))
+        fields.append(Field(match[1].lower(), octets[match.start() : end]))
         if end > MAX_HEADER or len(fields) > MAX_FIELDS:
             raise MessageTooComplex("its header section is too long")
     if len(octets) > MAX_HEADER and octets.find(b"\n", end) < 0:
