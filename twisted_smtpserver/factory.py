@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from twisted_smtpserver import limits, replies
+from twisted_smtpserver.advice import adviceFor
 from twisted_smtpserver.commands.gates import makeSteps
 from twisted_smtpserver.commands.verbs import VERBS
 from twisted_smtpserver.connection.lines import CLOSING_TIME, OrderedReceiver
@@ -114,6 +115,8 @@ class SMTPServerFactory(ServerFactory):
         #: Told how many connections this factory has, it says how many count: with several workers,
         #: those of the others, too.
         self.countAll: Callable[[int], int] = lambda own: own
+        #: Whether to log, at the first port, what may have been overlooked.
+        self.givesAdvice = True
         self._allGone: Deferred[None] | None = None
 
     def _build(self) -> None:
@@ -131,6 +134,10 @@ class SMTPServerFactory(ServerFactory):
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
         _checkHooks(self.handler)
+        if self.givesAdvice:
+            self.givesAdvice = False
+            for text in adviceFor(self.options, self.handler):
+                self.events.advice(text)
         allGone, self._allGone = self._allGone, None
         if allGone is not None and not allGone.called:
             # Otherwise the timer would close the new connections together with the old ones.

@@ -131,7 +131,7 @@ class InboxServiceTests(TestCase):
             kinds = {type(each).__name__ for each in service}
             self.assertEqual("LateMaildir" in kinds, flag == "--maildir=mail", kinds)
         _, inbox, handler = make("--inbox=0", f"--handler={__name__}.Picky")
-        self.assertIs(handler._stages[-1], inbox.handler)
+        self.assertIs(handler.stages[-1], inbox.handler)
 
     def test_login(self) -> None:
         """With --auth its chaos comes before the users."""

@@ -225,6 +225,15 @@ class Events:
             reply=replies[0].code,
         )
 
+    def advice(self, text: str) -> None:
+        """
+        Something makes sense, and is hardly meant.
+
+        :param text: what, and what to do.
+        """
+        if self._logger is not None:
+            self._logger.warn("{advice}", event="advice", advice=text)
+
     def refusedConnection(self, address: str, why: str) -> None:
         """
         A connection was closed before it got a session.
