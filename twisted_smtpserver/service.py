@@ -15,7 +15,6 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_smtpserver.advice import adviceFor
 from twisted_smtpserver.connection.listening import (
     makeEndpoints,
     namesBacklog,
@@ -24,6 +23,7 @@ from twisted_smtpserver.connection.listening import (
 )
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SecureContext, SMTPServerFactory
+from twisted_smtpserver.oversights import findOversights
 from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
@@ -67,7 +67,7 @@ class SMTPService(Service):
             # Without maxClients it is the process's descriptors that count.
             if factory.options.maxClients is None:
                 factory.countAll = self._countConnections
-            factory.givesAdvice = False  # the service does, and once for all
+            factory.tellsOversights = False  # the service does, and once for all
         self._speakTLS = {factory for where, factory in given if speaksTLS(where)}
         self.ports: list[IListeningPort] = []
         self._waiting: list[Deferred[Any]] = []
@@ -103,7 +103,7 @@ class SMTPService(Service):
         super().startService()
         self._installSignalHandler()
         self._tellCertificates()
-        self._giveAdvice()
+        self._tellOversights()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -187,13 +187,13 @@ class SMTPService(Service):
                 date=certificate.not_valid_after_utc,
             )
 
-    def _giveAdvice(self) -> None:
+    def _tellOversights(self) -> None:
         """Log what may have been overlooked, once for all factories."""
         given = set()
         for factory in self._factories():
-            for text in adviceFor(factory.options, factory.handler, factory in self._speakTLS):
+            for text in findOversights(factory.options, factory.handler, factory in self._speakTLS):
                 if text not in given:
-                    factory.events.advice(text)
+                    factory.log.oversight(text)
                 given.add(text)
 
     def _factories(self) -> list[SMTPServerFactory]:

@@ -229,7 +229,7 @@ class WorkerService(SMTPService):
     def _tellCertificates(self) -> None:
         """The supervisor did."""
 
-    def _giveAdvice(self) -> None:
+    def _tellOversights(self) -> None:
         """Likewise."""
 
     def takeCertificates(self, handed: Mapping[str, Any]) -> Deferred[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.options import Options
 
-__all__ = ["adviceFor"]
+__all__ = ["findOversights"]
 
 #: Waits whose defaults are minutes at most: longer ones are suspect, in seconds.
 _LONGEST = dict.fromkeys(
@@ -23,7 +23,7 @@ _NO_LOGIN = (
 )
 
 
-def adviceFor(options: Options, handler: object, speaksTLS: bool = False) -> list[str]:
+def findOversights(options: Options, handler: object, speaksTLS: bool = False) -> list[str]:
     """
     Look for what makes sense, and is hardly meant.
 

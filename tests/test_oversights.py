@@ -1,4 +1,4 @@
-"""Tests for :mod:`twisted_smtpserver.advice`: what makes sense, and is hardly meant."""
+"""Tests for :mod:`twisted_smtpserver.oversights`: what makes sense, and is hardly meant."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import Log
 from twisted_smtpserver import Discard, SMTPHandler, SMTPService
-from twisted_smtpserver.advice import adviceFor
 from twisted_smtpserver.connection.listening import speaksTLS
 from twisted_smtpserver.handlers import fromFunctions
 from twisted_smtpserver.options import Options
+from twisted_smtpserver.oversights import findOversights
 from twisted_smtpserver.testing import makeFactory
 from twisted_smtpserver.twistd import services
 
@@ -29,26 +29,28 @@ def login(credentials: Any, session: Any) -> None:
 USERS = fromFunctions(onAuth=login, onData=login)
 
 
-class AdviceTests(SynchronousTestCase):
+class OversightTests(SynchronousTestCase):
     """What is said, and when nothing is."""
 
     def beginnings(self, handler: object, speaks: bool = False, **options: Any) -> list[str]:
         """The first words of what is said."""
-        return [text.partition(",")[0] for text in adviceFor(Options(**options), handler, speaks)]
+        return [
+            text.partition(",")[0] for text in findOversights(Options(**options), handler, speaks)
+        ]
 
     def test_nothing(self) -> None:
         """Where all is as it should be there is no advice."""
-        self.assertEqual(adviceFor(Options(), Discard()), [])
+        self.assertEqual(findOversights(Options(), Discard()), [])
 
     def test_noData(self) -> None:
         """Without onData messages are thrown away; Discard means it."""
         for handler in (SMTPHandler(), fromFunctions(), fromFunctions(onMailFrom=login)):
-            (text,) = adviceFor(Options(), handler)
+            (text,) = findOversights(Options(), handler)
             self.assertIn("no onData: messages are answered 250 and thrown away", text)
 
     def test_noLogin(self) -> None:
         """With onAuth there must be a way to log in, by TLS of whatever kind or without."""
-        (text,) = adviceFor(Options(), USERS)
+        (text,) = findOversights(Options(), USERS)
         self.assertIn("nobody can log in", text)
         for fine in (
             {"allowInsecureAuth": True},
@@ -72,7 +74,7 @@ class AdviceTests(SynchronousTestCase):
             ("errorDelay", 100, "100 seconds, which is 2 minutes"),
         ):
             options: Any = {name: seconds}
-            (text,) = adviceFor(Options(**options), Discard())
+            (text,) = findOversights(Options(**options), Discard())
             begin = f"{name} is {words}: times are in seconds here, not in milliseconds"
             self.assertEqual(text, begin)
         self.assertEqual(self.beginnings(Discard(), socketTimeout=3599, loginDelay=59), [])
@@ -94,9 +96,9 @@ class WhenTests(SynchronousTestCase):
         reactor: Any = MemoryReactorClock()
         with capturedLogs() as events:
             service = SMTPService(where, reactor)
-            self.assertEqual([e for e in events if e.get("event") == "advice"], [])
+            self.assertEqual([e for e in events if e.get("event") == "oversight"], [])
             service.startService()
-        found = [event for event in events if event.get("event") == "advice"]
+        found = [event for event in events if event.get("event") == "oversight"]
         self.assertEqual({event["log_level"] for event in found} - {LogLevel.warn}, set())
         return [formatEvent(event) for event in found]
 
@@ -108,7 +110,7 @@ class WhenTests(SynchronousTestCase):
         for factory in (first, second):
             with capturedLogs() as events:
                 factory.doStart()
-            self.assertEqual([e for e in events if e.get("event") == "advice"], [])
+            self.assertEqual([e for e in events if e.get("event") == "oversight"], [])
 
     def test_endpoint(self) -> None:
         """A port that speaks TLS by itself lets users log in; one in clear beside it doesn't."""
@@ -137,14 +139,14 @@ class WhenTests(SynchronousTestCase):
         for _ in range(2):
             factory.doStart()
             factory.doStop()
-        self.assertEqual(len(log.of("advice")), 1)
+        self.assertEqual(len(log.of("oversight")), 1)
 
     def test_noLog(self) -> None:
         """A server that logs nothing says nothing."""
         factory = makeFactory(SMTPHandler(), logger=False)
         with capturedLogs() as events:
             factory.doStart()
-        self.assertEqual([e for e in events if e.get("event") == "advice"], [])
+        self.assertEqual([e for e in events if e.get("event") == "oversight"], [])
 
 
 class RootTests(SynchronousTestCase):

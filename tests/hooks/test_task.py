@@ -17,8 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.examples import EXAMPLES
 from tests.support.liveserver import PATIENCE, LiveServer
-from twisted_smtpserver.hooks import Awaited, invoke
-from twisted_smtpserver.hooktask import HookTask
+from twisted_smtpserver.hooks import invoke
+from twisted_smtpserver.hooks.coroutines import SingleAwait
+from twisted_smtpserver.hooks.task import HookTask
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE")
 
@@ -106,7 +107,7 @@ class HookTaskTests(SynchronousTestCase):
             loop = asyncio.get_running_loop()
             late: Deferred[str] = Deferred()
             loop.call_later(0.001, late.callback, "late")
-            own: Awaited[str] = Awaited()
+            own: SingleAwait[str] = SingleAwait()
             loop.call_later(0.001, own.fire, "own")
             future = loop.create_future()
             loop.call_soon(future.set_result, "future")
