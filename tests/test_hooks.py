@@ -26,7 +26,15 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.hooks import Awaited, blocking, defaultHook, findHook, invoke, loopAdvice
+from twisted_smtpserver.hooks import (
+    Awaited,
+    Run,
+    blocking,
+    defaultHook,
+    findHook,
+    invoke,
+    loopAdvice,
+)
 
 
 class FindHookTests(SynchronousTestCase):
@@ -253,6 +261,16 @@ class AwaitedTests(SynchronousTestCase):
             awaited, result = self.waiting(run)
             awaited.fire(Failure(ZeroDivisionError()))
             self.assertEqual(self.successResultOf(result), "nothing came")
+
+    def test_cancelTooLate(self) -> None:
+        """What is over can't be canceled."""
+        results: list[int] = []
+
+        async def hook() -> int:
+            return 5
+
+        Run(hook(), results.append, self.fail).cancel()
+        self.assertEqual(results, [5])
 
     def test_cancel(self) -> None:
         """Who cancels the coroutine ends the wait."""
