@@ -17,11 +17,20 @@ copyright = author  # noqa: A001  # Sphinx calls it so
 )
 version = release
 
-extensions = ["sphinx.ext.autodoc", "generated", "interfaces", "names"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "filetypes",
+    "generated",
+    "glance",
+    "interfaces",
+    "names",
+    "stacked",
+]
 exclude_patterns = ["_build"]
 language = "en"
 default_role = "any"
-highlight_language = "text"
+highlight_language = "default"  # Python where it can be, as in docstrings
+smartquotes_action = "qe"  # quotes and ellipses; --port keeps its two hyphens
 nitpicky = True
 
 # Other people's objects: there is no network to look them up with when the documentation is built.
@@ -33,12 +42,11 @@ nitpick_ignore_regex = [
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the texts say it, and say it shorter
 
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "SMTP and LMTP servers for Twisted applications",
-    "page_width": "1060px",
-    "sidebar_width": "250px",
-    "fixed_sidebar": True,
-}
+html_theme = "furo"
+html_title = "twisted_smtpserver"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
+html_theme_options = {"navigation_with_keys": True}
 html_copy_source = False
 html_show_sourcelink = False

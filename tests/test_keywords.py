@@ -28,7 +28,7 @@ class KeywordsTests(SynchronousTestCase):
         typed = get_type_hints(HookKeywords)
         self.assertEqual(typed.keys(), HOOKS.keys())
         for name, kind in typed.items():
-            declared = HOOKS[name][name].getSignatureInfo()["positional"]  # type: ignore[index]
+            declared = HOOKS[name][name].getSignatureInfo()["positional"]
             self.assertEqual(len(kind.__args__) - 1, len(declared), name)
 
     def test_both(self) -> None:

@@ -84,7 +84,7 @@ class OverTheWireTests(SynchronousTestCase):
                     self.assertFalse(OUT_OF_ORDER & set(answer.lines), (verb, phase))
                 else:
                     self.assertEqual(answer.lines, refusal.lines, (verb, phase))
-                    self.assertIs(client.protocol.phase, phase)
+                    self.assertIs(client.protocol.dialogue.phase, phase)
 
     def test_addedVerb(self) -> None:
         """A verb that an extension of the user's adds needs a hello first."""
@@ -114,11 +114,11 @@ class OverTheWireTests(SynchronousTestCase):
             client = talk(phase)
             setattr(client.factory.handler, hook, refuse)
             self.assertEqual(client.say(line).code, 550)
-            self.assertIs(client.protocol.phase, phase)
+            self.assertIs(client.protocol.dialogue.phase, phase)
 
     def test_addresses(self) -> None:
         """A command that can't be parsed leaves the phase as it is, too."""
         client = talk(Phase.READY)
         self.assertEqual(brief(client.say("MAIL FROM:joe")), (501, "5.1.7"))
-        self.assertIs(client.protocol.phase, Phase.READY)
+        self.assertIs(client.protocol.dialogue.phase, Phase.READY)
         self.assertIsNone(client.session.envelope.mailFrom)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +14,30 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from twisted_smtpserver import limits, replies
-from twisted_smtpserver.commands.gates import makeSteps
+from twisted_smtpserver import replies
+from twisted_smtpserver.auth.failures import LoginFailures, SharedLoginFailures
+from twisted_smtpserver.commands.gates import GATES, makeSteps
 from twisted_smtpserver.commands.verbs import VERBS
-from twisted_smtpserver.connection.lines import CLOSING_TIME, OrderedReceiver
+from twisted_smtpserver.connection.counts import ClientCounts
 from twisted_smtpserver.connection.protocol import SMTPProtocol
-from twisted_smtpserver.connection.reverselookup import ReverseLookup, addressLiteral
+from twisted_smtpserver.connection.reverselookup import ReverseLookup
+from twisted_smtpserver.connection.timeouts import CLOSING_TIME, CommonTimer, IdleTimeout
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
 from twisted_smtpserver.handlers.chain import Chain
+from twisted_smtpserver.handlers.check import checkHandler
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
-from twisted_smtpserver.hooks import findHook, invoke, loopAdvice
+from twisted_smtpserver.hooks import findHook, invoke
+from twisted_smtpserver.hooks.advice import loopAdvice
 from twisted_smtpserver.interfaces import HOOKS
-from twisted_smtpserver.log.serverlog import Events
+from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.message.slices import RunInSlices, runInSlices
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.tls.context import ServerContextFactory
+from twisted_smtpserver.wire.ip import clientLiteral
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -73,7 +78,9 @@ class SMTPServerFactory(ServerFactory):
     """
 
     noisy = False
-    protocol: Callable[[SMTPServerFactory], SMTPProtocol] = SMTPProtocol  # type: ignore[assignment]
+    #: What each command has to pass, in order.
+    gates = GATES
+    protocol: Callable[[SMTPServerFactory], SMTPProtocol] = SMTPProtocol
 
     def __init__(
         self,
@@ -101,18 +108,18 @@ class SMTPServerFactory(ServerFactory):
         self.authNeeded = replies.Reply(needed.code, needed.enhanced, text)
         #: What a client is told first (RFC 5321 §4.3.1).
         self.greeting = _greeting(self.options)
-        self.events = Events.fromOptions(self.options)
+        self.log = ServerLog.fromOptions(self.options)
         self.contextFactory: ServerContextFactory | None = _contextFactory(self.options)
         self.connections: set[SMTPProtocol] = set()
         self._resolver = ReverseLookup(self.options.resolver, self.clock)
         #: When each of them has lasted too long.
-        self.lifetimes = limits.CommonTimer(
+        self.lifetimes = CommonTimer(
             lambda: self.clock, self.options.maxSessionTime, SMTPProtocol.lastedTooLong
         )
         #: When to look for the first time whether each of them was waited for too long.
-        self.firstLooks = limits.CommonTimer(lambda: self.clock, CLOSING_TIME, OrderedReceiver.look)
+        self.firstLooks = CommonTimer(lambda: self.clock, CLOSING_TIME, IdleTimeout.look)
         #: The connections by the client's address.
-        self.counts = limits.ClientCounts(self.options.maxClientsPerAddress)
+        self.counts = ClientCounts(self.options.maxClientsPerAddress)
         #: The failed logins by the client's address.
         self.loginFailures = _loginFailures(self.options)
         self._maxClients = self.options.maxClients or _descriptors()
@@ -135,6 +142,7 @@ class SMTPServerFactory(ServerFactory):
 
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
+        _checkHooks(self.handler)
         allGone, self._allGone = self._allGone, None
         if allGone is not None and not allGone.called:
             # Otherwise the timer would close the new connections together with the old ones.
@@ -145,7 +153,7 @@ class SMTPServerFactory(ServerFactory):
         if self._allGone is not None:
             return _Refusal(replies.SHUTTING_DOWN, self.options.secure)
         if self.countAll(len(self.connections)) >= self._maxClients:
-            self.events.refusedConnection(
+            self.log.refusedConnection(
                 str(getattr(addr, "host", "unix")), f"maxClients reached ({self._maxClients})"
             )
             return _Refusal(replies.TOO_MANY_CLIENTS, self.options.secure)
@@ -165,7 +173,7 @@ class SMTPServerFactory(ServerFactory):
         :returns: the forward-confirmed reverse name, else ``"[address]"``; maybe later.
         """
         if self.options.disableReverseLookup:
-            return addressLiteral(address)
+            return clientLiteral(address)
         return self._resolver.clientHostname(address)
 
     def reportError(self, failure: Failure, session: Session | None = None, hook: str = "") -> str:
@@ -175,16 +183,16 @@ class SMTPServerFactory(ServerFactory):
         :param hook: the name of the hook that failed, if it was one.
         :returns: the incident's id.
         """
-        incident = self.events.incident(failure, session, hook, loopAdvice(failure.value))
+        incident = self.log.incident(failure, session, hook, loopAdvice(failure.value))
         onError = findHook(self.handler, "onError")
         if onError is not None:
             try:
                 result = invoke(onError, failure, session)
             except Exception:
-                self.events.incident(Failure(), session)
+                self.log.incident(Failure(), session)
             else:
                 if isinstance(result, Deferred):
-                    result.addErrback(self.events.incident, session)
+                    result.addErrback(self.log.incident, session)
         return incident
 
     def connectionGone(self, connection: SMTPProtocol) -> None:
@@ -265,7 +273,7 @@ class _Refusal(Protocol):
     transport: Any
 
     def __init__(self, reply: replies.Reply, isSecure: bool) -> None:
-        self._reply = replies.Reply(reply.code, None, *reply.lines)
+        self._reply = reply.plain
         self._isSecure = isSecure
 
     def connectionMade(self) -> None:
@@ -292,6 +300,7 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
         raise ConfigurationError(f"{name} is a class: give an instance of it, {name}()")
     if isinstance(handler, Chain) and findHook(handler, "onData") is None:
         raise ConfigurationError("a Chain that is part of another one can't be the handler")
+    _checkHooks(handler)
     if not any(callable(getattr(handler, name, None)) for name in HOOKS):
         raise ConfigurationError(
             f"{type(handler).__name__} has none of the hooks: {', '.join(sorted(HOOKS))}"
@@ -307,10 +316,18 @@ def _sharing(handler: object, options: Options) -> object:
     return Chain(stage, handler, isPart=findHook(handler, "onData") is None)
 
 
-def _loginFailures(options: Options) -> limits.LoginFailures | limits.SharedLoginFailures:
+def _loginFailures(options: Options) -> LoginFailures | SharedLoginFailures:
     if options.state is None:
-        return limits.LoginFailures(options.loginDelay)
-    return limits.SharedLoginFailures(options.loginDelay, options.state)
+        return LoginFailures(options.loginDelay)
+    return SharedLoginFailures(options.loginDelay, options.state)
+
+
+def _checkHooks(handler: object, others: Collection[str] = ()) -> None:
+    """A handler's hooks, and those of all its stages: some may have been assigned since."""
+    checkHandler(handler, others)
+    if isinstance(handler, Chain):
+        for stage in handler.stages:
+            _checkHooks(stage, handler.otherHooks)
 
 
 def _checkNames(keywords: dict[str, Any]) -> None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import datetime
 import email.utils
-import ipaddress
 import re
 import socket
+import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.wire.domain import MAX_DOMAIN, Problem, parseDomain, parseLiteral, toAscii
+from twisted_smtpserver.wire.ip import addressLiteral
 
 #: Where header lines are folded if possible, and where they must end, in octets without the CRLF
 #: (RFC 5322 §2.1.1).
@@ -61,8 +63,7 @@ def receivedHeader(
     """
     envelope = session.envelope if envelope is None else envelope
     utf8 = envelope.smtpUtf8
-    # RFC 5321 §4.4 prefers local time, with its offset.
-    when = datetime.datetime.now(datetime.timezone.utc).astimezone() if date is None else date
+    when = _today(int(time.time())) if date is None else email.utils.format_datetime(date)
     clauses = [
         *_fromClause(session, utf8),
         *_tlsComment(session),
@@ -76,7 +77,14 @@ def receivedHeader(
         if len(recipient.encode("utf-8")) <= _MAX_PIECE:
             clauses.append(recipient)
     clauses[-1] += ";"
-    return _fold("Received:", [*clauses, email.utils.format_datetime(when)])
+    return _fold("Received:", [*clauses, when])
+
+
+@lru_cache(maxsize=1)
+def _today(seconds: int) -> str:
+    """The date as RFC 5321 §4.4 prefers it: in local time, with its offset."""
+    now = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return email.utils.format_datetime(now.astimezone())
 
 
 def returnPathHeader(envelope: Envelope) -> bytes:
@@ -141,7 +149,7 @@ def _fromClause(session: Session, utf8: bool) -> list[str]:
     """Who sent the message: the name that the client gave and what is known of its address."""
     hello = session.hostNameAppearsAs or ""
     name = _name(hello, utf8)
-    literal = _addressLiteral(session.remoteAddress)
+    literal = addressLiteral(session.remoteAddress)
     # The reverse name is the client's to choose, too, as all that is in its DNS.
     reverse = "" if session.clientHostname.startswith("[") else _name(session.clientHostname, utf8)
     connection = [f"({reverse} {literal})" if reverse else f"({literal})"] if literal else []
@@ -170,16 +178,6 @@ def _tlsComment(session: Session) -> list[str]:
         return []
     cipher = f" with cipher {_comment(tls.cipher, False)}" if tls.cipher else ""
     return [f"(using {_comment(tls.version, False)}{cipher})"]
-
-
-def _addressLiteral(address: str | None) -> str:
-    """The address as RFC 5321 §4.1.3 writes it, ``""`` if it is none."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
-        return ""
-    # A zone ("%eth0") means something on this host only.
-    return f"[{parsed}]" if parsed.version == 4 else f"[IPv6:{str(parsed).partition('%')[0]}]"
 
 
 def _domain(domain: str, utf8: bool) -> str:

@@ -108,6 +108,11 @@ class Reply:
         """All lines' texts, joined by spaces, without control characters: fit for a log."""
         return printable(" ".join(self.lines))
 
+    @property
+    def plain(self) -> Reply:
+        """The same without the enhanced status code."""
+        return self if self.enhanced is None else Reply(self.code, None, *self.lines)
+
     def encode(self, utf8: bool = False) -> bytes:
         """
         The octets that go to the client.

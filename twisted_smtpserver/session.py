@@ -179,6 +179,8 @@ class Session:
     :ivar envelope: the current transaction's; between transactions an empty one that can't be
         changed.
     :ivar error: the text of the last refusal sent.
+    :ivar hasOwnCommands: whether :attr:`disabledCommands` differs from the server's option.
+    :ivar transactions: how many transactions were begun, with success or not.
     :ivar messages: how many messages were accepted.
     :ivar octets: how many octets of message content came in.
     :ivar errors: how many commands were refused.
@@ -190,7 +192,6 @@ class Session:
         "_disabledCommands",
         "_received",
         "_serverDisabled",
-        "_transactions",
         "_trustedAddress",
         "_xClient",
         "_xForward",
@@ -198,6 +199,7 @@ class Session:
         "envelope",
         "error",
         "errors",
+        "hasOwnCommands",
         "hostNameAppearsAs",
         "id",
         "lmtp",
@@ -213,6 +215,7 @@ class Session:
         "remotePort",
         "secure",
         "tls",
+        "transactions",
         "user",
     )
 
@@ -238,13 +241,13 @@ class Session:
         self._xForward: dict[str, Any] | None = None
         self.error: str | None = None
         self._disabledCommands = self._serverDisabled = disabledCommands
+        self.hasOwnCommands: bool = False
         self.messages: int = 0
         self.octets: int = 0
         self.errors: int = 0
         self.envelope: Envelope = _NO_ENVELOPE
-        self._transactions: int = 0
+        self.transactions: int = 0
         self._received: int = 0
-        #: The address from before XCLIENT: whom to trust is judged by it, not by a claimed one.
         self._trustedAddress: str | None = None
 
     @property
@@ -285,16 +288,22 @@ class Session:
             self._disabledCommands = self._serverDisabled
         else:
             self._disabledCommands = frozenset(map(str.upper, verbs))
+        self.hasOwnCommands = self._disabledCommands is not self._serverDisabled
 
     def newEnvelope(self) -> Envelope:
         """Begin a transaction: an envelope with an id of its own takes the last one's place."""
-        self._transactions += 1
-        envelope = self.envelope = Envelope(f"{self.id}-{self._transactions}", self.lmtp)
+        self.transactions += 1
+        envelope = self.envelope = Envelope(f"{self.id}-{self.transactions}", self.lmtp)
         return envelope
 
     def forgetEnvelope(self) -> None:
-        """End a transaction."""
+        """A MAIL was refused: there is no transaction."""
         self.envelope = _NO_ENVELOPE
+
+    def forgetTransaction(self) -> None:
+        """A transaction is over, and XFORWARD was about it (Postfix's XFORWARD_README)."""
+        self.envelope = _NO_ENVELOPE
+        self._xForward = None
 
     def forgetClaimedLogin(self) -> None:
         """XCLIENT's LOGIN came in clear, from whomever."""
@@ -302,8 +311,19 @@ class Session:
             self._xClient.pop("LOGIN", None)
 
     def forgetXForward(self) -> None:
-        """XFORWARD was about the transaction that ended, or came from somebody else."""
+        """XFORWARD came from somebody else."""
         self._xForward = None
+
+    @property
+    def trustedAddress(self) -> str | None:
+        """
+        The address by which trust is judged: the client's, but never one that XCLIENT claimed.
+        """
+        return self._trustedAddress if self._xClient else self.remoteAddress
+
+    def beginClaim(self) -> None:
+        """XCLIENT came: from here on the client's address may be a claim."""
+        self._trustedAddress = self.trustedAddress
 
     @property
     def transaction(self) -> int:
@@ -313,11 +333,6 @@ class Session:
     def countMessage(self) -> None:
         """The current message came in whole, and was answered."""
         self._received += 1
-
-    @property
-    def transactions(self) -> int:
-        """How many transactions were begun, with success or not."""
-        return self._transactions
 
     @property
     def transmissionType(self) -> str:

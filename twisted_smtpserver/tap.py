@@ -76,6 +76,9 @@ _NEED_LOGIN = (
     "sender-matches-login",
 )
 
+#: Where messages go; beside an inbox there may be one of them.
+_STORES = {"maildir", "discard", "handler"}
+
 #: Without one of these AUTH isn't offered to anybody.
 _OFFERS_LOGIN = {"cert", "key", "self-signed", "secured", "allow-insecure-auth"}
 
@@ -171,10 +174,8 @@ class Options(usage.Options, AuthOptionMixin):
         return chroot
 
     def _checkHandlers(self) -> None:
-        if len({"maildir", "discard", "handler", "inbox"} & set(self)) > 1:
-            raise usage.UsageError(
-                "--maildir, --discard, --handler and --inbox: choose one of them"
-            )
+        if len(_STORES & set(self)) > 1:
+            raise usage.UsageError("--maildir, --discard and --handler: choose one of them")
 
     def _checkListeners(self) -> None:
         given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
@@ -361,7 +362,7 @@ def makeService(config: Options) -> IService:
 
 
 def _build(config: Options) -> MultiService:
-    handler, preparation = _makeHandler(config)
+    handler, preparations = _makeHandler(config)
     timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
     state = makeState(config)
     stages = makePolicies(config, config.keywords.get("resolver"), timeout, state)
@@ -370,8 +371,8 @@ def _build(config: Options) -> MultiService:
         config.keywords["state"] = state
         services.append(SharedState(state))
     if "credCheckers" in config:
-        chaos = getattr(preparation, "chaosLogin", None)  # the inbox's
-        stages += [chaos] if chaos is not None else []
+        # The inbox's chaos comes before those who know the users.
+        stages += [each.chaosLogin for each in preparations if hasattr(each, "chaosLogin")]
         stages.append(CredHandler(*config["credCheckers"], inThread=True))
         services += map(PasswordFile, _passwordFiles(config))
     if stages:
@@ -387,9 +388,7 @@ def _build(config: Options) -> MultiService:
         _makeSupervisor(config, handler).setServiceParent(service)
         return service
     listeners = _makeListeners(config, handler)
-    if preparation is not None:
-        services.append(preparation)
-    for needed in services:
+    for needed in [*services, *preparations]:
         needed.setServiceParent(service)
     _makeServer(config, listeners).setServiceParent(service)
     return service
@@ -415,15 +414,23 @@ def _makeServer(config: Options, listeners: list[Any]) -> SMTPService:
     return config.inheritance.makeService([factory for _, factory in listeners])
 
 
-def _makeHandler(config: Options) -> tuple[object, Service | None]:
+def _makeHandler(config: Options) -> tuple[object, list[Service]]:
     """The handler, and what has to be started before it is used."""
+    if "inbox" not in config:
+        store, preparation = _makeStore(config)
+        return store, [preparation] if preparation is not None else []
+    inbox = makeInbox(config)
+    if not _STORES & set(config):
+        return inbox.handler, [inbox]
+    store, preparation = _makeStore(config)
+    return inbox.besides(store), [inbox] if preparation is None else [inbox, preparation]
+
+
+def _makeStore(config: Options) -> tuple[object, Service | None]:
     if "discard" in config:
         return Discard(), None
     if "handler" in config:
         return _loadHandler(config["handler"]), None
-    if "inbox" in config:
-        inbox = makeInbox(config)
-        return inbox.handler, inbox
     hostName = config.keywords.get("name", None)
     mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
     return mailbox.handler, mailbox

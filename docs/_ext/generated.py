@@ -112,6 +112,11 @@ def allFlags() -> list[flags.Flag]:
     return [flag for group in flags.FLAGS.values() for flag in group]
 
 
+def escaped(text: str) -> str:
+    """A text without markup: no emphasis, and no links to ``tcp:25``."""
+    return re.sub(r"(?<=\w):(?=\w)|\*", r"\\\g<0>", text)
+
+
 def default(field: Any) -> str:
     """How a default is shown."""
     if field.default is MISSING:
@@ -138,7 +143,7 @@ class FlagTable(Generated):
             rows = [
                 [
                     f"``--{flag.name} {flag.value}".rstrip() + "``",
-                    flag.text[0].upper() + flag.text[1:].replace("*", r"\*"),
+                    flag.text[0].upper() + escaped(flag.text[1:]),
                 ]
                 for flag in group
             ]

@@ -565,7 +565,7 @@ class ChallengeTests(SynchronousTestCase):
         """Who leaves at the challenge has been refused, and it is counted and logged."""
         log = Log()
         client, _ = self.refused({}, logger=log.logger)
-        self.assertEqual(client.protocol.failedLogins, 1)
+        self.assertEqual(client.protocol.dialogue.failedLogins, 1)
         client.lose()
         self.assertEqual([event["username"] for event in log.of("loginFailed")], ["joe"])
         known = client.protocol.factory.loginFailures._clients
@@ -577,7 +577,7 @@ class ChallengeTests(SynchronousTestCase):
         self.assertEqual(client.say("").code, 454)
         client.say("AUTH XOAUTH2 " + b64("user=joe\1auth=Bearer stale\1\1"))
         self.assertEqual(client.say("*").code, 501)
-        self.assertEqual(client.protocol.failedLogins, 0)
+        self.assertEqual(client.protocol.dialogue.failedLogins, 0)
 
     def test_badData(self):
         """Data that isn't text is a bug."""

@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, brief, codes, talk
 from twisted_smtpserver import Rejection
-from twisted_smtpserver.commands.gates import MAX_UNWELCOME
-from twisted_smtpserver.connection.replying import UNWELCOME_TIME
+from twisted_smtpserver.connection.protocol import UNWELCOME_TIME
+from twisted_smtpserver.dialogue.conduct import MAX_UNWELCOME
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import Client, RecordingHandler, connect
 
@@ -285,7 +285,9 @@ class ShortcutTests(SynchronousTestCase):
         for line in lines:
             answer = client.say(line.encode("utf-8"))
             envelope = client.session.envelope
-            found.append((answer.code, answer.text, client.protocol.phase, envelope.perRecipient))
+            found.append(
+                (answer.code, answer.text, client.protocol.dialogue.phase, envelope.perRecipient)
+            )
             for address in (envelope.mailFrom, *envelope.rcptTo):
                 names = () if address is None else address.__slots__
                 found.append({name: getattr(address, name) for name in names})

@@ -252,7 +252,7 @@ class MailTests(SynchronousTestCase):
         for result in (True, 250, Accepted(code=251), Accepted(code=252)):
             client = talk(Phase.READY, onMailFrom=lambda *_, result=result: result)
             self.assertEqual(brief(client.say(MAIL)), (451, "4.3.0"))
-            self.assertIs(client.protocol.phase, Phase.READY)
+            self.assertIs(client.protocol.dialogue.phase, Phase.READY)
             self.assertIsNone(client.session.envelope.mailFrom)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 4)
 

@@ -13,16 +13,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver.connection.lines import (
     BODY_UNREAD,
-    CLOSING_TIME,
     MAX_JOINED,
     MAX_WAITING,
-    OrderedReceiver,
+    SLICE_LINES,
+    SLICE_OCTETS,
+    PipelinedLineReceiver,
 )
-from twisted_smtpserver.limits import CommonTimer
+from twisted_smtpserver.connection.timeouts import CLOSING_TIME, CommonTimer, IdleTimeout
 from twisted_smtpserver.testing import MemoryTransport
 
 
-class Receiver(OrderedReceiver):
+class Receiver(PipelinedLineReceiver):
     """
     Echoes its lines. ``hold`` holds, ``raw`` takes three octets as they are, ``close`` closes.
 
@@ -32,10 +33,10 @@ class Receiver(OrderedReceiver):
     MAX_LENGTH = 20
 
     def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[bytes] = []
         self.clock = Clock()
-        self.firstLooks = CommonTimer(lambda: self.clock, CLOSING_TIME, OrderedReceiver.look)
+        self.looks = CommonTimer(lambda: self.clock, CLOSING_TIME, IdleTimeout.look)
+        super().__init__(IdleTimeout(self.clock, self.looks))
+        self.seen: list[bytes] = []
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line."""
@@ -43,12 +44,14 @@ class Receiver(OrderedReceiver):
             self.checkLine(line)
             return
         self.seen.append(line)
-        self.send(line + b"\n")
+        self.output += line + b"\n"
         if line == b"hold":
             self.hold()
         elif line == b"raw":
             self.raw = b""
             self.beginRaw(self.takeRaw)
+        elif line == b"count":
+            self.beginRaw(lambda octets: self.seen.append(b"<" + octets + b">"), 1)
         elif line == b"close":
             self.close()
 
@@ -86,7 +89,7 @@ class FramingTestCase(SynchronousTestCase):
         """Put a receiver on the transport, in the place of the last one."""
         self.transport.protocol = receiver
         receiver.makeConnection(self.transport)
-        receiver.start()
+        receiver.start(True)
         return receiver
 
     def feed(self, *segments: bytes) -> list[bytes]:
@@ -112,7 +115,7 @@ class LineTests(FramingTestCase):
 
     def test_abstract(self) -> None:
         """What a line means is for the subclass to say."""
-        receiver = OrderedReceiver()
+        receiver = PipelinedLineReceiver(self.receiver.timeout)
         self.assertRaises(NotImplementedError, receiver.lineTooLong, b"")
         self.assertRaises(NotImplementedError, receiver.bareNewlineReceived)
 
@@ -222,6 +225,7 @@ class HoldTests(FramingTestCase):
         self.feed(b"\r\n")
         self.assertTrue(self.transport.isPaused)
         self.receiver.release()
+        self.receiver.clock.advance(0)
         self.assertFalse(self.transport.isPaused)
         self.assertEqual(len(self.receiver.seen), 1 + MAX_WAITING // 2 + 1)
 
@@ -231,6 +235,7 @@ class HoldTests(FramingTestCase):
         self.receiver.release()
         self.assertTrue(self.transport.isPaused)
         self.receiver.release()
+        self.receiver.clock.advance(0)
         self.assertFalse(self.transport.isPaused)
 
     def test_releaseFromWithin(self) -> None:
@@ -246,6 +251,81 @@ class HoldTests(FramingTestCase):
         self.assertEqual(self.transport.output, b"ab")
 
 
+class TurnTests(FramingTestCase):
+    """No client keeps the others waiting: work is done in slices."""
+
+    def test_lines(self) -> None:
+        """Of many short lines so many are dealt with in one turn; the rest when it comes again."""
+        self.assertEqual(len(self.feed(b"\r\n" * (2 * SLICE_LINES + 1))), SLICE_LINES)
+        for lines in (2 * SLICE_LINES, 2 * SLICE_LINES + 1):
+            self.assertTrue(self.receiver.takeTurn())
+            self.assertEqual(len(self.receiver.seen), lines)
+        self.assertFalse(self.receiver.takeTurn())
+
+    def test_exactly(self) -> None:
+        """What fits into one turn needs no second one."""
+        self.feed(b"\r\n" * SLICE_LINES)
+        self.assertEqual(self.receiver.clock.getDelayedCalls(), [])
+
+    def test_octets(self) -> None:
+        """Of longer lines fewer are dealt with in one turn."""
+        line = b"x" * 20 + b"\r\n"
+        self.assertLess(len(self.feed(line * 500)), SLICE_OCTETS // 20 + 2)
+        self.receiver.clock.advance(0)
+        self.assertEqual(len(self.receiver.seen), 500)
+
+    def test_chunks(self) -> None:
+        """Counted octets are lines' equals: each chunk is a piece of work."""
+        self.feed(b"count\r\nx" * SLICE_LINES)
+        self.assertEqual(len(self.receiver.seen), SLICE_LINES)
+        self.receiver.clock.advance(0)
+        self.assertEqual(self.receiver.seen, [b"count", b"<x>"] * SLICE_LINES)
+
+    def test_countedInPieces(self) -> None:
+        """Counted octets may come in any pieces, and lines follow them."""
+        octets = b"count\r\nx" + b"a\r\n"
+        for cut in range(len(octets)):
+            receiver = self.connected(Receiver())
+            receiver.dataReceived(octets[:cut])
+            receiver.dataReceived(octets[cut:])
+            self.assertEqual(receiver.seen, [b"count", b"<x>", b"a"])
+
+    def test_inBetween(self) -> None:
+        """What comes in between waits, too, and is bounded; no order is lost."""
+        self.feed(b"a\r\n" * (SLICE_LINES + 1), b"b\r\n")
+        self.assertEqual(self.receiver.seen, [b"a"] * SLICE_LINES)
+        self.feed(b"b\r\n" * MAX_WAITING)
+        self.assertTrue(self.transport.isPaused)
+        self.receiver.clock.advance(0)
+        self.assertFalse(self.transport.isPaused)
+        expected = [b"a"] * (SLICE_LINES + 1) + [b"b"] * (MAX_WAITING + 1)
+        self.assertEqual(self.receiver.seen, expected)
+
+    def test_held(self) -> None:
+        """A turn that comes while an answer is pending waits for that, too."""
+        self.feed(b"a\r\n" * SLICE_LINES + b"b\r\n")
+        self.receiver.hold()
+        self.assertTrue(self.receiver.takeTurn())
+        self.assertEqual(self.receiver.seen[-1], b"a")
+        self.receiver.release()
+        self.assertEqual(self.receiver.seen[-1], b"b")
+
+    def test_releasedBeforeItsTurn(self) -> None:
+        """An answer in between doesn't bring the turn forward."""
+        self.feed(b"a\r\n" * SLICE_LINES + b"b\r\n")
+        self.receiver.release()
+        self.assertEqual(self.receiver.seen[-1], b"a")
+        self.receiver.clock.advance(0)
+        self.assertEqual(self.receiver.seen[-1], b"b")
+
+    def test_gone(self) -> None:
+        """When the connection is gone nothing is left for another turn."""
+        self.feed(b"a\r\n" * (SLICE_LINES + 1))
+        self.receiver.forgetInput()
+        self.assertEqual(self.receiver.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.receiver.seen), SLICE_LINES)
+
+
 class OutputTests(FramingTestCase):
     def test_joined(self) -> None:
         """All answers to one read leave in one write."""
@@ -255,13 +335,20 @@ class OutputTests(FramingTestCase):
 
     def test_queued(self) -> None:
         """They can all be left to the transport's queue."""
-        self.receiver.writesImmediately = False
+        self.receiver.start(False)
         self.feed(b"a\r\nb\r\n")
         self.assertEqual((self.transport.output, self.transport.writes), (b"a\nb\n", 1))
 
     def test_notTooMany(self) -> None:
         """So many answers at most are joined."""
-        self.feed(b"\r\n" * (2 * MAX_JOINED + 1))
+
+        class Wordy(Receiver):
+            def lineReceived(self, line: bytes) -> None:
+                self.output += b"x" * 1000
+
+        receiver = self.connected(Wordy())
+        receiver.dataReceived(b"\r\n" * 20)
+        self.assertEqual(len(self.transport.output), 20_000)
         self.assertEqual(self.transport.writes, 3)
 
     def test_manyToOne(self) -> None:
@@ -341,7 +428,7 @@ class CloseTests(FramingTestCase):
         """A peer that doesn't take what was said is cut off in the end."""
         self.feed(b"close\r\n")
         self.receiver.close()
-        self.receiver.clock.advance(CLOSING_TIME)  # type: ignore[attr-defined]
+        self.receiver.clock.advance(CLOSING_TIME)
         self.assertTrue(self.transport.isAborted)
 
     def test_abort(self) -> None:
@@ -358,8 +445,7 @@ class CloseTests(FramingTestCase):
     def test_inputEnded(self) -> None:
         """When no more input will come, it closes after the last answer."""
         self.feed(b"hold\r\na\r\n")
-        self.receiver._inputEnded = True
-        self.receiver._checkWaiting()
+        self.receiver.inputEnded()
         self.assertFalse(self.transport.isClosed)
         self.receiver.release()
         self.assertEqual(self.receiver.seen, [b"hold", b"a"])
@@ -374,28 +460,28 @@ class TimerTests(FramingTestCase):
 
     def test_expires(self) -> None:
         """It expires once; reset puts that off; the next one replaces it."""
-        clock: Clock = self.receiver.clock  # type: ignore[assignment]
-        self.receiver.clientSpoke()
-        self.receiver.setTimer(5, lambda: self.expired.append("first"))
-        self.receiver.setTimer(5, lambda: self.expired.append("second"))
+        clock: Clock = self.receiver.clock
+        self.receiver.timeout.resetTimeout()
+        self.receiver.timeout.setTimeout(5, lambda: self.expired.append("first"))
+        self.receiver.timeout.setTimeout(5, lambda: self.expired.append("second"))
         clock.advance(4)
-        self.receiver.clientSpoke()
+        self.receiver.timeout.resetTimeout()
         clock.advance(4)
         self.assertEqual(self.expired, [])
         clock.advance(1)
         self.assertEqual(self.expired, ["second"])
-        self.receiver.clientSpoke()
-        self.receiver.stopTimer()
+        self.receiver.timeout.resetTimeout()
+        self.receiver.timeout.cancelTimeout()
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_setBack(self) -> None:
         """A clock that is set back lengthens the wait that has begun, and no other."""
         for segment in (b"a\r\n", b"a\r\nb\r\n"):
             receiver = self.connected(Receiver())
-            clock: Clock = receiver.clock  # type: ignore[assignment]
+            clock: Clock = receiver.clock
             expired: list[str] = []
             clock.advance(7200)
-            receiver.setTimer(5, partial(expired.append, "it"))
+            receiver.timeout.setTimeout(5, partial(expired.append, "it"))
             clock.rightNow -= 3600
             receiver.dataReceived(segment)
             clock.advance(4.9)
@@ -406,11 +492,11 @@ class TimerTests(FramingTestCase):
     def test_inCommon(self) -> None:
         """Those that wait long have one timer at first, and each is waited for as long as said."""
         first, second = self.connected(Receiver()), self.connected(Receiver())
-        second.clock, second.firstLooks = first.clock, first.firstLooks
-        clock: Clock = first.clock  # type: ignore[assignment]
-        first.setTimer(15, partial(self.expired.append, "first"))
+        second.timeout = IdleTimeout(first.clock, first.looks)
+        clock: Clock = first.clock
+        first.timeout.setTimeout(15, partial(self.expired.append, "first"))
         clock.advance(1)
-        second.setTimer(20, partial(self.expired.append, "second"))
+        second.timeout.setTimeout(20, partial(self.expired.append, "second"))
         self.assertEqual(len(clock.getDelayedCalls()), 1)
         clock.pump([8, 1])
         self.assertEqual(len(clock.getDelayedCalls()), 2)
@@ -425,40 +511,40 @@ class TimerTests(FramingTestCase):
     def test_inCommonNoMore(self) -> None:
         """Who waits for nothing any more, or for less, leaves the others their timer."""
         first, second = self.connected(Receiver()), self.connected(Receiver())
-        second.clock, second.firstLooks = first.clock, first.firstLooks
-        clock: Clock = first.clock  # type: ignore[assignment]
-        first.setTimer(15, partial(self.expired.append, "never"))
-        second.setTimer(15, partial(self.expired.append, "never, too"))
-        first.stopTimer()
-        second.setTimer(3, partial(self.expired.append, "second"))
+        second.timeout = IdleTimeout(first.clock, first.looks)
+        clock: Clock = first.clock
+        first.timeout.setTimeout(15, partial(self.expired.append, "never"))
+        second.timeout.setTimeout(15, partial(self.expired.append, "never, too"))
+        first.timeout.cancelTimeout()
+        second.timeout.setTimeout(3, partial(self.expired.append, "second"))
         clock.advance(3)
         self.assertEqual(self.expired, ["second"])
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_fixed(self) -> None:
         """One that is fixed isn't put off by anything that the client says."""
-        clock: Clock = self.receiver.clock  # type: ignore[assignment]
-        self.receiver.setTimer(5, lambda: self.expired.append("fixed"), isFixed=True)
+        clock: Clock = self.receiver.clock
+        self.receiver.timeout.setTimeout(5, lambda: self.expired.append("fixed"), isFixed=True)
         for _ in range(4):
             clock.advance(1)
-            self.receiver.clientSpoke()
+            self.receiver.timeout.resetTimeout()
             self.feed(b"a\r\n", b"a\r\nb\r\n")
         clock.advance(1)
         self.assertEqual(self.expired, ["fixed"])
 
     def test_sooner(self) -> None:
         """A shorter wait ends in time, though there was a longer one before it."""
-        clock: Clock = self.receiver.clock  # type: ignore[assignment]
-        self.receiver.setTimer(50, lambda: self.expired.append("never"))
-        self.receiver.setTimer(5, lambda: self.expired.append("short"))
-        self.receiver.setTimer(6, lambda: self.expired.append("longer"))
+        clock: Clock = self.receiver.clock
+        self.receiver.timeout.setTimeout(50, lambda: self.expired.append("never"))
+        self.receiver.timeout.setTimeout(5, lambda: self.expired.append("short"))
+        self.receiver.timeout.setTimeout(6, lambda: self.expired.append("longer"))
         self.assertEqual(len(clock.getDelayedCalls()), 1)
         clock.pump([5, 1])
         self.assertEqual(self.expired, ["longer"])
 
     def test_stopped(self) -> None:
         """A timer that was stopped doesn't expire."""
-        self.receiver.setTimer(5, lambda: self.expired.append("never"))
-        self.receiver.stopTimer()
-        self.receiver.clock.advance(10)  # type: ignore[attr-defined]
+        self.receiver.timeout.setTimeout(5, lambda: self.expired.append("never"))
+        self.receiver.timeout.cancelTimeout()
+        self.receiver.clock.advance(10)
         self.assertEqual(self.expired, [])

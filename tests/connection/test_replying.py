@@ -168,7 +168,7 @@ class HandlerTimeoutTests(SynchronousTestCase):
             self.assertEqual(client.say("NOOP").code, 250)
             self.assertEqual(later.canceled, 1)
             after = Phase.READY if hook == "onData" else phase
-            self.assertIs(client.protocol.phase, after)
+            self.assertIs(client.protocol.dialogue.phase, after)
             self.assertEqual(client.factory.handler.errors, [])  # type: ignore[attr-defined]
 
     def test_severalInARow(self) -> None:
@@ -223,7 +223,7 @@ class HandlerTimeoutTests(SynchronousTestCase):
                 envelope = client.session.envelope
                 gate.callback(None)
                 self.assertEqual(client.answers(), [], (hook, result))
-                self.assertIs(client.protocol.phase, Phase.RCPT)
+                self.assertIs(client.protocol.dialogue.phase, Phase.RCPT)
                 self.assertIs(client.session.envelope, envelope)
                 self.assertEqual(codes(client.pipeline("DATA", ".")), [354, 250])
                 self.assertEqual(handler.errors, [])
@@ -246,7 +246,7 @@ class HandlerTimeoutTests(SynchronousTestCase):
                 client.wait(60)
                 self.assertEqual(codes(client.answers()), [451])
                 after = Phase.READY if name == "onData" else phase
-                self.assertIs(client.protocol.phase, after)
+                self.assertIs(client.protocol.dialogue.phase, after)
 
     def test_badCanceller(self) -> None:
         """A canceller that fails is a bug that is logged; the client is told 451 all the same."""
@@ -336,7 +336,7 @@ class BugTests(SynchronousTestCase):
                 (answer,) = client.answers()
                 self.assertEqual((answer.code, answer.text), (421, "Bye"))
                 self.assertTrue(client.isClosed)
-                self.assertEqual(client.protocol.closeReason, "Bye")
+                self.assertEqual(client.protocol.dialogue.closeReason, "Bye")
 
     def test_responseCode(self) -> None:
         """An exception with an integer responseCode is a refusal."""

@@ -23,7 +23,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from twisted_smtpserver.connection import reverselookup
-from twisted_smtpserver.connection.reverselookup import ReverseLookup, addressLiteral
+from twisted_smtpserver.connection.reverselookup import ReverseLookup
+from twisted_smtpserver.wire.ip import clientLiteral as addressLiteral
 
 
 class FakeResolver(ResolverBase):

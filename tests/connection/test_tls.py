@@ -16,8 +16,8 @@ from zope.interface import alsoProvides
 from tests.support.messages import handlerOf, refusing
 from tests.support.talk import HELLO, MAIL, RCPT, Later, brief, codes, talk
 from twisted_smtpserver import Rejection
-from twisted_smtpserver.commands.gates import MAX_UNWELCOME
-from twisted_smtpserver.connection.replying import UNWELCOME_TIME
+from twisted_smtpserver.connection.protocol import UNWELCOME_TIME
+from twisted_smtpserver.dialogue.conduct import MAX_UNWELCOME
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import (
     Client,
@@ -280,7 +280,7 @@ class StartTLSTests(SynchronousTestCase):
         client.startTLS()
         self.assertIs(client.session, session)
         self.assertEqual({name: getattr(session, name) for name in before}, before)
-        self.assertEqual(client.protocol.unrecognizedCommands, 1)
+        self.assertEqual(client.protocol.dialogue.conduct._unrecognized, 1)
         self.assertEqual(client.say("VRFY a").code, 502)
 
     def test_inTransaction(self) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_smtpserver.connection import writethrough as immediate
-from twisted_smtpserver.connection.lines import OrderedReceiver
+from twisted_smtpserver.connection.lines import PipelinedLineReceiver
 from twisted_smtpserver.factory import SMTPServerFactory
 
 
@@ -132,7 +132,7 @@ class SocketTests(TestCase):
     @inlineCallbacks
     def test_orderIsKept(self):
         """A client that reads late gets every reply, each once, in order."""
-        pause = OrderedReceiver.pauseProducing
+        pause = PipelinedLineReceiver.pauseProducing
         for immediately in (True, False):
             full: Deferred[None] = Deferred()
 
@@ -141,7 +141,7 @@ class SocketTests(TestCase):
                 if not full.called:
                     full.callback(None)
 
-            self.patch(OrderedReceiver, "pauseProducing", noted)
+            self.patch(PipelinedLineReceiver, "pauseProducing", noted)
             factory = SMTPServerFactory(
                 logger=False, immediateWrites=immediately, maxJunkCommands=10**6
             )

@@ -233,7 +233,7 @@ class OrderTests(SynchronousTestCase):
                 client.send(segment)
                 if handler.gates and number % 2:
                     handler.gates.pop(0).callback(None)
-            while handler.gates or client.protocol._waitToken is not None:
+            while handler.gates or client.protocol.pending is not None:
                 if handler.gates:
                     handler.gates.pop(0).callback(None)
                 else:
@@ -284,28 +284,34 @@ class UnreadRepliesTests(SynchronousTestCase):
         self.protocol.makeConnection(self.transport)
         self.transport.read()
 
+    def receive(self, octets: bytes) -> None:
+        """Let octets come, and the server do with them what it can."""
+        self.protocol.dataReceived(octets)
+        self.clock.advance(0)
+
     def test_bounded(self) -> None:
         """The replies that pile up are bounded: neither lines nor octets are taken any more."""
-        self.protocol.dataReceived(self.LINES)
+        self.receive(self.LINES)
         self.assertTrue(self.transport.isPaused)
         reply = 200
         self.assertLess(len(self.transport.output), 65536 + MAX_JOINED * reply)
         before = len(self.transport.output)
-        self.protocol.dataReceived(b"NOOP\r\n")
+        self.receive(b"NOOP\r\n")
         self.assertEqual(len(self.transport.output), before)
 
     def test_order(self) -> None:
         """When it reads again, it goes on where it was; no reply is lost."""
-        self.protocol.dataReceived(self.LINES)
+        self.receive(self.LINES)
         heard = b""
         while self.transport.output:
             heard += self.transport.read()
+            self.clock.advance(0)
         self.assertFalse(self.transport.isPaused)
         self.assertEqual(heard.count(b"250-mx.test"), 4096)
 
     def test_never(self) -> None:
         """A client that never reads is cut off in the end."""
-        self.protocol.dataReceived(self.LINES)
+        self.receive(self.LINES)
         self.clock.advance(300)
         self.clock.advance(10)
         self.assertTrue(self.transport.isAborted)
@@ -354,4 +360,4 @@ class WalkTests(SynchronousTestCase):
     def test_walk(self) -> None:
         """The helper that these tests rely on arrives where it should."""
         for phase in WAYS:
-            self.assertIs(walk(connect(), phase).protocol.phase, phase)
+            self.assertIs(walk(connect(), phase).protocol.dialogue.phase, phase)

@@ -162,11 +162,11 @@ class GatesTests(SynchronousTestCase):
                 noop = 503 if name == "unwelcome" else 250
                 for step in (len(octets), 7, 1):
                     client = begin()
-                    phase = client.protocol.phase
+                    phase = client.protocol.dialogue.phase
                     for start in range(0, len(octets), step):
                         client.send(octets[start : start + step])
                     self.assertEqual(codes(client.answers()), [code, noop], name)
-                    self.assertIs(client.protocol.phase, phase)
+                    self.assertIs(client.protocol.dialogue.phase, phase)
 
     def test_cutOff(self):
         """So is one whose refusal closes the connection."""

@@ -407,7 +407,10 @@ class LoginTests(SynchronousTestCase):
             if session.xClient:
                 raise Rejection("no")
 
-        client = proxy(onConnect=onConnect, onAuth=self.fail)
+        def onAuth(credentials, session):
+            self.fail("asked")
+
+        client = proxy(onConnect=onConnect, onAuth=onAuth)
         self.assertEqual(client.say(ADDR + " LOGIN=joe").code, 554)
 
 

@@ -184,7 +184,7 @@ class FilePasswordTests(TestCase):
                 self.assertEqual((reply.code, reply.enhanced), (454, "4.7.0"))
                 (incident,) = self.flushLoggedErrors(FileNotFoundError)
                 self.assertIn(str(path), str(incident.value))
-            self.assertEqual(client.protocol.failedLogins, 0)
+            self.assertEqual(client.protocol.dialogue.failedLogins, 0)
             path.write_text("joe:sesame\n")
             self.assertEqual(client.say(attempt("wrong")).code, 535)
             self.assertEqual(client.say(attempt("sesame")).code, 235)

@@ -24,8 +24,8 @@ from twisted_smtpserver.handlers.policies import (
     blocklist,
     greylist,
 )
-from twisted_smtpserver.limits import addressBlock
 from twisted_smtpserver.testing import Client, RecordingHandler, connect, runInline
+from twisted_smtpserver.wire.ip import addressBlock
 
 
 def via(address: str = "192.0.2.1") -> Any:

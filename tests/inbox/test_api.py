@@ -266,6 +266,14 @@ class ViewTests(APITestCase):
         answer = self.get("/view/latest.html", Host="[::1]:8025")
         self.assertIn("img-src 'self' data:", answer.headers["Content-Security-Policy"])
 
+    def test_long(self) -> None:
+        """A long page is looked at in pieces, none of which cuts anything in two."""
+        page = b"Content-Type: text/html\n\n" + b"<p>" + b"<link><img src='cid:a@x'>\n" * 2000
+        identifier = deliver(self.inbox, page)
+        text = self.get("/view/latest.html").text
+        self.assertEqual(text.count("<x-link>"), 2000)
+        self.assertEqual(text.count(f"src='/view/{identifier}/cid/a@x'>"), 2000)
+
     def test_link(self) -> None:
         """Tags that ask the network in spite of any policy are other tags now."""
         deliver(

@@ -25,9 +25,12 @@ class ServiceExampleTests(SynchronousTestCase):
 
 class APIExampleTests(TestCase):
     def test_found(self) -> None:
-        """What was sent is found by the API."""
+        """What was sent is found by the API, and is in the Maildir, if there is one."""
         folder = Path(self.mktemp()).absolute()
-        with LiveServer(folder, "--inbox", "127.0.0.1:0", listeners=2) as server:
+        flags = ("--inbox", "127.0.0.1:0", "--maildir", str(folder / "Maildir"))
+        with LiveServer(folder, *flags, listeners=2) as server:
             web, smtp = map(str, server.ports)
             output = run(sys.executable, str(EXAMPLES / "inbox_api.py"), smtp, web)
+            [message] = server.messages()
+        self.assertIn(b"Subject: Welcome\r\n", message)
         self.assertEqual(output, "Welcome - Your code: 1234\n")

@@ -6,7 +6,8 @@ import base64
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.webtalk import HOST, ask, deliver, get, openInbox
+from tests.support.webtalk import HOST, ask, connectWeb, deliver, get, openInbox, parseAnswer
+from twisted_smtpserver.inbox.site import FAILURE_DELAY
 
 MESSAGE = b"Content-Type: text/html\n\n<p>Hello\n"
 
@@ -100,7 +101,22 @@ class SiteTests(SynchronousTestCase):
 class PasswordTests(SynchronousTestCase):
     def status(self, password: str, authorization: str, path: str = "/api/v1/info") -> int:
         inbox = openInbox(password=password)
-        return get(inbox, path, Authorization=authorization).status
+        protocol, transport = connectWeb(inbox)
+        line = f"Authorization: {authorization}\r\n" if authorization else ""
+        protocol.dataReceived(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{line}\r\n".encode())
+        inbox.desk._clock.advance(FAILURE_DELAY)
+        return parseAnswer(transport.value()).status
+
+    def test_slow(self) -> None:
+        """A wrong password is answered late; none at once, so that the browser asks for it."""
+        inbox = openInbox(password="secret")
+        protocol, transport = connectWeb(inbox)
+        head = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: {basic('x:y')}\r\n\r\n"
+        protocol.dataReceived(head.encode())
+        inbox.desk._clock.advance(FAILURE_DELAY - 0.1)
+        self.assertEqual(transport.value(), b"")
+        inbox.desk._clock.advance(0.1)
+        self.assertEqual(parseAnswer(transport.value()).status, 401)
 
     def test_name(self) -> None:
         """Name and password must both be right."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, brief
 from tests.support.webtalk import deliver, openInbox
-from twisted_smtpserver import Chain
-from twisted_smtpserver.inbox.handler import SPOOLED, envelopeOf
+from twisted_smtpserver import Chain, Rejection
+from twisted_smtpserver.filters import Filtered
+from twisted_smtpserver.inbox.handler import SPOOLED, InboxCopy, envelopeOf
 from twisted_smtpserver.session import Session
-from twisted_smtpserver.testing import connect
+from twisted_smtpserver.testing import Clock, RecordingHandler, connect, runInline
 
 LOGIN = "AUTH PLAIN AGpvZQBzZWNyZXQ="
 
@@ -74,6 +76,56 @@ class InboxHandlerTests(SynchronousTestCase):
         for user, name in (("joe", "joe"), (b"j\xff", "j\ufffd"), (object(), ""), (None, "")):
             session.user = user
             self.assertEqual(envelopeOf(session).user, name)
+
+
+class CopyTests(SynchronousTestCase):
+    """The inbox beside another store."""
+
+    def setUp(self) -> None:
+        self.inbox = openInbox(maxOctets=100_000)
+        self.store = RecordingHandler()
+
+    def deliver(self, content: bytes) -> int:
+        handler: Any = Filtered(
+            self.store, InboxCopy(self.inbox.desk), runInThread=runInline, reactor=Clock()
+        )
+        return connect(handler).deliver(content).code
+
+    def test_both(self) -> None:
+        """A message is in both, and is the same."""
+        self.assertEqual(self.deliver(b"Subject: a\r\n\r\nText\r\n"), 250)
+        [received] = self.store.messages
+        self.assertEqual(self.inbox.desk.store.raw("latest"), received.content)
+
+    def test_tooLarge(self) -> None:
+        """What the inbox can't keep goes its way, and the log says so."""
+        with capturedLogs() as events:
+            self.assertEqual(self.deliver(b"x\r\n" * 100_000), 250)
+        self.assertEqual(len(self.store.messages), 1)
+        self.assertEqual(self.inbox.desk.accepted, 0)
+        [text] = [formatEvent(e) for e in events if e["log_level"] is LogLevel.warn]
+        self.assertIn("isn't in the inbox: it is larger than --inbox-size", text)
+
+    def test_chaos(self) -> None:
+        """Chaos strikes here, too."""
+        self.inbox.desk.chaos.set({"Sender": {"Probability": 100}})
+        self.assertEqual(self.deliver(b"x\r\n"), 451)
+        self.inbox.desk.chaos.set({"Recipient": {"Probability": 100, "ErrorCode": 550}})
+        self.assertEqual(self.deliver(b"x\r\n"), 550)
+
+    def test_besides(self) -> None:
+        """A handler that stores nothing has its say, and the inbox stores."""
+        picky = self.inbox.besides(Picky())
+        self.assertEqual(connect(picky).deliver(b"x\r\n").code, 250)
+        self.assertEqual(connect(picky).deliver(b"x\r\n", "a@x.test", "no@x.test").code, 550)
+        self.assertEqual(self.inbox.desk.accepted, 1)
+        self.assertIsInstance(self.inbox.besides(self.store), Filtered)
+
+
+class Picky:
+    def onRcptTo(self, address: Any, session: Session) -> None:
+        if address.local == "no":
+            raise Rejection("No such user")
 
 
 class LoginTests(SynchronousTestCase):

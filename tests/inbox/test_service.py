@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import inlineCallbacks
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
@@ -102,3 +104,21 @@ class SocketTests(TestCase):
         self.addCleanup(inbox.close)
         self.assertRegex(inbox.url, r"http://127\.0\.0\.1:[1-9]\d*/\Z")
         yield inbox.stopService()
+
+    @inlineCallbacks
+    def test_connections(self) -> Any:
+        """A browser that keeps its connection doesn't keep the service."""
+        inbox = Inbox(("127.0.0.1", 0))
+        inbox.startService()
+        self.addCleanup(inbox.close)
+        lost: Deferred[Any] = Deferred()
+        client: Any = Protocol()
+        client.connectionLost = lost.callback
+        port = int(inbox.url.split(":")[2].strip("/"))
+        answered: Deferred[Any] = Deferred()
+        client.dataReceived = answered.callback
+        yield connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), client)
+        client.transport.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertIn(b" 200 OK", (yield answered))
+        yield inbox.stopService()
+        yield self.assertFailure(lost, ConnectionDone)

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver.errors import ConfigurationError
@@ -63,10 +64,13 @@ class PageTests(SynchronousTestCase):
 
 class BoundTests(SynchronousTestCase):
     def test_messages(self) -> None:
-        """Beyond the number the oldest go, with all that belongs to them."""
+        """Beyond the number the oldest go, with all that belongs to them; the log says so once."""
         store = MessageStore(maxMessages=3)
-        for number in range(10):
-            store.add(message(f"number {number}") + b"X", ENVELOPE)
+        with capturedLogs() as events:
+            for number in range(10):
+                store.add(message(f"number {number}") + b"X", ENVELOPE)
+        [event] = events
+        self.assertIn("The inbox is full (3 messages, ", formatEvent(event))
         self.assertEqual(subjects(store), ["number 9", "number 8", "number 7"])
         self.assertEqual(subjects(store, "number"), ["number 9", "number 8", "number 7"])
 

@@ -25,8 +25,7 @@ from twisted_smtpserver import (
     SMTPServerFactory,
 )
 from twisted_smtpserver.extensions.base import Extension
-from twisted_smtpserver.limits import MAX_LOGGED_REFUSALS
-from twisted_smtpserver.log.serverlog import Events
+from twisted_smtpserver.log.serverlog import MAX_LOGGED_REFUSALS, ServerLog
 from twisted_smtpserver.message.stream import HIGH_WATER
 from twisted_smtpserver.replies import MESSAGE_ACCEPTED
 from twisted_smtpserver.session import Envelope, Session
@@ -130,7 +129,7 @@ class MessageTests(EventsTestCase):
 
     def test_noRecipients(self):
         """An envelope without any has words, too."""
-        events = Events(self.log.logger, Networks(False, "ignoredHosts"))
+        events = ServerLog(self.log.logger, Networks(False, "ignoredHosts"))
         session = Session()
         events.messageEnded(session, Envelope("1"), 0, [MESSAGE_ACCEPTED])
         self.assertIn("to nobody of unix", self.line("message"))
@@ -511,7 +510,7 @@ class EscapingTests(EventsTestCase):
 
     def test_unixPaths(self):
         """Where a connection came from that got no session."""
-        events = Events(self.log.logger, Networks(False, "ignoredHosts"))
+        events = ServerLog(self.log.logger, Networks(False, "ignoredHosts"))
         events.refusedConnection("a\nb{0}", "maxClients reached")
         self.assertTame()
 
@@ -670,8 +669,8 @@ class LoggerTests(SynchronousTestCase):
         client.deliver(CONTENT)
         client.say(MAIL)
         connect(client.factory)
-        client.factory.events.loginFailed(client.session, "PLAIN", "joe")
-        client.factory.events.replyLost(client.session, Envelope(), [MESSAGE_ACCEPTED])
+        client.factory.log.loginFailed(client.session, "PLAIN", "joe")
+        client.factory.log.replyLost(client.session, Envelope(), [MESSAGE_ACCEPTED])
         client.say("QUIT")
 
     def test_default(self):

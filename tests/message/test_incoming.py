@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.interfaces import IMethod
@@ -24,7 +25,7 @@ class IncomingMessageTests(SynchronousTestCase):
         """The methods have the same parameters, as has the stream itself."""
         for name, described in IMessageStream.namesAndDescriptions():
             if IMethod.providedBy(described):
-                promised = list(described.positional)
+                promised = list(cast("Any", described).getSignatureInfo()["positional"])
                 for kind in (IncomingMessage, MessageStream):
                     parameters = list(inspect.signature(getattr(kind, name)).parameters)
                     self.assertEqual(parameters[1:], promised, (kind, name))

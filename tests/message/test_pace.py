@@ -130,7 +130,7 @@ class TimeoutTests(SynchronousTestCase):
         client.pipeline(MAIL, RCPT)
         rest.callback(None)
         self.assertEqual(client.answers(), [])
-        self.assertIs(client.protocol.phase, Phase.RCPT)
+        self.assertIs(client.protocol.dialogue.phase, Phase.RCPT)
         self.assertEqual(outcomes(client), ["refused"])
 
     def test_badCanceller(self) -> None:

@@ -33,6 +33,17 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ROW = re.compile(r"^   \* - (.*)$", re.MULTILINE)
 _LITERAL = re.compile(r"``([^`]+)``")
 
+#: What a page has to show when it is built.
+SHOWN = {
+    "index": ('<tr class=ours><th scope="row">twisted_smtpserver</th>', "terminal.svg"),
+    "topics/states": ("<svg",),
+    "tutorial": ("highlight-python",),
+    "howto/proxy": ("highlight-text",),
+    "howto/deploy": ("highlight-ini",),
+    "reference/options": ('<p class="cell-label">Default</p>',),
+    "reference/twistd": ("<p>--port and --listen are for LMTP</p>", "tcp:25, tcp6:25,"),
+}
+
 #: What smtp-server 3.21.6 takes, but for its callbacks and what goes to Node's own servers.
 REFERENCE_OPTIONS = """
     secure secured needsUpgrade key cert ca passphrase ciphers minVersion requestCert
@@ -338,4 +349,7 @@ if importlib.util.find_spec("sphinx"):  # CI builds the documentation in a step 
                 check=False,
             )
             self.assertEqual((done.stderr, done.returncode), ("", 0))
-            self.assertIn("<svg", (folder / "html" / "topics" / "states.html").read_text())
+            for page, parts in SHOWN.items():
+                html = (folder / "html" / f"{page}.html").read_text(encoding="utf-8")
+                for part in parts:
+                    self.assertTrue(part in html, f"{page}: {part}")

@@ -17,8 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, Later, Log, brief, codes, talk, walk
 from twisted_smtpserver import Authenticated, Rejection
-from twisted_smtpserver.connection.lines import CLOSING_TIME, MAX_WAITING
-from twisted_smtpserver.connection.protocol import PROXY_TIME
+from twisted_smtpserver.connection.lines import MAX_WAITING
+from twisted_smtpserver.connection.opening import PROXY_TIME
+from twisted_smtpserver.connection.timeouts import CLOSING_TIME
 from twisted_smtpserver.handlers import Maildir
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
@@ -558,6 +559,7 @@ class FloodTests(SynchronousTestCase):
         for _ in range(5):
             if not transport.isPaused:
                 transport.protocol.dataReceived(noops)
+                client.clock.advance(0)
         self.assertTrue(transport.isPaused)
         held = len(client.protocol._buffer) + len(transport.output)
         self.assertLess(held, Reader.BUFFER + 2 * len(noops))
@@ -609,6 +611,7 @@ class FloodTests(SynchronousTestCase):
             client.send(b"NOOP\r\n" * 1000)
         self.assertLess(len(client.protocol._buffer), MAX_WAITING + 6000 + 1)
         later.answer()
+        client.settle()
         self.assertFalse(client.transport.isPaused)
 
     def test_messageNobodyReads(self) -> None:

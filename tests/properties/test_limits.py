@@ -13,20 +13,19 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, Later, Log, brief, codes, talk
-from twisted_smtpserver import Rejection, limits
-from twisted_smtpserver.handlers import fromFunctions
-from twisted_smtpserver.limits import (
+from twisted_smtpserver import Rejection
+from twisted_smtpserver.auth.failures import (
     LOGIN_MEMORY,
-    MAX_ERROR_DELAY,
     MAX_LOGIN_ADDRESSES,
     MAX_LOGIN_DELAY,
-    ClientCounts,
-    CommonTimer,
     LoginFailures,
-    Pace,
-    addressBlock,
-    addressNetwork,
 )
+from twisted_smtpserver.connection.counts import ClientCounts
+from twisted_smtpserver.connection.timeouts import CommonTimer
+from twisted_smtpserver.dialogue import conduct
+from twisted_smtpserver.dialogue.conduct import MAX_ERROR_DELAY
+from twisted_smtpserver.dialogue.octets import Pace
+from twisted_smtpserver.handlers import fromFunctions
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.states import Phase
@@ -37,6 +36,7 @@ from twisted_smtpserver.testing import (
     connect,
     makeFactory,
 )
+from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
 
 TOO_SLOW = [(421, "4.4.2")]
 
@@ -230,7 +230,7 @@ class SessionTimeTests(SynchronousTestCase):
         client.wait(201)
         self.assertEqual([brief(answer) for answer in client.answers()], [(421, "4.4.2")])
         self.assertTrue(client.isClosed)
-        self.assertEqual(client.protocol.closeReason, "session lasted too long")
+        self.assertEqual(client.protocol.dialogue.closeReason, "session lasted too long")
 
     def test_message(self) -> None:
         """Even in the middle of a message."""
@@ -529,7 +529,7 @@ class RefusedRecipientTests(SynchronousTestCase):
 
     def test_deferred(self) -> None:
         """Temporary ones have a bound of their own; who has a recipient may send first."""
-        self.patch(limits, "MAX_DEFERRED_RECIPIENTS", 3)
+        self.patch(conduct, "MAX_DEFERRED_RECIPIENTS", 3)
         later = "RCPT TO:<later@example.com>"
         client = self.refusing()
         self.assertEqual(codes(client.pipeline(*[later] * 4)), [450, 450, 421])

@@ -31,7 +31,7 @@ def walk(client: Client, phase: Phase, hello: str = HELLO) -> Client:
     for line in WAYS[phase]:
         answer = client.say(hello if line == HELLO else line)
         assert answer.code < 400, answer
-    assert client.protocol.phase is phase
+    assert client.protocol.dialogue.phase is phase
     return client
 
 

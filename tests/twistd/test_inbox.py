@@ -16,8 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.support.talk import HELLO
 from tests.support.webtalk import deliver
 from twisted_smtpserver import Chain, tap
+from twisted_smtpserver.filters import Filtered
 from twisted_smtpserver.inbox import Inbox
 from twisted_smtpserver.inbox.handler import ChaosLogin, InboxHandler
+from twisted_smtpserver.stores.forward import Forward
 from twisted_smtpserver.testing import connect
 
 
@@ -35,6 +37,12 @@ def make(*arguments: str) -> tuple[MultiService, Inbox, Any]:
     assert isinstance(inbox, Inbox)
     server: Any = service.services[-1]
     return service, inbox, server._factories()[0].handler
+
+
+class Picky:
+    """A handler that stores nothing."""
+
+    def onRcptTo(self, address: object, session: object) -> None: ...
 
 
 class FlagTests(SynchronousTestCase):
@@ -83,13 +91,9 @@ class FlagTests(SynchronousTestCase):
             )
 
     def test_alone(self) -> None:
-        """They are nothing without --inbox, which is alone, and in one process."""
+        """They are nothing without --inbox, and that is in one process."""
         self.assertRefused("--inbox-db: needs --inbox", "--inbox-db=mail.db")
         self.assertRefused("--workers: there can be only one --inbox", "--inbox=0", "--workers=2")
-        self.assertRefused(
-            "--maildir, --discard, --handler and --inbox: choose one of them",
-            *("--inbox=0", "--discard"),
-        )
 
 
 class LazyTests(SynchronousTestCase):
@@ -106,6 +110,31 @@ class LazyTests(SynchronousTestCase):
         self.assertEqual(done.stdout.strip(), "[]")
 
 
+class ReleaseTests(SynchronousTestCase):
+    def test_release(self) -> None:
+        """The URL of another server, and the password of its user."""
+        path = Path(self.mktemp())
+        path.write_text("sesame\n")
+        _, inbox, _ = make(
+            "--inbox=0",
+            "--inbox-release=smtp+starttls://joe@smtp.example.org",
+            f"--inbox-release-password-file={path}",
+        )
+        self.assertIsInstance(inbox.desk.relay, Forward)
+        self.assertNotIn("sesame", repr(inbox.desk.relay))
+
+    def test_wrong(self) -> None:
+        """A password without a URL, and a URL that is none."""
+        path = Path(self.mktemp())
+        path.write_text("sesame\n")
+        flag = f"--inbox-release-password-file={path}"
+        error = self.assertRaises(usage.UsageError, parse, "--inbox=0", flag)
+        self.assertEqual(str(error), "--inbox-release-password-file: needs --inbox-release")
+        self.assertRaises(usage.UsageError, parse, "--inbox-release=smtp://x.example")
+        reason = self.assertRaises(SystemExit, make, "--inbox=0", "--inbox-release=gopher://x")
+        self.assertIn("gopher", str(reason))
+
+
 class InboxServiceTests(TestCase):
     @inlineCallbacks
     def test_stored(self) -> Any:
@@ -120,11 +149,21 @@ class InboxServiceTests(TestCase):
         with self.assertRaises(sqlite3.ProgrammingError):
             inbox.desk.store.counts()
 
+    def test_besides(self) -> None:
+        """With another store it gets a copy; with a handler that stores nothing it is the store."""
+        for flag in ("--maildir=mail", "--discard"):
+            service, _, handler = make("--inbox=0", flag)
+            self.assertIsInstance(handler, Filtered)
+            kinds = {type(each).__name__ for each in service}
+            self.assertEqual("LateMaildir" in kinds, flag == "--maildir=mail", kinds)
+        _, inbox, handler = make("--inbox=0", f"--handler={__name__}.Picky")
+        self.assertIs(handler.stages[-1], inbox.handler)
+
     def test_login(self) -> None:
         """With --auth its chaos comes before the users."""
         _, inbox, handler = make("--inbox=0", "--auth=memory:joe:secret", "--allow-insecure-auth")
         assert isinstance(handler, Chain)
-        self.assertIsInstance(handler._stages[0], ChaosLogin)
+        self.assertIsInstance(handler.stages[0], ChaosLogin)
         client = connect(handler, allowInsecureAuth=True)
         client.say(HELLO)
         inbox.desk.chaos.set({"Authentication": {"Probability": 100}})

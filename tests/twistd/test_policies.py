@@ -62,7 +62,7 @@ class PolicyTests(SynchronousTestCase):
         self.handler = server._factories()[0].handler
 
     def stages(self) -> list[Any]:
-        return list(self.handler._stages)  # type: ignore[attr-defined]
+        return list(self.handler.stages)  # type: ignore[attr-defined]
 
     def stage(self, kind: type) -> Any:
         (found,) = [stage for stage in self.stages() if isinstance(stage, kind)]
@@ -89,7 +89,7 @@ class PolicyTests(SynchronousTestCase):
     def test_none(self) -> None:
         """Without flags there are no policies, and no chain."""
         self.make("--discard")
-        self.assertFalse(hasattr(self.handler, "_stages"))
+        self.assertFalse(hasattr(self.handler, "stages"))
 
     def test_rateConnections(self) -> None:
         """Who comes too often gets 421, on whichever listener."""

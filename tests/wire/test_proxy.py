@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from twisted_smtpserver.wire.ip import normalizeAddress
 from twisted_smtpserver.wire.proxy import (
     MAX_LENGTH,
     MAX_LINE,
@@ -18,7 +19,6 @@ from twisted_smtpserver.wire.proxy import (
     ProxyHeader,
     ProxyParser,
     _crc32c,
-    normalizeAddress,
     parsePort,
 )
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.auth.credentials import Credentials
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.errors import AuthenticationFailed
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.replies import Reply
@@ -38,12 +38,11 @@ from twisted_smtpserver.sasl import credentials as sasl
 from twisted_smtpserver.sasl.mechanism import PROCESS_KEY
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import alternativeNames
-from twisted_smtpserver.tls.context import channelBinding
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 _PLUS = "SCRAM-SHA-256-PLUS"
+
+#: What to do with a login that the handler refused.
+Refused = Callable[[AuthenticationFailed], Outcome]
 
 
 def availableMechanisms(handler: object, session: Session, methods: Sequence[str]) -> list[str]:
@@ -81,7 +80,7 @@ def peerIdentity(session: Session) -> str | None:
     return str(common[0].value) if common else None
 
 
-class Login:
+class Exchange:
     """
     One AUTH command, until its final reply.
 
@@ -92,11 +91,11 @@ class Login:
 
     def __init__(self, dialogue: Dialogue, name: str, offered: Sequence[str]) -> None:
         self._dialogue = dialogue
-        self._begun = dialogue.clock.seconds()
+        self._begun = dialogue.seconds()
         self._username = ""
         context = SaslContext(
             hostName=dialogue.options.name,
-            channelBinding=lambda: channelBinding(dialogue.transport),
+            channelBinding=dialogue.channelBinding,
             plusOffered=_PLUS in offered,
             peerIdentity=peerIdentity(dialogue.session),
             fakeIterations=dialogue.options.scramIterations,
@@ -104,7 +103,7 @@ class Login:
         )
         self._mechanism = MECHANISMS[name](context)
 
-    def begin(self, initial: bytes | None) -> Any:
+    def begin(self, initial: bytes | None) -> Outcome:
         """
         :param initial: the initial response in base64; ``None`` if there was none.
         :returns: what a verb returns.
@@ -114,20 +113,20 @@ class Login:
         # RFC 4954 §4: a single "=" is an initial response of no octets.
         return self._respond(b"" if initial == b"=" else initial)
 
-    def _responded(self, line: bytes) -> Any:
-        self._begun = self._dialogue.clock.seconds()
+    def _responded(self, line: bytes) -> Outcome:
+        self._begun = self._dialogue.seconds()
         if line == b"*":
             return replies.AUTH_CANCELED
         return self._respond(line)
 
-    def _respond(self, encoded: bytes) -> Any:
+    def _respond(self, encoded: bytes) -> Outcome:
         try:
             response = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             return replies.AUTH_BAD_BASE64
         return self._act(self._mechanism.step(response))
 
-    def _act(self, step: Step) -> Any:
+    def _act(self, step: Step) -> Outcome:
         if isinstance(step, Challenge):
             return self._challenge(step.data, self._responded)
         if isinstance(step, Ask):
@@ -143,27 +142,26 @@ class Login:
             return replies.AUTH_MALFORMED
         return self._fail(AuthenticationFailed())
 
-    def _challenge(self, data: bytes, taker: Any) -> Reply:
+    def _challenge(self, data: bytes, taker: Callable[[bytes], Outcome]) -> Reply:
         self._dialogue.takeLine(taker)
         return Reply(334, None, base64.b64encode(data).decode("ascii"))
 
-    def _answerQuery(self, secret: object) -> Any:
+    def _answerQuery(self, secret: object) -> Outcome:
         if secret is not None and not isinstance(secret, ScramSecret):
             raise TypeError("scramSecret must return a ScramSecret or None")
         return self._act(self._mechanism.answer(secret))
 
     # -- The handler's verdict ---------------------------------------------------------------------
 
-    def _judge(self, credentials: sasl.Credentials) -> Any:
+    def _judge(self, credentials: sasl.Credentials) -> Outcome:
         self._username = credentials.username
         return askForLogin(self._dialogue, credentials, self._accept, self._refused)
 
     def _accept(self, message: str | None) -> Reply:
-        dialogue = self._dialogue
-        dialogue.factory.loginFailures.succeeded(dialogue.session.remoteAddress, self._username)
+        self._dialogue.loginSucceeded(self._username)
         return Reply(235, "2.7.0", message or replies.AUTHENTICATED.lines[0])
 
-    def _refused(self, refusal: AuthenticationFailed) -> Any:
+    def _refused(self, refusal: AuthenticationFailed) -> Outcome:
         if not self._mechanism.usesErrorChallenge:
             return self._fail(refusal)
         # RFC 7628 §3.2.3: the client gets the reason, and answers with something meaningless. It
@@ -173,13 +171,13 @@ class Login:
         reason = self._mechanism.errorChallenge(refusal.data or {})
         return self._challenge(reason, lambda dummy: self._explained(dummy, reply, more))
 
-    def _explained(self, line: bytes, reply: Reply, more: float | Deferred[float]) -> Any:
-        self._begun = self._dialogue.clock.seconds()
+    def _explained(self, line: bytes, reply: Reply, more: float | Deferred[float]) -> Outcome:
+        self._begun = self._dialogue.seconds()
         if line == b"*":  # canceled, which the failed login was not
             reply = replies.AUTH_CANCELED
         return self._answerFailure(reply, more)
 
-    def _fail(self, refusal: AuthenticationFailed) -> Any:
+    def _fail(self, refusal: AuthenticationFailed) -> Outcome:
         reply = refusal.toReply(replies.AUTH_FAILED)
         return self._answerFailure(reply, self._count(reply))
 
@@ -191,35 +189,30 @@ class Login:
         """
         if reply.code < 500:
             return 0
-        dialogue = self._dialogue
-        dialogue.failedLogins += 1
-        dialogue.factory.events.loginFailed(dialogue.session, self._mechanism.name, self._username)
         # It depends on the address alone: so it doesn't tell who exists, either.
-        return dialogue.factory.loginFailures.failed(
-            dialogue.session.remoteAddress, self._username, dialogue.clock.seconds()
-        )
+        return self._dialogue.loginFailed(self._mechanism.name, self._username)
 
-    def _answerFailure(self, reply: Reply, more: float | Deferred[float]) -> Any:
+    def _answerFailure(self, reply: Reply, more: float | Deferred[float]) -> Outcome:
         if reply.code < 500:
             return reply
         if isinstance(more, Deferred):  # other servers count, too
-            return more.addCallbacks(
+            answer: Deferred[Outcome] = more.addCallbacks(
                 lambda known: self._answerFailure(reply, known),
                 lambda _: reply,  # canceled: nobody waits for it
             )
+            return answer
         dialogue = self._dialogue
         answers = [reply]
         if dialogue.failedLogins >= dialogue.options.maxAuthAttempts:
             answers.append(replies.TOO_MANY_AUTH_FAILURES)
-        # What dialogue.settle() would add by errorDelay isn't for lists: nothing is delayed twice.
-        passed = dialogue.clock.seconds() - self._begun
+        # errorDelay isn't for lists: nothing is delayed twice.
+        passed = dialogue.seconds() - self._begun
         slot = self._untilNextSlot(passed)
         # That much more must not be what makes the handler's time run out.
         delay = slot + min(more, max(0, dialogue.options.handlerTimeout / 2 - passed - slot))
         if delay <= 0:
             return answers
-        # A handlerTimeout that ends sooner cancels it; but it isn't the handler that took so long.
-        return deferLater(dialogue.clock, delay, lambda: None).addBoth(lambda _: answers)
+        return dialogue.later(delay, answers)
 
     def _untilNextSlot(self, passed: float) -> float:
         interval = self._dialogue.options.authFailureDelay
@@ -229,8 +222,11 @@ class Login:
 
 
 def askForLogin(
-    dialogue: Dialogue, credentials: sasl.Credentials, accepted: Any, refused: Any
-) -> Any:
+    dialogue: Dialogue,
+    credentials: sasl.Credentials,
+    accepted: Callable[[str | None], Reply],
+    refused: Refused,
+) -> Outcome:
     """
     Ask the handler who someone is, and log them in.
 
@@ -241,7 +237,7 @@ def askForLogin(
     :returns: what a verb returns.
     """
 
-    def answered(result: object) -> Any:
+    def answered(result: object) -> Outcome:
         if result is None:
             return refused(AuthenticationFailed())
         granted = _granted(result)
@@ -255,7 +251,7 @@ def askForLogin(
     return dialogue.ask("onAuth", arguments, answered, _failing(dialogue, "onAuth", refused))
 
 
-def _failing(dialogue: Dialogue, hook: str, refused: Any) -> Any:
+def _failing(dialogue: Dialogue, hook: str, refused: Refused) -> Callable[[BaseException], Outcome]:
     """
     What to do with an exception of one of the hooks for logins.
 
@@ -263,7 +259,7 @@ def _failing(dialogue: Dialogue, hook: str, refused: Any) -> Any:
         is what it comes to.
     """
 
-    def failed(error: Exception) -> Any:
+    def failed(error: BaseException) -> Outcome:
         if isinstance(error, AuthenticationFailed):
             return refused(error)
         reply = dialogue.refuse(error, hook)

@@ -7,34 +7,21 @@ the reply that refuses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.commands.verbs import SHORTCUTS, VERBS
-from twisted_smtpserver.extensions.base import Verb
+from twisted_smtpserver.commands.shortcuts import SHORTCUTS
+from twisted_smtpserver.commands.verbs import VERBS
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.ports import Gate, Shortcut, Steps, Verb
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.states import (
     ALLOWED,
     ALLOWED_ADDED,
     COMMAND_PHASES,
     TRANSITIONS,
-    Event,
     Phase,
 )
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
-
-#: Replies to these have no enhanced status code (RFC 2034 §4).
-HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
-
-AdmittedVerbs = Mapping[str, Verb]
-Shortcuts = Mapping[bytes, Verb]
-Steps = Mapping[tuple[Phase, Event], tuple[Phase, AdmittedVerbs, Shortcuts]]
-
-#: Commands that a client that isn't welcome may send before it is cut off.
-MAX_UNWELCOME = 10
 
 # Browsers made to talk to mail servers (ALPACA and its kin) begin with one of these.
 _HTTP = frozenset(
@@ -45,7 +32,6 @@ _HTTP = frozenset(
 # EXPN would tell who has a mailbox here, and the others are history (appendix F).
 _UNIMPLEMENTED = frozenset({"EXPN", "TURN", "SEND", "SOML", "SAML"})
 
-
 # What may come before TLS where it is required (RFC 3207 §4); LHLO is LMTP's EHLO (RFC 2033 §4.1).
 BEFORE_TLS = frozenset({"NOOP", "EHLO", "LHLO", "STARTTLS", "QUIT"})
 
@@ -54,8 +40,7 @@ def welcome(dialogue: Dialogue, verb: str) -> Reply | None:
     """A client whose connection was refused can only leave (RFC 5321 §3.1)."""
     if dialogue.phase is not Phase.REFUSED or verb == "QUIT":
         return None
-    dialogue.unwelcomeCommands += 1
-    if dialogue.unwelcomeCommands >= MAX_UNWELCOME:
+    if dialogue.conduct.countUnwelcome():
         return replies.TOO_MANY_ERRORS
     return dialogue.unwelcome
 
@@ -67,25 +52,22 @@ def enabled(dialogue: Dialogue, verb: str) -> Reply | None:
 
 def recognized(dialogue: Dialogue, verb: str) -> Reply | None:
     """Unknown: 500, and not too often."""
-    if verb in dialogue.verbs:
+    if verb in dialogue.server.verbs:
         return None
     if verb in _UNIMPLEMENTED:
-        return dialogue.countUnrecognized(replies.NOT_IMPLEMENTED)
+        return dialogue.conduct.countUnrecognized(replies.NOT_IMPLEMENTED)
     if verb in _HTTP:
         dialogue.closeAfterReply("spoke HTTP")
         return replies.NOT_HTTP
-    return dialogue.countUnrecognized(replies.UNRECOGNIZED)
+    return dialogue.conduct.countUnrecognized(replies.UNRECOGNIZED)
 
 
 def unauthenticated(dialogue: Dialogue, verb: str) -> Reply | None:
     """Where a login is required, only so many commands come before it."""
     if not dialogue.loginMissing or verb == "AUTH":
         return None
-    limit = dialogue.options.maxAllowedUnauthenticatedCommands
-    dialogue.unauthenticatedCommands += 1
-    if limit is not False and dialogue.unauthenticatedCommands >= limit and verb != "QUIT":
-        return replies.TOO_MANY_UNAUTHENTICATED
-    return None
+    isTooMuch = dialogue.conduct.countUnauthenticated()
+    return replies.TOO_MANY_UNAUTHENTICATED if isTooMuch and verb != "QUIT" else None
 
 
 def inSequence(dialogue: Dialogue, verb: str) -> Reply | None:
@@ -102,7 +84,7 @@ def secured(dialogue: Dialogue, verb: str) -> Reply | None:
 
 def loggedIn(dialogue: Dialogue, verb: str) -> Reply | None:
     """MAIL waits for the login where that is required (RFC 4954 §6)."""
-    return dialogue.authNeeded if verb == "MAIL" and dialogue.loginMissing else None
+    return dialogue.server.authNeeded if verb == "MAIL" and dialogue.loginMissing else None
 
 
 def makeSteps(
@@ -128,7 +110,7 @@ def makeSteps(
 
 def _admitted(
     phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str], early: Collection[str]
-) -> AdmittedVerbs:
+) -> Mapping[str, Verb]:
     """
     The commands that need not pass the gates one by one, because all would let them.
 
@@ -149,14 +131,10 @@ def _admitted(
     }
 
 
-def _shortcuts(phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str]) -> Shortcuts:
-    """
-    The short ways to the verbs of each message, by the first five octets of the line.
-
-    A short way takes a line as nearly all clients write it, in one look at it instead of one for
-    the command, one for the argument and one for the address. What it doesn't know it leaves to the
-    usual way: it returns ``None``. It must never come to another result than that.
-    """
+def _shortcuts(
+    phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str]
+) -> Mapping[bytes, Shortcut]:
+    """The short ways that a phase has, by the first five octets of the line."""
     return {
         beginning: shortcut
         for verb, (beginnings, phases, shortcut) in SHORTCUTS.items()
@@ -166,7 +144,7 @@ def _shortcuts(phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str
     }
 
 
-GATES: tuple[Callable[[Dialogue, str], Reply | None], ...] = (
+GATES: tuple[Gate, ...] = (
     welcome,
     enabled,
     recognized,

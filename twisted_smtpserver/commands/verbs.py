@@ -8,13 +8,13 @@ outcome is known, never before. STARTTLS, AUTH, BDAT and others are verbs of ext
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.extensions.base import Verb
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.message.transfer import MessageTransfer
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance
@@ -22,19 +22,8 @@ from twisted_smtpserver.session import Address
 from twisted_smtpserver.states import Event, Phase
 from twisted_smtpserver.wire.hello import parseHello
 from twisted_smtpserver.wire.params import parseParameters
-from twisted_smtpserver.wire.path import (
-    PLAIN_MAILBOX,
-    Path,
-    parseMailArgument,
-    parseRcptArgument,
-    plainParts,
-)
+from twisted_smtpserver.wire.path import Path, parseMailArgument, parseRcptArgument
 from twisted_smtpserver.wire.text import decodeText
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
-
-Outcome = Any  # a Reply, or a Deferred of one
 
 _HAS_RECIPIENTS = Phase.RCPT
 
@@ -74,8 +63,8 @@ def _hello(dialogue: Dialogue, verb: str, argument: bytes) -> Outcome:
         options = dialogue.options
         lines = [_heloResponse(options.heloResponse, options.name, session.clientHostname)]
         if verb != "HELO":
-            lines += dialogue.extensions.keywords(session)
-        return dialogue.countJunk(_helloReply(*lines))
+            lines += dialogue.server.extensions.keywords(session)
+        return dialogue.conduct.countJunk(_helloReply(*lines))
 
     return dialogue.ask("onHello", (hostname, dialogue.session), accepted)
 
@@ -95,24 +84,31 @@ def _heloResponse(response: str, name: str, clientHostname: str) -> str:
 def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.2."""
     address = _parseAddress(parseMailArgument(argument, dialogue.options.lenientAddressParsing))
-    return address if isinstance(address, Reply) else _takeSender(dialogue, address)
+    return address if isinstance(address, Reply) else takeSender(dialogue, address)
 
 
-def _takeSender(dialogue: Dialogue, address: Address) -> Outcome:
+def takeSender(dialogue: Dialogue, address: Address) -> Outcome:
+    """
+    Begin a transaction.
+
+    :param dialogue: the conversation.
+    :param address: the reverse-path.
+    """
     session = dialogue.session
     envelope = session.newEnvelope()
     if session.transactions > dialogue.options.maxMessages:
         return replies.TOO_MANY_MESSAGES
     answer = replies.SENDER_OK
-    if address.args or dialogue.extensions.seesSenders:
-        answer = dialogue.extensions.applyMail(address, envelope, session) or answer
+    if address.args or dialogue.server.extensions.seesSenders:
+        answer = dialogue.server.extensions.applyMail(address, envelope, session) or answer
     if answer.code < 400 and not address.raw.isascii() and not envelope.smtpUtf8:
         answer = replies.MAIL_NEEDS_UTF8
     if answer.code >= 400:
         session.forgetEnvelope()
         return answer
 
-    dialogue.utf8Replies = envelope.smtpUtf8
+    if envelope.smtpUtf8:
+        dialogue.replyInUtf8()
 
     def accepted(result: object) -> Reply:
         reply = answer if result is None else acceptance(result, answer)
@@ -120,7 +116,7 @@ def _takeSender(dialogue: Dialogue, address: Address) -> Outcome:
         dialogue.move(Event.MAIL)
         return reply
 
-    def failed(error: Exception) -> Reply:
+    def failed(error: BaseException) -> Reply:
         session.forgetEnvelope()
         return dialogue.refuse(error, "onMailFrom")
 
@@ -130,21 +126,27 @@ def _takeSender(dialogue: Dialogue, address: Address) -> Outcome:
 def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.3."""
     address = _parseAddress(parseRcptArgument(argument, dialogue.options.lenientAddressParsing))
-    return address if isinstance(address, Reply) else _takeRecipient(dialogue, address)
+    return address if isinstance(address, Reply) else takeRecipient(dialogue, address)
 
 
-def _takeRecipient(dialogue: Dialogue, address: Address) -> Outcome:
+def takeRecipient(dialogue: Dialogue, address: Address) -> Outcome:
+    """
+    Add a recipient to the transaction.
+
+    :param dialogue: the conversation.
+    :param address: the forward-path.
+    """
     session, options = dialogue.session, dialogue.options
     envelope = session.envelope
     recipients = envelope.rcptTo
     if len(recipients) >= options.maxRecipients:
         return replies.TOO_MANY_RECIPIENTS
-    if dialogue.refusedRecipients >= options.maxRefusedRecipients:
+    if dialogue.conduct.refusedRecipients >= options.maxRefusedRecipients:
         return replies.ENOUGH_REFUSED if recipients else replies.TOO_MANY_REFUSED
     if not address.raw.isascii() and not envelope.smtpUtf8:
         return replies.RCPT_NEEDS_UTF8
-    if address.args or dialogue.extensions.seesRecipients:
-        refusal = dialogue.extensions.applyRcpt(address, envelope, session)
+    if address.args or dialogue.server.extensions.seesRecipients:
+        refusal: Reply | None = dialogue.server.extensions.applyRcpt(address, envelope, session)
         if refusal is not None:
             return refusal
 
@@ -182,12 +184,12 @@ def do_RSET(dialogue: Dialogue, argument: bytes) -> Outcome:
     if argument:
         return replies.NO_ARGUMENT_ALLOWED
     dialogue.reset()
-    return dialogue.countJunk(replies.RESET)
+    return dialogue.conduct.countJunk(replies.RESET)
 
 
 def do_NOOP(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.9: a parameter is ignored."""
-    return dialogue.countJunk(replies.OK)
+    return dialogue.conduct.countJunk(replies.OK)
 
 
 def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -204,12 +206,12 @@ def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
     _, _, parameter = argument.rpartition(b" ")
     if parameter.upper().startswith(b"SMTPUTF8="):
         return replies.VRFY_VALUE
-    return dialogue.countJunk(replies.CANNOT_VERIFY)
+    return dialogue.conduct.countJunk(replies.CANNOT_VERIFY)
 
 
 def do_HELP(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.8."""
-    return dialogue.countJunk(replies.HELP)
+    return dialogue.conduct.countJunk(replies.HELP)
 
 
 def do_QUIT(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -233,61 +235,4 @@ VERBS: dict[str, Verb] = {
     "VRFY": do_VRFY,
     "HELP": do_HELP,
     "QUIT": do_QUIT,
-}
-
-
-# -- The short ways: see gates.makeSteps ----------------------------------------------------------
-
-# With the parameters that most clients send: SIZE=1234 BODY=8BITMIME, in any case.
-_matchMail = re.compile(
-    rb"(?i:MAIL FROM:)<(" + PLAIN_MAILBOX + rb")>((?: [A-Za-z0-9]+=[A-Za-z0-9]+)*)"
-).fullmatch
-_matchRcpt = re.compile(rb"(?i:RCPT TO:)<(" + PLAIN_MAILBOX + rb")>").fullmatch
-
-_matchEhlo = re.compile(rb"(?i:EHLO) ([A-Za-z0-9.-]+)").fullmatch
-
-# In octets, a line that is short enough whatever maxCommandLength may be.
-_SHORT = 510
-
-
-def _shortEhlo(dialogue: Dialogue, line: bytes) -> Outcome:
-    found = _matchEhlo(line) if len(line) <= _SHORT else None
-    if found is None or dialogue.loginMissing:
-        return None
-    dialogue._plain = True
-    return do_EHLO(dialogue, found[1])
-
-
-def _shortMail(dialogue: Dialogue, line: bytes) -> Outcome:
-    found = _matchMail(line) if len(line) <= _SHORT else None
-    path = None if found is None else plainParts(found[1])
-    # The gates that the phase itself doesn't answer for.
-    if found is None or path is None or dialogue.options.tlsRequired or dialogue.loginMissing:
-        return None
-    args = parseParameters(found[2]) if found[2] else None
-    return args if isinstance(args, Reply) else _takeSender(dialogue, Address(path, args))
-
-
-def _shortRcpt(dialogue: Dialogue, line: bytes) -> Outcome:
-    found = _matchRcpt(line)
-    path = None if found is None else plainParts(found[1])
-    return None if path is None else _takeRecipient(dialogue, Address(path))
-
-
-def _shortData(dialogue: Dialogue, line: bytes) -> Outcome:
-    return do_DATA(dialogue, b"")
-
-
-def _shortQuit(dialogue: Dialogue, line: bytes) -> Outcome:
-    return do_QUIT(dialogue, b"")
-
-
-#: For each verb that has one: how its line begins, in the two cases that clients use; the phases it
-#: is for; and the short way.
-SHORTCUTS: dict[str, tuple[tuple[bytes, bytes], tuple[Phase, ...], Verb]] = {
-    "EHLO": ((b"EHLO ", b"ehlo "), (Phase.GREETED, Phase.READY), _shortEhlo),
-    "MAIL": ((b"MAIL ", b"mail "), (Phase.READY,), _shortMail),
-    "RCPT": ((b"RCPT ", b"rcpt "), (Phase.MAIL, Phase.RCPT), _shortRcpt),
-    "DATA": ((b"DATA", b"data"), (Phase.RCPT,), _shortData),
-    "QUIT": ((b"QUIT", b"quit"), (Phase.READY,), _shortQuit),
 }

@@ -1,24 +1,22 @@
 """
-Lines in, replies out, one at a time: what SMTP has in common with any such protocol.
+Lines in, answers out, in order: what SMTP has in common with any such protocol.
 
-:class:`OrderedReceiver` knows nothing of commands. It cuts the input into lines, or hands raw
-octets to a sink; keeps the rest waiting while an answer is pending; joins all answers to one read
-into one write; and bounds what waits on either side.
+:class:`PipelinedLineReceiver` knows nothing of commands. It cuts the input into lines, or hands raw
+octets to a sink; lets the rest wait while an answer is pending; works in slices, so that no client
+keeps the others waiting; joins the answers to one read into one write; and bounds what waits on
+either side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.protocols.basic import LineReceiver
 
-from twisted_smtpserver.connection import writethrough as immediate
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.limits import CommonTimer
+from twisted_smtpserver.connection import writethrough
+from twisted_smtpserver.connection.timeouts import CLOSING_TIME, IdleTimeout
 
 #: Octets that wait behind a pending answer before the socket is paused. Below it the socket stays
 #: open, because Twisted learns that the peer left only from a socket that it reads.
@@ -27,83 +25,70 @@ MAX_WAITING = 65536
 #: Octets of answers that are joined into one write before it goes out anyway.
 MAX_JOINED = 8192
 
-#: How long a closing connection may take to deliver its last octets, in seconds.
-CLOSING_TIME = 10.0
+#: Lines and chunks of one client that are dealt with before it is the others' turn.
+SLICE_LINES = 128
 
-# A wait that has less than this left is over: sums of floating-point numbers aren't exact.
-_TICK = 1e-6
+#: Octets of lines that are dealt with before it is the others' turn.
+SLICE_OCTETS = 4096
 
 # Why the socket is paused; there may be several reasons at a time.
 WAITING_INPUT = 1
 BODY_UNREAD = 2
 REPLIES_UNREAD = 4
 
-Sink = Callable[[bytes], None]
+Sink = Callable[[bytes], object]
 
 
-def _nothing() -> None:
-    """Nobody waits. (Not None, lest it be asked for each time.)"""
-
-
-class OrderedReceiver(LineReceiver):
+class PipelinedLineReceiver(LineReceiver):
     """
-    A :class:`~twisted.protocols.basic.LineReceiver` that can be held, with bounds and one timer.
+    A :class:`~twisted.protocols.basic.LineReceiver` that can be held, within bounds.
 
-    :ivar clock: what the timer runs on.
-    :ivar firstLooks: the timer that it has together with others, for :data:`CLOSING_TIME` seconds.
+    :param timeout: the connection's timer.
+    :ivar isClosing: whether the peer isn't listened to any more.
+    :ivar isHeld: whether an answer is pending, and lines wait for it.
+    :ivar isCorked: whether answers are collected; whoever corked writes them.
+    :ivar output: the answers that are collected.
     """
 
     # Most of these are looked at for each line. As slots they are found at once, and take a third
-    # of the memory; as defaults on the class they would be looked for in the instance first.
+    # of the memory; defaults on the class would be looked for in the instance first.
     __slots__ = (
         "_buffer",
-        "_closing",
-        "_corked",
-        "_expired",
-        "_held",
+        "_due",
         "_inputEnded",
         "_lineStart",
-        "_looksAt",
-        "_output",
         "_sink",
         "_stopped",
-        "_timer",
-        "_timerSeconds",
-        "_waitIsFixed",
-        "_waitsSince",
-        "clock",
-        "firstLooks",
+        "_turn",
+        "_writesThrough",
+        "isClosing",
+        "isCorked",
+        "isHeld",
         "line_mode",
+        "output",
         "paused",
+        "timeout",
         "transport",
-        "writesImmediately",
     )
 
-    clock: IReactorTime
-    firstLooks: CommonTimer[OrderedReceiver]
-
-    def __init__(self) -> None:
+    def __init__(self, timeout: IdleTimeout) -> None:
         self._buffer = b""
-        self._closing = False
-        self._corked = False  # answers are collected, and whoever said so will write them
-        self._expired: Callable[[], object] = _nothing
-        self._held = False
+        self._due = 0  # how many octets the sink is to have, if that is known
         self._inputEnded = False
         self._lineStart = 0  # where in the buffer the next line begins
-        self._looksAt = inf  # when we look whether the wait is over
-        self._output = b""
         self._sink: Sink | None = None
         self._stopped = 0
-        self._timer: IDelayedCall | None = None
-        self._timerSeconds = 0.0
-        self._waitIsFixed = False
-        self._waitsSince = 0.0
+        self._turn: IDelayedCall | None = None  # when it is this client's turn again
+        self._writesThrough = False
+        self.isClosing = False
+        self.isCorked = False
+        self.isHeld = False
         self.line_mode = 1
+        self.output = b""
         self.paused = False
-        # Which Twisted has as Optional; it is there from start() to the end.
+        self.timeout = timeout
+        # Twisted declares it as Optional; it is there from start() to the end.
         self.transport: Any = None
-        #: Whether to offer answers to the socket before they are queued.
-        self.writesImmediately = True
 
     # -- For subclasses to fill in ---------------------------------------------------------------
 
@@ -117,62 +102,75 @@ class OrderedReceiver(LineReceiver):
 
     # -- Input -----------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin; to be called from ``connectionMade``."""
-        self.writesImmediately = self.writesImmediately and immediate.isPossible(self.transport)
+    def start(self, writesThrough: bool) -> None:
+        """
+        Begin; to be called from ``connectionMade``.
+
+        :param writesThrough: offer answers to the socket before they are queued, where that is
+            possible.
+        """
+        self._writesThrough = writesThrough and writethrough.isPossible(self.transport)
         # So that the transport tells us when our answers aren't read.
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
         """Take octets; answers to all of them leave in one write."""
         # Instead of LineReceiver's own, which cuts the buffer anew for each line.
-        if self.paused or self._corked:
-            if not self._closing:
+        if self.paused or self.isCorked:
+            if not self.isClosing:
                 self._buffer += data
                 self.inputHeld()
             return
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        self._corked = True
+        self.isCorked = True
         try:
             end = len(data) - 2
-            if not self.line_mode:
-                self.rawDataReceived(data)
+            if self._sink is not None and not self._due:
+                self._sink(data)
                 if self._buffer:
                     self._consume()
-            elif data.find(b"\r\n") == end and 0 <= end <= self.MAX_LENGTH:
+            elif data.find(b"\r\n") == end and 0 <= end <= self.MAX_LENGTH and self.line_mode:
                 # One line, as nearly always when the client waits for each answer.
                 self.lineReceived(data[:end])
-                self.clientSpoke()
+                # As resetTimeout() does it, without the call.
+                timeout = self.timeout
+                now = timeout.clock.seconds()
+                if now < timeout.since:
+                    timeout.clockSetBack()
+                timeout.since = now
                 if self._buffer:  # a transport in memory may bring octets at any time
                     self._consume()
             else:
                 self._buffer = data
                 self._consume()
         finally:
-            self._corked = False
-            if self._output:
-                self._flush()
+            self.isCorked = False
+            if self.output:
+                self.flush()
         if self._buffer or self._stopped or self._inputEnded:
-            self._checkWaiting()
+            self.checkWaiting()
 
     def _consume(self) -> None:
         """Cut the buffer into lines, or hand it to the sink, until somebody holds us."""
         # Lines are found by their place in the buffer, and what is left is cut off once.
+        lines = octets = 0
         hasLine = False
         transport = self.transport
         while not self.paused:
             if transport.disconnecting:  # closed by somebody else, a hook for example
-                self._closing = self.paused = True
+                self.isClosing = self.paused = True
                 self._replaceBuffer(b"")
                 break
             buffer, start = self._buffer, self._lineStart
+            if start == len(buffer):
+                break
+            if lines >= SLICE_LINES or octets >= SLICE_OCTETS:
+                self._yield()
+                break
             if not self.line_mode:
-                if start == len(buffer):
-                    break
-                self._replaceBuffer(b"")
-                self.rawDataReceived(buffer[start:])
+                lines += self._consumeRaw(buffer, start)
                 continue
             end = buffer.find(b"\r\n", start)
             if (len(buffer) - 1 if end < 0 else end) - start > self.MAX_LENGTH:
@@ -182,13 +180,55 @@ class OrderedReceiver(LineReceiver):
             else:
                 self._lineStart = end + 2
                 hasLine = True
+                lines += 1
+                octets += end - start
                 self.lineReceived(buffer[start:end])
-                if len(self._output) >= MAX_JOINED:
-                    self._flush()
+                if len(self.output) >= MAX_JOINED:
+                    self.flush()
         if self._lineStart:
             self._replaceBuffer(self._buffer[self._lineStart :])
         if hasLine:  # half a line doesn't count, or it might take forever
-            self.clientSpoke()
+            self.timeout.resetTimeout()
+
+    def _consumeRaw(self, buffer: bytes, start: int) -> int:
+        """
+        Hand octets to the sink, of a counted chunk no more than are due.
+
+        :returns: how many chunks that were: what follows a chunk isn't copied for it.
+        """
+        sink = self._sink
+        assert sink is not None
+        if not self._due:
+            self._replaceBuffer(b"")
+            sink(buffer[start:])
+            return 0
+        end = min(len(buffer), start + self._due)
+        self._lineStart = end
+        self._due -= end - start
+        if not self._due:
+            self._sink = None
+            self.line_mode = 1
+        sink(buffer[start:end])
+        return 1
+
+    def _yield(self) -> None:
+        """Let it be the others' turn; go on when the reactor comes round."""
+        self.paused = True
+        self._turn = self.timeout.clock.callLater(0, self.takeTurn)
+
+    def takeTurn(self) -> bool:
+        """
+        (The clock's call.) Go on with what was left for the next turn.
+
+        :returns: whether there was something left.
+        """
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return False
+        if turn.active():  # somebody in a hurry: a test, or the end of the connection
+            turn.cancel()
+        self._goOn()
+        return True
 
     def _replaceBuffer(self, octets: bytes) -> None:
         self._buffer = octets
@@ -196,18 +236,18 @@ class OrderedReceiver(LineReceiver):
 
     def inputHeld(self) -> None:
         """Octets came that must wait."""
-        self._checkWaiting()
+        self.checkWaiting()
 
-    def _checkWaiting(self) -> None:
+    def checkWaiting(self) -> None:
         """Bound what is left in the buffer."""
-        if self._closing:
+        if self.isClosing:
             return
         waiting = self._buffer
         if self.paused:
             if len(waiting) > MAX_WAITING:
                 self.stopReading(WAITING_INPUT)
             return
-        if self._corked:  # it isn't left: its turn is next
+        if self.isCorked:  # it isn't left: its turn is next
             return
         self.goOnReading(WAITING_INPUT)
         if waiting and self.line_mode:
@@ -221,8 +261,8 @@ class OrderedReceiver(LineReceiver):
 
         :param octets: the line without its CRLF, or what there is of it.
         """
-        # Not only when the CRLF comes: who ends lines in LF only would wait for an answer until the
-        # timeout.
+        # Not only when the CRLF comes: a peer that ends lines with a bare LF would wait for an
+        # answer until the timeout.
         if b"\n" in octets:
             self.bareNewlineReceived()
 
@@ -230,7 +270,7 @@ class OrderedReceiver(LineReceiver):
         """Skip an overlong line; the octets behind it are still lines."""
         beginning = line[:16]
         self.checkLine(beginning)
-        if self._closing:
+        if self.isClosing:
             return
         self._replaceBuffer(line)
         carry = b""
@@ -247,18 +287,16 @@ class OrderedReceiver(LineReceiver):
 
         self.beginRaw(skip)
 
-    def rawDataReceived(self, data: bytes) -> None:
-        """Hand octets to the sink."""
-        assert self._sink is not None
-        self._sink(data)
-
-    def beginRaw(self, sink: Sink) -> None:
+    def beginRaw(self, sink: Sink, due: int = 0) -> None:
         """
         From here on octets aren't lines.
 
         :param sink: called with them, until it calls :meth:`endRaw`.
+        :param due: how many they are, if that is known: behind them there are lines again, without
+            a call of :meth:`endRaw`.
         """
         self._sink = sink
+        self._due = due
         self.line_mode = 0
 
     def endRaw(self, rest: bytes) -> None:
@@ -272,6 +310,23 @@ class OrderedReceiver(LineReceiver):
         self._buffer = rest
         self._lineStart = 0
 
+    def inputEnded(self) -> None:
+        """The peer will say no more, but may listen: what it said is answered first."""
+        self._inputEnded = True
+        if not self.isClosing:
+            self.checkWaiting()
+
+    def forgetInput(self) -> None:
+        """The connection is gone: what came is of no use, and nothing more is to be done."""
+        self.isClosing = self.paused = True
+        self._replaceBuffer(b"")
+        self.takeTurn()
+
+    @property
+    def isRaw(self) -> bool:
+        """Whether octets aren't lines."""
+        return self._sink is not None
+
     @property
     def waitingInput(self) -> bytes:
         """The octets that wait behind the current line."""
@@ -282,60 +337,67 @@ class OrderedReceiver(LineReceiver):
 
     def send(self, octets: bytes) -> None:
         """Write, now or together with the other answers to the same read."""
-        if self._closing:
+        if self.isClosing:
             return
-        self._output += octets
-        if not self._corked or len(self._output) >= MAX_JOINED:
-            self._flush()
+        self.output += octets
+        if not self.isCorked or len(self.output) >= MAX_JOINED:
+            self.flush()
 
-    def _flush(self) -> None:
-        octets, self._output = self._output, b""
-        if self.writesImmediately:
-            immediate.write(self.transport, octets)
+    def flush(self) -> None:
+        """Write the answers that were collected."""
+        octets, self.output = self.output, b""
+        if self._writesThrough:
+            writethrough.write(self.transport, octets)
         else:
             self.transport.write(octets)
 
     def close(self) -> None:
         """Deliver what was said, then close; what the peer says from here on is ignored."""
-        if self._closing:
+        if self.isClosing:
             return
-        self._closing = self.paused = True
+        self.isClosing = self.paused = True
         self._replaceBuffer(b"")
         transport = self.transport
-        if self._output:
-            self._flush()
+        if self.output:
+            self.flush()
         transport.unregisterProducer()
-        hasNothingToSay = self.writesImmediately and immediate.isDrained(transport)
+        hasNothingToSay = self._writesThrough and writethrough.isDrained(transport)
         transport.loseConnection()
-        # A peer that doesn't read, or that never answers TLS's close, must not keep us.
-        if hasNothingToSay and self._looksAt < inf:
-            self._expired = transport.abortConnection  # it won't come to that
-        else:
-            self.setTimer(CLOSING_TIME, transport.abortConnection)
+        # A peer that doesn't read, or that never answers TLS's close, must not keep us. Where all
+        # is said, it won't come to that, and the timer that there is will do.
+        if not (hasNothingToSay and self.timeout.redirect(transport.abortConnection)):
+            self.timeout.setTimeout(CLOSING_TIME, transport.abortConnection)
 
     def abort(self) -> None:
         """Close at once, whatever was said."""
         # The timer goes on: a handler may be at work, even after the connection was lost.
-        self._closing = self.paused = True
+        self.isClosing = self.paused = True
         self.transport.abortConnection()
 
     # -- Hold ------------------------------------------------------------------------------------
 
     def hold(self) -> None:
         """An answer is pending: let the lines behind it wait."""
-        self._held = self.paused = True
+        self.isHeld = self.paused = True
 
     def release(self) -> None:
         """The answer was sent: go on with the next line."""
-        self._held = False
+        self.isHeld = False
         self._goOn()
 
     def _goOn(self) -> None:
-        if self._closing or self._held or self._stopped & REPLIES_UNREAD:
+        if self.isClosing or self.isHeld or self._stopped & REPLIES_UNREAD or self._turn:
             return
         self.paused = False
-        if not self._corked and (self._buffer or self._stopped or self._inputEnded):
+        if not self.isCorked and (self._buffer or self._stopped or self._inputEnded):
             self.dataReceived(b"")
+
+    def isStoppedFor(self, reason: int) -> bool:
+        """
+        :param reason: for example :data:`BODY_UNREAD`.
+        :returns: whether the socket is paused for that reason, among others.
+        """
+        return bool(self._stopped & reason)
 
     def stopReading(self, reason: int) -> None:
         """Pause the socket, for one more reason."""
@@ -347,7 +409,7 @@ class OrderedReceiver(LineReceiver):
         """Resume the socket, if this was the last reason to pause it."""
         if self._stopped & reason:
             self._stopped &= ~reason
-            if not self._stopped and not self._closing:
+            if not self._stopped and not self.isClosing:
                 self.transport.resumeProducing()
 
     def pauseProducing(self) -> None:
@@ -362,63 +424,3 @@ class OrderedReceiver(LineReceiver):
 
     def stopProducing(self) -> None:
         """(The transport's call.) The connection is gone; ``connectionLost`` follows."""
-
-    # -- The timer -------------------------------------------------------------------------------
-    # There is one, because there is always exactly one thing that is waited for.
-
-    def setTimer(
-        self, seconds: float, expired: Callable[[], object], isFixed: bool = False
-    ) -> None:
-        """
-        Wait for something else from here on.
-
-        :param expired: called when it didn't come in time.
-        :param isFixed: whether :meth:`clientSpoke` makes no difference.
-        """
-        now = self._waitsSince = self.clock.seconds()
-        if self._looksAt > now + seconds:
-            self.stopTimer()
-            # Not for longer than the shortest waits that may follow, or it had to be set anew for
-            # those. Most sessions are over by then; that is why they have that timer in common.
-            if seconds < CLOSING_TIME:
-                self._timer = self.clock.callLater(seconds, self.look)
-                self._looksAt = now + seconds
-            else:
-                self._looksAt = self.firstLooks.begin(self)
-        self._timerSeconds = seconds
-        self._waitIsFixed = isFixed
-        self._expired = expired
-
-    def look(self) -> None:
-        """(The timer's call.) See whether the wait is over; if it isn't, look again later."""
-        due, self._looksAt, self._timer = self._looksAt, inf, None
-        end = self._waitsSince + self._timerSeconds
-        now = self.clock.seconds()
-        # Where the reactor is late, what is due between then and now comes first: what is waited
-        # for may be among it. That is why the time that the look was for counts, too.
-        if min(due, now) < end - _TICK:
-            self._looksAt = max(end, now)
-            self._timer = self.clock.callLater(self._looksAt - now, self.look)
-            return
-        expired, self._expired = self._expired, _nothing
-        expired()
-
-    def clientSpoke(self) -> None:
-        """It came, or some of it: the wait starts anew."""
-        # To note that costs a fifth of putting the timer off, which can be done when it expires.
-        if self._waitIsFixed:
-            return
-        now = self.clock.seconds()
-        if now < self._waitsSince and self._looksAt < inf:  # the clock was set back
-            self.setTimer(self._timerSeconds, self._expired)
-        self._waitsSince = now
-
-    def stopTimer(self) -> None:
-        """Wait for nothing."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        elif self._looksAt < inf:
-            self.firstLooks.end(self)
-        self._looksAt = inf
-        self._expired = _nothing

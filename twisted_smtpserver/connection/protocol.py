@@ -1,18 +1,15 @@
 """
-The life of a connection: how it comes about, is secured, and ends.
+A connection, from its beginning to its end.
 
-::
-
-    accepted ── PROXY header ── implicit TLS ── reverse lookup ── onConnect ── greeting ── dialogue
-                (useProxy)      (secure)
-
-What the client says in between belongs to :mod:`~twisted_smtpserver.dialogue`, the cutting of its
-octets into lines to :mod:`~twisted_smtpserver.connection.lines`.
+:class:`SMTPProtocol` joins the parts: the lines come from
+:class:`~twisted_smtpserver.connection.lines.PipelinedLineReceiver`, what they mean is the business
+of the :class:`~twisted_smtpserver.dialogue.dialogue.Dialogue`, and what that says is written here,
+in :meth:`SMTPProtocol.respond` and nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -26,11 +23,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.connection.lines import BODY_UNREAD, PipelinedLineReceiver
+from twisted_smtpserver.connection.opening import Opening
+from twisted_smtpserver.connection.replying import Pending
+from twisted_smtpserver.connection.timeouts import IdleTimeout
 from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import LATER, Outcome
+from twisted_smtpserver.hooks import resultOf
+from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.states import Event, Phase
-from twisted_smtpserver.tls.context import describeTLS, handshakeTrouble
-from twisted_smtpserver.wire.proxy import ProxyError, ProxyParser, normalizeAddress
+from twisted_smtpserver.session import Session
+from twisted_smtpserver.states import Phase
+from twisted_smtpserver.tls.context import channelBinding, describeTLS, handshakeTrouble
 
 if TYPE_CHECKING:
     from twisted_smtpserver.factory import SMTPServerFactory
@@ -40,8 +44,17 @@ if TYPE_CHECKING:
 #: for each read mapped anew, which costs more than is saved.
 READ_SIZE = 124 * 1024
 
-#: How long a PROXY header may take, in seconds; the proxy is near, and sends it at once.
-PROXY_TIME = 10.0
+#: What is read at once where the octets are TLS records, in octets: one of the largest, or some 700
+#: of the smallest, each of which costs as much.
+TLS_READ_SIZE = 17 * 1024
+
+#: How long a client that isn't welcome may stay, in seconds.
+UNWELCOME_TIME = 10.0
+
+#: How long the last word may take when the server can't wait any more, in seconds.
+LAST_WORD_TIME = 1.0
+
+_MAX_AUTH_LINE = 12288  # RFC 4954 §4
 
 _PIPELINED_STARTTLS = Reply(
     503, "5.5.1", "STARTTLS must be the last command before the handshake"
@@ -49,78 +62,67 @@ _PIPELINED_STARTTLS = Reply(
 
 
 @implementer(IHandshakeListener, IHalfCloseableProtocol)
-class SMTPProtocol(Dialogue):
+class SMTPProtocol(PipelinedLineReceiver):
     """
     One connection. :class:`~twisted_smtpserver.factory.SMTPServerFactory` makes these.
 
     :param factory: the factory.
+    :ivar dialogue: the conversation.
+    :ivar opening: what comes before the greeting; ``None`` afterwards.
+    :ivar pending: the outcome that commands wait for; ``None`` if there is none.
+    :ivar reachedHandler: whether ``onConnect`` was called, so that ``onClose`` will be.
     """
 
-    __slots__ = ("_startedAt",)
-
-    _reachedHandler = False
-    _lookup: Deferred[Any] | None = None
-    _block: int | str | None = None  # see limits.ClientCounts
+    __slots__ = (
+        "MAX_LENGTH",
+        "_block",
+        "_handshakeDue",
+        "_startedAt",
+        "dialogue",
+        "factory",
+        "opening",
+        "pending",
+        "reachedHandler",
+    )
 
     def __init__(self, factory: SMTPServerFactory) -> None:
-        super().__init__(factory)
+        super().__init__(IdleTimeout(factory.clock, factory.firstLooks))
+        self.factory = factory
+        self.dialogue = Dialogue(self, factory)
+        # (LineReceiver's name.) The octets of the longest line, without its CRLF.
+        self.MAX_LENGTH = max(_MAX_AUTH_LINE, self.options.maxCommandLength) - len(b"\r\n")
+        self.opening: Opening | None = None
+        self.pending: Pending | None = None
+        self.reachedHandler = False
+        self._block: int | str | None = None  # see counts.ClientCounts
+        self._handshakeDue = False
         self._startedAt = factory.clock.seconds()
+
+    @property
+    def session(self) -> Session:
+        """The client's session."""
+        return self.dialogue.session
+
+    @property
+    def options(self) -> Options:
+        """The options that the connection began with."""
+        return self.dialogue.options
 
     # -- The beginning ----------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        """The connection is there; the client is told so when all is known about it."""
-        self.start()
+        """The connection is there."""
+        options, transport = self.options, self.transport
+        self.start(options.immediateWrites)
         self.factory.lifetimes.begin(self)
-        session = self.session
-        peer, host = self.transport.getPeer(), self.transport.getHost()
-        session.peerAddress = session.remoteAddress = _address(peer)
-        session.peerPort = session.remotePort = getattr(peer, "port", None)
-        session.localAddress = _address(host)
-        session.localPort = getattr(host, "port", None)
-        session.secure = self.options.secured
-        if self.options.noDelay and session.peerAddress is not None:
-            _setNoDelay(self.transport)
-        if getattr(self.transport, "bufferSize", READ_SIZE) < READ_SIZE:
-            self.transport.bufferSize = READ_SIZE
-        if self.options.useProxy:
-            self._awaitProxyHeader()
+        if options.noDelay and getattr(transport.getPeer(), "host", None) is not None:
+            _setNoDelay(transport)
+        if ISSLTransport.providedBy(transport):
+            _readAtOnce(getattr(transport, "transport", None), TLS_READ_SIZE)
         else:
-            self._secureFirst()
-
-    def _awaitProxyHeader(self) -> None:
-        if self.session.peerAddress not in self.options.proxyNetworks:
-            self._drop("not in useProxy, so no proxy of ours")
-            return
-        parser = ProxyParser()
-        self.setTimer(PROXY_TIME, lambda: self._drop("no PROXY header in time"))
-
-        def take(octets: bytes) -> None:
-            header = parser.feed(octets)
-            if isinstance(header, ProxyError):
-                self._drop(header.value)
-            elif header is not None:
-                session = self.session
-                session.proxyTLVs = header.tlvs
-                if header.sourceAddress is not None:
-                    session.remoteAddress = header.sourceAddress
-                    session.remotePort = header.sourcePort
-                    session.localAddress = header.destinationAddress
-                    session.localPort = header.destinationPort
-                self.stopTimer()
-                self.endRaw(b"")
-                self._countedFirst(parser.rest)
-
-        self.beginRaw(take)
-
-    def _countedFirst(self, early: bytes) -> None:
-        """The client is another one than the socket's: is there room for it?"""
-        if self.enter(self.session.remoteAddress):
-            self._secureFirst(early)
-        elif self.options.secure:
-            self._drop("too many connections from one address")
-        else:
-            self.settle(replies.TOO_MANY_FROM_ADDRESS)
+            _readAtOnce(transport, READ_SIZE)
+        self.opening = Opening(self)
+        self.opening.begin()
 
     def enter(self, address: str | None) -> bool:
         """
@@ -132,219 +134,274 @@ class SMTPProtocol(Dialogue):
         try:
             self._block = self.factory.counts.enter(address)
         except OverflowError:
-            self.factory.events.refusedConnection(str(address), "maxClientsPerAddress reached")
+            self.factory.log.refusedConnection(str(address), "maxClientsPerAddress reached")
             return False
         return True
 
-    def lastedTooLong(self) -> None:
-        """``maxSessionTime`` is over."""
-        if self._closing:
-            return
-        if self.handshakeDue or self.phase is Phase.CONNECTED:
-            self._drop("session lasted too long")
-            return
-        self.closeAfterReply("session lasted too long")
-        if self._waitToken is None:  # otherwise the reply that is due is the last one
-            self._plain = False
-            self.settle(replies.SESSION_TOO_LONG)
+    # -- Commands and replies ---------------------------------------------------------------------
 
-    def _secureFirst(self, early: bytes = b"") -> None:
-        """
-        Start or await implicit TLS (RFC 8314 §3).
+    def lineReceived(self, line: bytes) -> None:
+        """A command, or the answer to a challenge."""
+        self.respond(self.dialogue.lineReceived(line))
 
-        :param early: octets that came behind a PROXY header.
-        """
-        if ISSLTransport.providedBy(self.transport):  # an ssl: or tls: endpoint's
-            self._awaitHandshake()
-        elif self.options.secure:
-            self._awaitHandshake()
-            self.transport.startTLS(self.factory.contextFactory)
-            if early:
-                # They are the client's half of the handshake, and we had read them already.
-                self.transport.protocol.dataReceived(early)
-        elif early:
-            self.settle(replies.EARLY_TALKER)
-        else:
-            self._lookUpClient()
+    def lineTooLong(self, beginning: bytes) -> None:
+        """See :meth:`~twisted_smtpserver.connection.lines.PipelinedLineReceiver.lineTooLong`."""
+        self.respond(self.dialogue.lineTooLong(beginning))
 
-    def _awaitHandshake(self) -> None:
-        self.handshakeDue = True
-        self.setTimer(self.options.handshakeTimeout, lambda: self._drop("no TLS handshake in time"))
+    def checkLine(self, octets: bytes) -> None:
+        """See :meth:`~twisted_smtpserver.connection.lines.PipelinedLineReceiver.checkLine`."""
+        refusal = self.dialogue.checkLine(octets)
+        if refusal is not None:
+            self.respond(refusal)
 
-    def _drop(self, why: str) -> None:
-        """Close without a word: there is no dialogue to say it in."""
-        self.closeReason = why
-        self.abort()
-
-    def _lookUpClient(self) -> None:
-        self.hold()
-        found = self.factory.lookUp(self.session.remoteAddress)
-        if isinstance(found, Deferred):
-            self._lookup = found
-            # Canceled, because the client left: the reverse lookup has no other failure.
-            found.addCallbacks(self._named, lambda failure: None)
-        else:
-            self._named(found)
-
-    def _named(self, hostname: str) -> None:
-        self._lookup = None
-        if self._closing:
-            return
-        self.session.clientHostname = hostname
-        if self.options.greetingDelay:
-            self.setTimer(self.options.greetingDelay, self._welcome)
-        else:
-            self._welcome()
-
-    def _welcome(self) -> None:
-        self._reachedHandler = True
-        self._plain = True  # RFC 2034 §4: no enhanced status code in the greeting
-        self.settle(self.ask("onConnect", (self.session,), self._welcomed, self._turnAway))
-        if self._waitToken is None:
-            self.waitForClient()
-            self.release()
-
-    def _welcomed(self, result: object) -> Any:
-        if self.session.tls is not None:
-            return self.ask("onSecure", (self.session,), self._greet, self._distrust)
-        return self._greet(result)
-
-    def _greet(self, result: object) -> Reply:
-        self.move(Event.WELCOMED)
-        return self.greeting()
-
-    def greeting(self) -> Reply:
-        """See :meth:`~twisted_smtpserver.dialogue.dialogue.Dialogue.greeting`."""
-        self._plain = True
-        return self.factory.greeting
-
-    def _turnAway(self, error: Exception) -> Reply:
-        self.move(Event.REFUSED)
-        return self.refuse(error, "onConnect")
-
-    def _distrust(self, error: Exception) -> Reply:
-        self.move(Event.REFUSED)
-        self.unwelcome = self.refuse(error, "onSecure")
-        return self.unwelcome
-
-    def _distrustLater(self, error: Exception) -> Reply | None:
-        # After STARTTLS nothing is due to the client: it hears of it with its next command.
-        refusal = self._distrust(error)
-        return refusal if refusal.code == 421 else None
-
-    def startOver(self, claim: Callable[[], object], admitted: Callable[[object], Any]) -> Any:
-        """See :meth:`~twisted_smtpserver.dialogue.dialogue.Dialogue.startOver`."""
-        self._forget()
-        claim()
-        return self.ask("onConnect", (self.session,), admitted, self._turnAwayAgain)
-
-    def _turnAwayAgain(self, error: Exception) -> Reply:
-        refusal = self._turnAway(error)
-        self.waitForClient()
-        # This one answers a command, so unlike the greeting it has an enhanced status code.
-        enhanced = refusal.enhanced or replies.defaultEnhanced(refusal.code)
-        return Reply(refusal.code, enhanced, *refusal.lines)
+    def bareNewlineReceived(self) -> None:
+        """A LF came that is no part of a CRLF."""
+        self.respond(self.dialogue.bareNewline())
 
     def inputHeld(self) -> None:
         """Nothing may be said before the greeting (RFC 5321 §4.3.1)."""
-        if self.phase is Phase.CONNECTED and self._held:
-            self.settle(replies.EARLY_TALKER)
+        if self.opening is not None and self.isHeld:
+            self.respond(replies.EARLY_TALKER.plain)
         else:
             super().inputHeld()
 
+    def respond(self, outcome: Outcome) -> None:
+        """
+        Write the outcome of a command, now or when it is known. All replies come this way.
+
+        :param outcome: see :data:`~twisted_smtpserver.dialogue.outcome.Outcome`.
+        """
+        dialogue = self.dialogue
+        if type(outcome) is Reply and outcome.code < 400 and not dialogue.isSpecial:
+            # As nearly always; the rest would come to the same.
+            if not self.isClosing:
+                self.output += outcome.wire
+                if not self.isCorked:
+                    self.flush()
+            return
+        if type(outcome) is Reply and outcome.code >= 500 and not self.isClosing:
+            outcome = dialogue.counted(outcome)
+        if isinstance(outcome, CoroutineType):  # a verb of an extension's that is an async def
+            coroutine = outcome
+            outcome = dialogue.attempt(lambda: resultOf(coroutine))
+        if isinstance(outcome, Deferred):
+            self._awaitOutcome(outcome)
+            return
+        if outcome is not LATER:
+            self._write(self._checked(outcome))
+        dialogue.replied()
+        if dialogue.closeReason is not None:
+            self.close()
+        elif dialogue.isStopping:
+            self.shutDown()
+
+    def _checked(self, outcome: Outcome) -> list[Reply]:
+        if isinstance(outcome, Reply):
+            return [outcome]
+        if isinstance(outcome, list) and all(isinstance(reply, Reply) for reply in outcome):
+            return outcome
+        error = TypeError(f"a verb returned {type(outcome).__name__}, which is no reply")
+        return [self.dialogue.refuse(error, "")]
+
+    def _write(self, answers: list[Reply]) -> None:
+        dialogue = self.dialogue
+        for reply in answers:
+            if reply.code >= 400:
+                dialogue.noteRefusal(reply)
+            self.send(reply.encode(dialogue.utf8Replies))
+
+    # -- Waiting ----------------------------------------------------------------------------------
+
+    def _awaitOutcome(self, outcome: Deferred[Any]) -> None:
+        pending = self.pending = Pending(self, outcome)
+        self.hold()
+        self.timeout.setTimeout(self.options.handlerTimeout, pending.timedOut)
+        pending.follow(outcome)
+
+    def proceed(self, outcome: Outcome) -> None:
+        """
+        The pending outcome is known.
+
+        :param outcome: it.
+        """
+        self.pending = None
+        if self.isClosing:
+            if self.dialogue.isLost:
+                self.timeout.cancelTimeout()
+            return
+        self.awaitClient()
+        # The reply, and those to the lines that waited for it, leave in one write.
+        isCorked, self.isCorked = self.isCorked, True
+        try:
+            self.respond(outcome)
+        finally:
+            self.isCorked = isCorked
+            if self.pending is None:
+                self.release()
+            if self.output and not isCorked:
+                self.flush()
+
+    def awaitClient(self) -> None:
+        """It is the client's turn, or that of a handler that doesn't read: with a bound."""
+        if self.isClosing:
+            return
+        options, dialogue, timeout = self.options, self.dialogue, self.timeout
+        if self.isStoppedFor(BODY_UNREAD):
+            assert dialogue.transfer is not None
+            timeout.setTimeout(options.handlerTimeout, dialogue.transfer.timedOut)
+        elif dialogue.phase is Phase.REFUSED:
+            # A client that isn't welcome gains nothing by saying more.
+            timeout.setTimeout(UNWELCOME_TIME, self._timedOut, isFixed=True)
+        else:
+            timeout.setTimeout(options.socketTimeout, self._timedOut)
+
+    def _timedOut(self) -> None:
+        self.respond(replies.IDLE_TOO_LONG)
+
+    def pauseContent(self) -> None:
+        """See :class:`~twisted_smtpserver.dialogue.ports.Connection`."""
+        self.stopReading(BODY_UNREAD)
+        self.awaitClient()
+
+    def resumeContent(self) -> None:
+        """See :class:`~twisted_smtpserver.dialogue.ports.Connection`."""
+        self.goOnReading(BODY_UNREAD)
+        if self.pending is None:
+            self.awaitClient()
+
     # -- TLS --------------------------------------------------------------------------------------
 
-    def startTLS(self) -> Reply | None:
+    def startTLS(self) -> Outcome:
         """
         STARTTLS came (RFC 3207 §4).
 
-        :returns: a refusal, or ``None``: then the 220 was written, and the handshake is due.
+        :returns: a refusal; or that the rest comes later: then the 220 was written.
         """
         if self.waitingInput:
             # Octets behind it came in clear, from anybody; they must not be taken for the client's.
-            self.closeAfterReply("octets behind STARTTLS")
+            self.dialogue.closeAfterReply("octets behind STARTTLS")
             return _PIPELINED_STARTTLS
-        self.send(replies.READY_FOR_TLS.encode())
-        self._flush()
-        self._awaitHandshake()
+        self.respond(replies.READY_FOR_TLS)
+        if self.output:
+            self.flush()
+        self.beginHandshake()
+        return LATER
+
+    def beginHandshake(self) -> None:
+        """Speak TLS from here on."""
+        self.awaitHandshake()
+        _readAtOnce(self.transport, TLS_READ_SIZE)
         self.transport.startTLS(self.factory.contextFactory)
-        return None
+
+    def awaitHandshake(self) -> None:
+        """A handshake is due."""
+        self._handshakeDue = True
+        self.timeout.setTimeout(self.options.handshakeTimeout, self._noHandshake)
+
+    def _noHandshake(self) -> None:
+        self.drop("no TLS handshake in time")
 
     def handshakeCompleted(self) -> None:
         """(Twisted's call.) TLS is up."""
-        if not self.handshakeDue or self._closing:
+        if not self._handshakeDue or self.isClosing:
             return
-        self.handshakeDue = False
+        self._handshakeDue = False
         session = self.session
         session.secure = True
         session.tls = describeTLS(self.transport)
-        if self.phase is Phase.CONNECTED:
-            self.stopTimer()
-            self._lookUpClient()
+        if self.opening is not None:
+            self.opening.secured()
             return
-        self._forget()
-        session.forgetClaimedLogin()
-        self._plain = False
-        self.settle(self.ask("onSecure", (session,), lambda _: None, self._distrustLater))
-        if self._waitToken is None:
-            self.waitForClient()
+        self.respond(self.dialogue.secured())
+        if self.pending is None:
+            self.awaitClient()
 
-    def _forget(self) -> None:
-        """What was said in clear (RFC 3207 §4.2), or before XCLIENT, counts no more."""
-        session = self.session
-        self.reset()
-        self.move(Event.RESTARTED)
-        session.openingCommand = session.hostNameAppearsAs = session.user = None
-        session.forgetXForward()
-
-    def shutDown(self) -> None:
-        """See :meth:`~twisted_smtpserver.dialogue.dialogue.Dialogue.shutDown`."""
-        if self.handshakeDue or (self._sink is not None and self.phase is Phase.CONNECTED):
-            # In a handshake or a PROXY header there is no place for a 421.
-            self._drop("server shut down")
-        else:
-            super().shutDown()
+    def channelBinding(self) -> bytes | None:
+        """See :class:`~twisted_smtpserver.dialogue.ports.Connection`."""
+        return channelBinding(self.transport)
 
     # -- The end ----------------------------------------------------------------------------------
 
+    def drop(self, why: str) -> None:
+        """
+        Close without a word: there is no dialogue to say it in.
+
+        :param why: for the log.
+        """
+        self.dialogue.closeReason = why
+        self.abort()
+
+    @property
+    def _hasNoDialogue(self) -> bool:
+        """Whether a handshake or a PROXY header is due, so that there is no place for a 421."""
+        return self._handshakeDue or (self.opening is not None and self.opening.hasNoDialogue)
+
+    def lastedTooLong(self) -> None:
+        """``maxSessionTime`` is over."""
+        if self.isClosing:
+            return
+        if self._handshakeDue or self.dialogue.phase is Phase.CONNECTED:
+            self.drop("session lasted too long")
+            return
+        self.dialogue.closeAfterReply("session lasted too long")
+        if self.pending is None:  # otherwise the reply that is due is the last one
+            self.respond(replies.SESSION_TOO_LONG)
+
+    def shutDown(self) -> None:
+        """The server stops: say so, at once or when the transaction is over."""
+        if self._hasNoDialogue:
+            self.drop("server shut down")
+            return
+        reply = self.dialogue.shutDown(isBusy=self.pending is not None)
+        if reply is not None:
+            self.respond(reply)
+
+    def cutOff(self) -> None:
+        """The server stops, and has waited long enough."""
+        self.dialogue.closeAfterReply("server shut down")
+        self.respond(replies.SHUTTING_DOWN)
+        self.timeout.setTimeout(LAST_WORD_TIME, self.transport.abortConnection)
+
     def readConnectionLost(self) -> None:
         """The client will say no more, but may listen: what it said is answered first."""
-        self._inputEnded = True
-        if not self._closing:
-            self._checkWaiting()
+        self.inputEnded()
 
     def writeConnectionLost(self) -> None:
         """We never close our side alone."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self.isLost = self._closing = self.paused = True
+        self.forgetInput()
+        dialogue, factory = self.dialogue, self.factory
+        dialogue.isLost = True
         # Before anything of the handler's is called: that may end in whatever it likes.
-        self.factory.lifetimes.end(self)
-        self.factory.counts.leave(self._block)
+        factory.lifetimes.end(self)
+        factory.counts.leave(self._block)
         try:
             self._stop()
         finally:
-            seconds = self.clock.seconds() - self._startedAt
-            why = self.closeReason or _describe(reason, self.handshakeDue)
-            self.factory.connectionGone(self)
-            if self._reachedHandler:
-                self.tell("onClose", self.session)
-            self.factory.events.sessionEnded(self.session, why, seconds)
+            seconds = factory.clock.seconds() - self._startedAt
+            why = dialogue.closeReason or _describe(reason, self._handshakeDue)
+            factory.connectionGone(self)
+            if self.reachedHandler:
+                dialogue.notify("onClose", self.session)
+            factory.log.sessionEnded(self.session, why, seconds)
 
     def _stop(self) -> None:
         """End all that is under way, but not a message that is there as a whole."""
-        if self.transfer is not None and self.transfer.isFinishing:
+        transfer, pending = self.dialogue.transfer, self.pending
+        if transfer is not None and transfer.isFinishing:
+            assert pending is not None
             # The timer may be that of our last word.
-            self.setTimer(self.options.handlerTimeout, self._handlerTimedOut)
+            self.timeout.setTimeout(self.options.handlerTimeout, pending.timedOut)
         else:
-            self.stopTimer()
-            self.transactionLost()
-            self._waitToken = None
-            self.giveUp()
-        if self._lookup is not None:
-            self._lookup.cancel()
-        self._buffer = b""
+            self.timeout.cancelTimeout()
+            self.dialogue.connectionLost()
+            self.pending = None
+            if pending is not None:
+                pending.cancel()
+        if self.opening is not None:
+            self.opening.cancel()
 
 
 def _describe(reason: Failure, inHandshake: bool) -> str:
@@ -356,10 +413,9 @@ def _describe(reason: Failure, inHandshake: bool) -> str:
     return f"connection lost: {reason.type.__name__ if reason.type else 'unknown'}"
 
 
-def _address(end: Any) -> str | None:
-    """An end's IP address in one spelling; a dual-stack listener shows IPv4 as IPv6."""
-    host: str | None = getattr(end, "host", None)
-    return host if host is None else normalizeAddress(host) or host
+def _readAtOnce(transport: Any, octets: int) -> None:
+    if hasattr(transport, "bufferSize"):
+        transport.bufferSize = octets
 
 
 def _setNoDelay(transport: Any) -> None:

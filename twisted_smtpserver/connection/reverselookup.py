@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from twisted_smtpserver.resolver import systemResolver
 from twisted_smtpserver.tls.certificates import hostName
+from twisted_smtpserver.wire.ip import clientLiteral, parseAddress
 
 #: For how many seconds the lookups may delay the greeting, all together.
 TIME_LIMIT = 1.5
@@ -44,37 +45,11 @@ _EXPECTED = (DomainError, AuthoritativeDomainError, defer.TimeoutError, defer.Ca
 _log = Logger()
 
 
-def _parse(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """
-    The address as such: an IPv4 client of a dual-stack listener is one, and has no zone.
-    """
-    try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(parsed, "ipv4_mapped", None) or parsed
-
-
-# The same clients come again and again, and ipaddress takes its time.
-@lru_cache(maxsize=1024)
-def addressLiteral(address: str | None) -> str:
-    """
-    Write an address the way SMTP does (RFC 5321 §4.1.3).
-
-    :param address: an IP address; anything else is a unix socket's.
-    :returns: ``"[192.0.2.1]"``, ``"[IPv6:2001:db8::1]"`` or ``"localhost"``.
-    """
-    parsed = _parse(address)
-    if parsed is None:
-        return "localhost"
-    return f"[{parsed}]" if parsed.version == 4 else f"[IPv6:{parsed}]"
-
-
 @lru_cache(maxsize=1024)
 def _worthLookingUp(
     address: str | None, inPublic: bool
 ) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    parsed = _parse(address)
+    parsed = parseAddress(address)
     if parsed is None or parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified:
         return None
     if parsed.is_multicast or parsed.is_reserved or any(parsed in each for each in _PRIVATE):
@@ -112,7 +87,7 @@ class ReverseLookup:
             literal. It is there at once if no lookup is due, and otherwise within
             :data:`TIME_LIMIT` seconds. The Deferred may be canceled; it fails in no other way.
         """
-        literal = addressLiteral(address)
+        literal = clientLiteral(address)
         parsed = _worthLookingUp(address, not self._isGiven)
         if parsed is None:
             return literal

@@ -1,28 +1,39 @@
 """
-The conversation with one client: commands in, the handler asked, replies out.
+The conversation with one client: a line in, an outcome out.
 
-:class:`Dialogue` takes a line through the gates to its verb, waits if the handler takes its time,
-and writes the reply. It knows the states and the transaction, but nothing of how the connection
-came about: that is :mod:`~twisted_smtpserver.connection.protocol`'s.
+:class:`Dialogue` owns the phase, the session and the transaction. It takes a line through the gates
+to its verb, which asks the handler and returns an outcome. It knows no socket and writes nothing:
+that is the :mod:`~twisted_smtpserver.connection`'s, of which it knows what stands in
+:mod:`~twisted_smtpserver.dialogue.ports`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import CoroutineType, MappingProxyType
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_smtpserver import limits, replies
-from twisted_smtpserver.commands.gates import GATES, HELLOS
-from twisted_smtpserver.connection.octets import OctetReceiver
-from twisted_smtpserver.connection.replying import Outcome
-from twisted_smtpserver.errors import ConnectionLost, TransactionReset
-from twisted_smtpserver.extensions.base import Verb
-from twisted_smtpserver.hooks import findHook, invoke
+from twisted_smtpserver import replies
+from twisted_smtpserver.dialogue.conduct import Conduct
+from twisted_smtpserver.dialogue.octets import RATE_WINDOW, CountedOctets, Pace
+from twisted_smtpserver.dialogue.outcome import LATER, Outcome, withoutEnhanced
+from twisted_smtpserver.dialogue.ports import Connection, Server, Shortcut, Transfer, Verb
+from twisted_smtpserver.dialogue.refusals import (
+    REFUSALS,
+    REJECTING,
+    HookTimedOut,
+    following,
+    incidentReply,
+)
+from twisted_smtpserver.errors import ConnectionLost, TransactionReset, asRejection
+from twisted_smtpserver.hooks import findHook, resultOf
+from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
 from twisted_smtpserver.interfaces import IDialogue
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
@@ -30,209 +41,172 @@ from twisted_smtpserver.states import Event, Phase
 from twisted_smtpserver.wire.bdat import mayAnnounceChunk
 from twisted_smtpserver.wire.commands import Command, parseCommand
 
-if TYPE_CHECKING:
-    from twisted_smtpserver.factory import SMTPServerFactory
-
 _MAX_AUTH_LINE = 12288  # RFC 4954 §4
-
-#: How long the last word may take when the server can't wait any more, in seconds.
-LAST_WORD_TIME = 1.0
 
 _TLS_RECORD = b"\x16\x03"  # RFC 8446 §5.1: a handshake record
 
-_NOBODY: Mapping[Any, Verb] = MappingProxyType({})
+#: Answers to these have no enhanced status code (RFC 2034 §4).
+HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
+_HELLO_LINES = frozenset({b"EHLO", b"HELO", b"LHLO"})
+
+_NO_VERBS: Mapping[str, Verb] = MappingProxyType({})
+_NO_SHORTCUTS: Mapping[bytes, Shortcut] = MappingProxyType({})
 
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
 
 @implementer(IDialogue)
-class Dialogue(OctetReceiver):
+class Dialogue:
     """
     See :class:`~twisted_smtpserver.interfaces.IDialogue`.
 
+    :param connection: what carries it.
+    :param server: what it is a conversation with.
+    :ivar closeReason: why the next reply is the last, for the session's line in the log.
+    :ivar conduct: what the client did wrong.
+    :ivar isLost: whether the connection is gone.
+    :ivar isSpecial: whether more is to be done with a reply than to write it; see :meth:`replied`.
     :ivar utf8Replies: whether replies may be UTF-8 (RFC 6531 §3.7.4.1).
+    :ivar pace: of the message under way; ``None`` until it takes its time.
     :ivar unwelcome: what a client whose connection was refused is told.
     """
 
     __slots__ = (
-        "MAX_LENGTH",
         "_admitted",
-        "_disabledCommands",
+        "_isStopping",
         "_lineTaker",
         "_shortcuts",
-        "_stopping",
-        "authNeeded",
         "closeReason",
-        "extensions",
-        "refusedRecipients",
+        "conduct",
+        "connection",
+        "isLost",
+        "isSpecial",
+        "options",
+        "pace",
+        "phase",
+        "server",
+        "session",
+        "transfer",
+        "unwelcome",
         "utf8Replies",
-        "verbs",
     )
 
-    # These only matter when something goes wrong.
-    unwelcome: Reply = replies.NOT_WELCOME
-    unwelcomeCommands = 0
-    deferredRecipients = 0
-    unauthenticatedCommands = 0
-    unrecognizedCommands = 0
-    junkCommands = 0
-    failedLogins = 0
-    clientErrors = 0
-    handshakeDue = False
-    # A refusal that isn't counted: it was already, or it is counted elsewhere.
-    _exempt: Reply | None = None
-
-    def __init__(self, factory: SMTPServerFactory) -> None:
-        super().__init__()
-        self.factory = factory
-        self.options = factory.options
-        self.extensions = factory.extensions
-        self.verbs = factory.verbs
-        self.clock = factory.clock
-        self.firstLooks = factory.firstLooks
-        self.writesImmediately = factory.options.immediateWrites
-        self.authNeeded = factory.authNeeded
-        self.MAX_LENGTH = max(_MAX_AUTH_LINE, factory.options.maxCommandLength) - len(b"\r\n")
-        self.session = Session(factory.options.lmtp, frozenset(factory.options.disabledCommands))
-        self._disabledCommands = self.session.disabledCommands
-        # Verbs that pass all gates in this phase, and short ways to some; see gates.makeSteps.
-        self._admitted: Mapping[str, Verb] = _NOBODY
-        self._shortcuts: Mapping[bytes, Verb] = _NOBODY
-        self._lineTaker: Callable[[bytes], Outcome] | None = None
-        self._stopping = False
-        self.closeReason: str | None = None
-        self.refusedRecipients = 0
+    def __init__(self, connection: Connection, server: Server) -> None:
+        options = server.options
+        self.connection = connection
+        self.server = server
+        self.options = options
+        self.session = Session(options.lmtp, frozenset(options.disabledCommands))
+        self.conduct = Conduct(options)
+        self.phase = Phase.CONNECTED
+        self.transfer: Transfer | None = None
+        self.isLost = False
+        self.isSpecial = False
         self.utf8Replies = False
+        self.closeReason: str | None = None
+        self.unwelcome: Reply = replies.NOT_WELCOME
+        # Verbs that pass all gates in this phase, and short ways to some; see commands.gates.
+        self._admitted: Mapping[str, Verb] = _NO_VERBS
+        self._shortcuts: Mapping[bytes, Shortcut] = _NO_SHORTCUTS
+        self._lineTaker: Callable[[bytes], Outcome] | None = None
+        self._isStopping = False
+        self.pace: Pace | None = None
 
     # -- Lines ------------------------------------------------------------------------------------
 
-    def lineReceived(self, line: bytes) -> None:
-        """A command, or the answer to a challenge."""
-        shortcut = self._shortcuts.get(line[:5])
-        outcome = None
-        try:
-            if (
-                shortcut is not None
-                and self._lineTaker is None
-                # Not through the property: for each line that makes a difference.
-                and self.session._disabledCommands is self._disabledCommands
-            ):
-                self._plain = False
-                outcome = shortcut(self, line)
-            if outcome is None:
-                outcome = self._take(line)
-        except Exception as error:
-            # An extension's verb may be anybody's code; the server lives on.
-            outcome = self.refuse(error, "")
-        if (
-            type(outcome) is Reply
-            and outcome.code < 400
-            and not (self._plain or self.utf8Replies or self._stopping or self._closing)
-            and self.closeReason is None
-        ):
-            self._output += outcome.wire  # as nearly always; settle() would come to the same
-        else:
-            self.settle(outcome)
+    def lineReceived(self, line: bytes) -> Outcome:
+        """
+        A command, or the answer to a challenge.
 
-    def _take(self, line: bytes) -> Outcome:
+        :param line: without its CRLF.
+        """
+        shortcut = self._shortcuts.get(line[:5])
+        try:
+            if shortcut is not None and self._lineTaker is None and not self.session.hasOwnCommands:
+                outcome = shortcut(self, line)
+                if outcome is not None:
+                    return outcome
+            return self._takeLine(line)
+        except BaseException as error:
+            # An extension's verb may be anybody's code; the server lives on.
+            refusal = self.refuse(error, "")
+            return refusal.plain if line[:4].upper() in _HELLO_LINES else refusal
+
+    def _takeLine(self, line: bytes) -> Outcome:
+        malformed = self.checkLine(line)
+        if malformed is not None:
+            return malformed
         taker = self._lineTaker
-        if b"\n" in line or line[:2] == _TLS_RECORD:
-            self.checkLine(line)
-        elif taker is not None:
+        if taker is not None:
             self._lineTaker = None
             return taker(line)
-        elif len(line) + 2 > self.options.maxCommandLength and not _isAuth(line):
-            self.lineTooLong(line)
-        else:
-            return self._command(line)
-        return None
-
-    def _command(self, line: bytes) -> Outcome:
+        if len(line) + 2 > self.options.maxCommandLength and not _isAuth(line):
+            return self.lineTooLong(line)
         command = parseCommand(line)
-        if not isinstance(command, Command):
-            self._plain = False
+        if isinstance(command, Reply):
             self._checkChunk(line)
-            return self.countUnrecognized(command)
+            return self.conduct.countUnrecognized(command)
+        outcome = self._command(command)
+        return withoutEnhanced(outcome) if command.verb in HELLOS else outcome
+
+    def _command(self, command: Command) -> Outcome:
         verb, argument = command
-        self._plain = verb in HELLOS
         function = self._admitted.get(verb)
         if (
             function is None
-            or self.session.disabledCommands is not self._disabledCommands
+            or self.session.hasOwnCommands
             or (self.phase <= Phase.READY and self.loginMissing)
         ):
-            for gate in GATES:
+            for gate in self.server.gates:
                 refusal = gate(self, verb)
                 if refusal is not None:
-                    return self._refusedCommand(command, refusal)
-            function = self.verbs[verb]
-        outcome = function(self, argument)
-        if outcome is None and self.line_mode and not self.handshakeDue:
-            # Nothing more is to come, and the next command's reply would be taken for this one's.
-            raise TypeError(f"the verb {verb} returned no reply")
+                    return self._refused(command, refusal)
+            function = self.server.verbs[verb]
+        return function(self, argument)
+
+    def _refused(self, command: Command, refusal: Reply) -> Outcome:
+        onRefusal = getattr(self.server.verbs.get(command.verb), "refused", None)
+        if onRefusal is None:
+            return refusal
+        outcome: Outcome = onRefusal(self, command.argument, refusal)
         return outcome
 
-    def _refusedCommand(self, command: Command, refusal: Reply) -> Outcome:
-        onRefusal = getattr(self.verbs.get(command.verb), "refused", None)
-        return refusal if onRefusal is None else onRefusal(self, command.argument, refusal)
+    def checkLine(self, octets: bytes) -> Reply | None:
+        """
+        Look for what no line of SMTP's has.
+
+        :param octets: a line, or its beginning.
+        :returns: the last reply to a client that speaks something else.
+        """
+        if octets[:2] == _TLS_RECORD:
+            self.closeAfterReply("TLS handshake in clear")
+            return replies.NOT_TLS
+        return self.bareNewline() if b"\n" in octets else None
+
+    def bareNewline(self) -> Reply:
+        """A peer that ends lines with a bare LF may disagree with us on line boundaries; close."""
+        self.closeAfterReply("bare newline in a command")
+        return replies.BARE_NEWLINE_IN_COMMAND
+
+    def lineTooLong(self, beginning: bytes) -> Reply:
+        """RFC 5321 §4.5.3.1.4, RFC 4954 §4: an overlong line was skipped."""
+        self._checkChunk(beginning)
+        inExchange, self._lineTaker = self._lineTaker is not None, None
+        isAuth = inExchange or _isAuth(beginning)
+        return replies.AUTH_LINE_TOO_LONG if isAuth else replies.LINE_TOO_LONG
 
     def _checkChunk(self, line: bytes) -> None:
         """What follows a line that may have been meant as BDAT must not be taken for commands."""
         if mayAnnounceChunk(line):
             self.closeAfterReply("malformed BDAT")
 
-    def lineTooLong(self, beginning: bytes) -> None:
-        """RFC 5321 §4.5.3.1.4, RFC 4954 §4."""
-        self._plain = False
-        self._checkChunk(beginning)
-        inExchange, self._lineTaker = self._lineTaker is not None, None
-        isAuth = inExchange or _isAuth(beginning)
-        self.settle(replies.AUTH_LINE_TOO_LONG if isAuth else replies.LINE_TOO_LONG)
-
-    def checkLine(self, octets: bytes) -> None:
-        """See :meth:`~twisted_smtpserver.connection.lines.OrderedReceiver.checkLine`."""
-        if octets[:2] == _TLS_RECORD:
-            self._plain = False
-            self.closeAfterReply("TLS handshake in clear")
-            self.settle(replies.NOT_TLS)
-        else:
-            super().checkLine(octets)
-
-    def bareNewlineReceived(self) -> None:
-        """Who ends lines in LF only may see other lines than we do: no further."""
-        self._plain = False
-        self.closeAfterReply("bare newline in a command")
-        self.settle(replies.BARE_NEWLINE_IN_COMMAND)
-
     def takeLine(self, taker: Callable[[bytes], Outcome]) -> None:
-        """
-        The next line isn't a command.
-
-        :param taker: called with it; returns what a verb returns.
-        """
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.takeLine`."""
         self._lineTaker = taker
 
-    def countUnrecognized(self, refusal: Reply) -> Reply:
-        """
-        One more line that is no command.
-
-        :param refusal: what it is to be answered.
-        :returns: that, or 421 if there were too many.
-        """
-        self.unrecognizedCommands += 1
-        if self.unrecognizedCommands >= self.options.maxUnrecognizedCommands:
-            return replies.TOO_MANY_ERRORS
-        return refusal
-
     def countJunk(self, reply: Reply) -> Reply:
-        """
-        One more command that brought no message any further.
-
-        :param reply: what it is to be answered.
-        :returns: that, or 421 if there were too many since the last message.
-        """
-        self.junkCommands += 1
-        return reply if self.junkCommands <= self.options.maxJunkCommands else replies.TOO_MUCH_JUNK
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.countJunk`."""
+        return self.conduct.countJunk(reply)
 
     @property
     def loginMissing(self) -> bool:
@@ -240,162 +214,342 @@ class Dialogue(OctetReceiver):
         return (
             self.session.user is None
             and not self.options.authOptional
-            and findHook(self.factory.handler, "onAuth") is not None
+            and findHook(self.server.handler, "onAuth") is not None
             and "AUTH" not in self.session.disabledCommands
         )
 
-    # -- Replies ----------------------------------------------------------------------------------
+    # -- Octets -----------------------------------------------------------------------------------
 
-    def settle(self, outcome: Outcome) -> None:
+    def receiveOctets(
+        self, count: int, sink: Callable[[bytes], object], done: Callable[[], Outcome]
+    ) -> Outcome:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.receiveOctets`."""
+        if count == 0:
+            return done()
+        if self.transfer is None:  # they are those of a refused command
+            self.pace = None
+        elif self.pace is not None:
+            self.pace.resume(self.seconds())
+        self.connection.beginRaw(CountedOctets(self, count, sink, done).take, count)
+        return LATER
+
+    def octetsCame(self, count: int, isLast: bool = False) -> bool:
         """
-        Write the reply to a command, now or when it is known.
+        Octets of a message came; they have to come at some pace.
 
-        :param outcome: a Reply, a list of several, or a Deferred of those; ``None`` if another call
-            follows.
+        :param count: how many.
+        :param isLast: whether the client owes no more of them for now.
+        :returns: whether to go on; otherwise the client was too slow, and was told so.
         """
-        if type(outcome) is Reply:  # first: to ask whether it is a Deferred takes longer
-            if outcome.code < 400 and not self._plain:
-                self.send(outcome.encode(True) if self.utf8Replies else outcome.wire)
-            else:
-                if outcome.code >= 500 and self.closeReason is None and not self._closing:
-                    outcome = self._countError(outcome)
-                    if outcome is None:
-                        return
-                self._write(outcome)
-        elif isinstance(outcome, Deferred):
-            self._wait(outcome)
-            return
-        elif isinstance(outcome, CoroutineType):
-            self._run(outcome)
-            return
-        elif outcome is not None:
-            for reply in self._checked(outcome):
-                self._write(reply)
-        if self.utf8Replies and self.phase is Phase.READY:
-            self.utf8Replies = False  # the transaction that asked for them is over
-        if self.closeReason is not None:
-            self.close()
-        elif self._stopping:
-            self.shutDown()
+        self.connection.timeout.resetTimeout()
+        if self.pace is None:
+            if isLast:  # most messages come in one piece: they have no pace
+                return True
+            window = max(RATE_WINDOW, self.options.socketTimeout)
+            self.pace = Pace(self.options.minDataRate, window, self.seconds())
+        now = self.seconds()
+        if self.pace.isTooSlow(count, now):
+            self.connection.respond(replies.TOO_SLOW)
+            return False
+        if isLast:  # until the next chunk the client owes no octets
+            self.pace.pause(now)
+        return True
 
-    def _run(self, verb: CoroutineType[Any, Any, Outcome]) -> None:
-        """A verb of an extension's that is an ``async def``."""
+    def pauseContent(self) -> None:
+        """The handler doesn't read: stop the client, whose time stands still."""
+        if self.pace is not None:
+            self.pace.pause(self.seconds())
+        self.connection.pauseContent()
+
+    def resumeContent(self) -> None:
+        """The handler reads again: it is the client's turn, if it owes octets."""
+        if self.pace is not None and self.connection.isRaw:
+            self.pace.resume(self.seconds())
+        self.connection.resumeContent()
+
+    # -- The handler ------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        name: str,
+        arguments: tuple[object, ...],
+        accepted: Callable[[Any], Outcome],
+        failed: Callable[[BaseException], Outcome] | None = None,
+    ) -> Outcome:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.ask`."""
+        # findHook() in short: for most hooks of most handlers it is over here.
+        hook = getattr(self.server.handler, name, None)
+        if hook is None or getattr(hook, "isDefaultHook", None) is True:
+            return accepted(None)
         try:
-            outcome = invoke(lambda: verb)
-        except Exception as error:
-            outcome = self.refuse(error, "")
-        self.settle(outcome)
+            began = perf_counter()
+            result = hook(*arguments)
+            if perf_counter() - began > BLOCKING_TIME:
+                hookBlocked(name, perf_counter() - began)
+            if result is None:
+                return accepted(None)
+            result = resultOf(result)
+            if not isinstance(result, Deferred):
+                return accepted(result)
+        except BaseException as error:
+            return self._hookFailed(name, arguments, error, failed)
+        answer: Deferred[Outcome] = following(result)
+        answer.addCallback(accepted)
 
-    def _countError(self, refusal: Reply) -> Reply | None:
-        """
-        One more refused command.
+        def refused(failure: Failure) -> Outcome:
+            error = failure.value or HookTimedOut()
+            return self._hookFailed(name, arguments, error, failed)
 
-        :param refusal: its answer.
-        :returns: what it is answered now; ``None`` if that comes later.
-        """
-        if self._exempt is refusal:
-            self._exempt = None
-            return refusal
-        self.clientErrors += 1
-        most = self.options.maxErrors
-        if self.clientErrors >= most:
-            return replies.TOO_MANY_ERRORS
-        delay = (self.clientErrors - most // 2) * self.options.errorDelay
-        if delay <= 0 or self.phase is Phase.REFUSED:
-            return refusal
-        self._exempt = refusal
-        # It must not be mistaken for a handler that takes too long.
-        delay = min(delay, limits.MAX_ERROR_DELAY, self.options.handlerTimeout / 2)
-        self._wait(deferLater(self.clock, delay, lambda: refusal))
-        return None
+        answer.addErrback(refused)
+        return answer
 
-    def refuseRecipient(self, error: Exception) -> Reply:
+    def _hookFailed(
+        self,
+        name: str,
+        arguments: tuple[object, ...],
+        error: BaseException,
+        failed: Callable[[BaseException], Outcome] | None,
+    ) -> Outcome:
+        """The outcome of a hook that failed, and a line for the log where there is no other."""
+        outcome = self.refuse(error, name) if failed is None else failed(error)
+        if isinstance(error, HookTimedOut):
+            self.noteTimeout(name)
+        elif name in REJECTING:
+            reply = outcome[0] if isinstance(outcome, list) else outcome
+            if isinstance(reply, Reply):
+                self.server.log.rejected(self.session, REJECTING[name], arguments[0], reply)
+        return outcome
+
+    def hasHook(self, name: str) -> bool:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.hasHook`."""
+        return findHook(self.server.handler, name) is not None
+
+    def refuse(self, error: BaseException, stage: str) -> Reply:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.refuse`."""
+        try:
+            rejection = asRejection(error)
+            if rejection is not None:
+                isSender = stage == "onMailFrom"
+                return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT), isSender)
+        except Exception as mistake:  # a code that is none, a text that isn't text
+            error = mistake
+        return incidentReply(stage, self.server.reportError(Failure(error), self.session, stage))
+
+    def refuseRecipient(self, error: BaseException) -> Outcome:
         """
-        The reply for a recipient that the handler refused. Those have a limit of their own: a list
+        The outcome of a recipient that the handler refused. Those have a limit of their own: a list
         with many dead addresses isn't an attack.
 
         :param error: what the handler raised.
         """
         reply = self.refuse(error, "onRcptTo")
         if reply.code >= 500:
-            self.refusedRecipients += 1
-            self._exempt = reply
-            return reply
-        self.deferredRecipients += 1
-        isMuch = self.deferredRecipients >= limits.MAX_DEFERRED_RECIPIENTS
-        # One that has recipients may bring its message first.
+            self.conduct.refusedRecipients += 1
+            return [reply]
+        isMuch = self.conduct.countDeferred()
+        # A client that has recipients may bring its message first.
         return replies.TOO_MANY_REFUSED if isMuch and not self.session.envelope.rcptTo else reply
 
-    def _checked(self, outcome: Outcome) -> list[Reply]:
-        if isinstance(outcome, list) and all(isinstance(reply, Reply) for reply in outcome):
-            return outcome
-        return [self.refuse(TypeError(f"a verb returned {type(outcome).__name__}"), "")]
+    def notify(self, name: str, *arguments: object) -> None:
+        """
+        Call a hook that has no say; nobody waits for it.
 
-    def _write(self, reply: Reply) -> None:
-        if reply.code >= 400:
-            self.session.errors += 1
-            self.session.error = reply.text
-            if reply.code == 421:
-                self.closeAfterReply(reply.text)
-        if self._plain and reply.enhanced is not None:
-            reply = Reply(reply.code, None, *reply.lines)
-        self.send(reply.encode(True) if self.utf8Replies else reply.wire)
+        :param name: the hook's name.
+        """
+        hook = findHook(self.server.handler, name)
+        if hook is None:
+            return
+        try:
+            result = resultOf(hook(*arguments))
+        except BaseException as error:
+            self.server.reportError(Failure(error), self.session, name)
+        else:
+            if isinstance(result, Deferred):
+                result.addErrback(self.server.reportError, self.session, name)
 
-    def shutDown(self) -> None:
-        """The server stops: say so, at once or when the transaction is over."""
-        self._stopping = True
-        if self.phase in _IDLE_PHASES and self._waitToken is None and self.closeReason is None:
-            self.closeAfterReply("server shut down")
-            self._plain = self.phase is Phase.CONNECTED
-            self.settle(replies.SHUTTING_DOWN)
+    def noteTimeout(self, hook: str) -> None:
+        """A hook took longer than ``handlerTimeout``, unless it was the client that left."""
+        if not self.isLost:
+            self.server.log.hookTimedOut(self.session, hook)
 
-    def cutOff(self) -> None:
-        """The server stops, and has waited long enough."""
-        self.closeAfterReply("server shut down")
-        self.send(replies.SHUTTING_DOWN.encode())
-        self.close()
-        self.setTimer(LAST_WORD_TIME, self.transport.abortConnection)
+    # -- Replies ----------------------------------------------------------------------------------
+
+    def counted(self, refusal: Reply) -> Outcome:
+        """
+        Count a refusal that is about to be sent.
+
+        :param refusal: with a code of 5yz.
+        :returns: the same, now or after a while, or 421.
+        """
+        if self.closeReason is not None:
+            return [refusal]
+        delay = self.conduct.countError()
+        if delay is None:
+            return [replies.TOO_MANY_ERRORS]
+        if delay <= 0 or self.phase is Phase.REFUSED:
+            return [refusal]
+        return self.later(delay, [refusal])
+
+    def noteRefusal(self, refusal: Reply) -> None:
+        """
+        A refusal is sent: the session knows it, and 421 is the last one.
+
+        :param refusal: with a code of 4yz or 5yz.
+        """
+        self.session.errors += 1
+        self.session.error = refusal.text
+        if refusal.code == 421:
+            self.closeAfterReply(refusal.text)
+
+    def replied(self) -> None:
+        """An outcome was written: replies in UTF-8 end with the transaction that asked for them."""
+        if self.utf8Replies and self.phase is Phase.READY:
+            self.utf8Replies = False
+            self.isSpecial = self._isStopping or self.closeReason is not None
+
+    def replyInUtf8(self) -> None:
+        """The transaction that begins has SMTPUTF8."""
+        self.utf8Replies = self.isSpecial = True
 
     def closeAfterReply(self, reason: str) -> None:
-        """
-        The next reply is the last.
-
-        :param reason: for the session's summary.
-        """
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.closeAfterReply`."""
         if self.closeReason is None:
             self.closeReason = reason
+            self.isSpecial = True
 
-    # -- The connection ---------------------------------------------------------------------------
-
-    def startTLS(self) -> Reply | None:
+    def shutDown(self, isBusy: bool) -> Reply | None:
         """
-        STARTTLS was accepted: say so and begin the handshake.
+        The server stops.
 
-        :returns: a refusal after all, or ``None``.
+        :param isBusy: whether an outcome is pending.
+        :returns: what to say to a client that has nothing under way; ``None`` to one that has: call
+            it again when an outcome was written.
         """
-        raise NotImplementedError  # the connection's business: see the subclass
+        self._isStopping = self.isSpecial = True
+        if isBusy or self.phase not in _IDLE_PHASES or self.closeReason is not None:
+            return None
+        self.closeAfterReply("server shut down")
+        isGreeted = self.phase is not Phase.CONNECTED
+        return replies.SHUTTING_DOWN if isGreeted else replies.SHUTTING_DOWN.plain
+
+    @property
+    def isStopping(self) -> bool:
+        """Whether the server stops."""
+        return self._isStopping
+
+    # -- For verbs --------------------------------------------------------------------------------
+
+    def seconds(self) -> float:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.seconds`."""
+        return self.server.clock.seconds()
+
+    def later(self, seconds: float, outcome: Outcome) -> Outcome:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.later`."""
+        # A handlerTimeout that ends sooner cancels it; but it isn't the handler that took so long.
+        waiting: Deferred[Outcome] = deferLater(self.server.clock, seconds, lambda: outcome)
+        waiting.addErrback(lambda failure: outcome)
+        return waiting
+
+    def attempt(self, step: Callable[[], Outcome]) -> Outcome:
+        """
+        Do a step of a verb that didn't come to its end at once.
+
+        :param step: returns what a verb returns; if it fails, that is the outcome.
+        """
+        try:
+            return step()
+        except BaseException as error:
+            return self.refuse(error, "")
+
+    def greeting(self) -> Reply:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.greeting`."""
+        return self.server.greeting
+
+    def startTLS(self) -> Outcome:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.startTLS`."""
+        return self.connection.startTLS()
 
     def startOver(
         self, claim: Callable[[], object], admitted: Callable[[object], Outcome]
     ) -> Outcome:
-        """
-        XCLIENT was accepted: forget the hello, the login and the transaction, and ask
-        ``onConnect`` about the client that is claimed.
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.startOver`."""
+        self.forgetClient()
+        claim()
+        return self.ask("onConnect", (self.session,), admitted, self._xclientRefused)
 
-        :param claim: writes what is claimed to the session.
-        :param admitted: called if ``onConnect`` didn't refuse; returns what a verb returns.
-        """
-        raise NotImplementedError
+    def channelBinding(self) -> bytes | None:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.channelBinding`."""
+        return self.connection.channelBinding()
 
-    def greeting(self) -> Reply:
-        """The next reply, a greeting."""
-        raise NotImplementedError
+    @property
+    def failedLogins(self) -> int:
+        """See :attr:`~twisted_smtpserver.interfaces.IDialogue.failedLogins`."""
+        return self.conduct.failedLogins
+
+    def loginFailed(
+        self, method: str, username: str, isGuess: bool = True
+    ) -> float | Deferred[float]:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.loginFailed`."""
+        session, server = self.session, self.server
+        server.log.loginFailed(session, method, username)
+        if not isGuess:
+            return 0
+        self.conduct.failedLogins += 1
+        return server.loginFailures.failed(session.remoteAddress, username, self.seconds())
+
+    def loginSucceeded(self, username: str) -> None:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.loginSucceeded`."""
+        self.server.loginFailures.succeeded(self.session.remoteAddress, username)
+
+    # -- Welcome or not ---------------------------------------------------------------------------
+
+    def welcomed(self) -> Reply:
+        """Nothing was said against the client: greet it."""
+        self.move(Event.WELCOMED)
+        return self.server.greeting
+
+    def connectRefused(self, error: BaseException) -> Reply:
+        """``onConnect`` refused; in the place of the greeting the client is told so."""
+        self.move(Event.REFUSED)
+        return self.refuse(error, "onConnect")
+
+    def tlsRefused(self, error: BaseException) -> Reply:
+        """``onSecure`` refused: all that the client says is answered so."""
+        self.move(Event.REFUSED)
+        self.unwelcome = self.refuse(error, "onSecure")
+        return self.unwelcome
+
+    def tlsRefusedAfterStartTLS(self, error: BaseException) -> Outcome:
+        """The same, where nothing is due to the client: it hears of it with its next command."""
+        refusal = self.tlsRefused(error)
+        return refusal if refusal.code == 421 else LATER
+
+    def _xclientRefused(self, error: BaseException) -> Reply:
+        refusal = self.connectRefused(error)
+        self.connection.awaitClient()
+        # This one answers a command, so unlike the greeting it has an enhanced status code.
+        enhanced = refusal.enhanced or replies.defaultEnhanced(refusal.code)
+        return Reply(refusal.code, enhanced, *refusal.lines)
+
+    def secured(self) -> Outcome:
+        """TLS is up after STARTTLS: what was said in clear counts no more (RFC 3207 §4.2)."""
+        self.forgetClient()
+        self.session.forgetClaimedLogin()
+        return self.ask("onSecure", (self.session,), lambda _: LATER, self.tlsRefusedAfterStartTLS)
+
+    def forgetClient(self) -> None:
+        """Forget what was said before TLS (RFC 3207 §4.2), or before XCLIENT."""
+        session = self.session
+        self.reset()
+        self.move(Event.RESTARTED)
+        session.openingCommand = session.hostNameAppearsAs = session.user = None
+        session.forgetXForward()
 
     # -- The phase and the transaction -------------------------------------------------------------
 
     def move(self, event: Event) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.move`."""
-        self.phase, self._admitted, self._shortcuts = self.factory.steps[self.phase, event]
+        self.phase, self._admitted, self._shortcuts = self.server.steps[self.phase, event]
 
     def reset(self) -> None:
         """RFC 5321 §4.1.1.5: forget the transaction, if there is one."""
@@ -411,21 +565,22 @@ class Dialogue(OctetReceiver):
 
     def messageDone(self, octets: int, answers: list[Reply]) -> None:
         """
-        A message came in whole, and these are its final replies.
+        A message came in whole.
 
         :param octets: the length of its content.
+        :param answers: its final replies.
         """
-        session, events = self.session, self.factory.events
+        session, log = self.session, self.server.log
         envelope = session.envelope
         # Mostly there is one, and to look at that takes less than to begin with any().
         isAccepted = answers[0].code < 400 or any(reply.isPositive for reply in answers)
         if isAccepted:
             session.messages += 1
-            self.junkCommands = 0
+            self.conduct.junk = 0
         session.octets += octets
-        events.messageEnded(session, envelope, octets, answers)
+        log.messageEnded(session, envelope, octets, answers)
         if self.isLost:
-            events.replyLost(session, envelope, answers)
+            log.replyLost(session, envelope, answers)
         self._endTransaction("accepted" if isAccepted else "refused")
         session.countMessage()
         self.move(Event.END)
@@ -433,16 +588,15 @@ class Dialogue(OctetReceiver):
     def _endTransaction(self, outcome: str) -> None:
         session = self.session
         if self.transfer is not None:
-            self.transfer.stream.detach()
+            self.transfer.detach()
             self.transfer = None
         envelope = session.envelope
-        session.forgetEnvelope()
+        session.forgetTransaction()
         if envelope.mailFrom is not None:
-            self.tell("onTransactionEnd", envelope, outcome, session)
-        session.forgetXForward()  # it was about this message (Postfix's XFORWARD_README)
+            self.notify("onTransactionEnd", envelope, outcome, session)
 
-    def transactionLost(self) -> None:
-        """The client left in the middle of it."""
+    def connectionLost(self) -> None:
+        """The client left, maybe in the middle of a message."""
         if self.transfer is not None:
             self.transfer.abandon(ConnectionLost("the client left before the message ended"))
         self._endTransaction("lost")

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.auth.exchange import Login, availableMechanisms
+from twisted_smtpserver.auth.exchange import Exchange, availableMechanisms
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.errors import ConfigurationError, Rejection
-from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb, forParameters
+from twisted_smtpserver.extensions.base import Extension, ParameterParser, forParameters
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.options import Options, unknownName
 from twisted_smtpserver.sasl import MECHANISMS
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.wire.path import parseReversePath
 from twisted_smtpserver.wire.xtext import decodeXtext
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 def parseSubmitter(value: str | bool) -> str:
@@ -80,7 +79,7 @@ class Auth(Extension):
     def _isOffered(self) -> bool:
         return findHook(self._handler, "onAuth") is not None
 
-    def _auth(self, dialogue: Dialogue, argument: bytes) -> Any:
+    def _auth(self, dialogue: Dialogue, argument: bytes) -> Outcome:
         if not self._isOffered:
             return replies.NOT_IMPLEMENTED
         if dialogue.session.user is not None:
@@ -94,4 +93,4 @@ class Auth(Extension):
         mechanisms = availableMechanisms(self._handler, dialogue.session, self._methods)
         if name not in mechanisms:
             return replies.AUTH_UNKNOWN_MECHANISM
-        return Login(dialogue, name, mechanisms).begin(words[1] if len(words) == 2 else None)
+        return Exchange(dialogue, name, mechanisms).begin(words[1] if len(words) == 2 else None)

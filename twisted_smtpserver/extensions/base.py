@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from zope.interface import implementer
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.interfaces import IExtension
 from twisted_smtpserver.replies import Reply
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from twisted_smtpserver.options import Options
 
 ParameterParser = Callable[[Any], Any]
-Verb = Callable[[Any, bytes], Any]
 OnMail = TypeVar("OnMail", bound=Callable[..., Any])
 Advertise = TypeVar("Advertise", bound=Callable[..., Any])
 _Parsers = dict[str, list[tuple["Extension", ParameterParser]]]

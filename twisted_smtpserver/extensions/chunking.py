@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
-from twisted_smtpserver.extensions.base import Extension, ParameterParser, Verb
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.dialogue.ports import Verb
+from twisted_smtpserver.extensions.base import Extension, ParameterParser
 from twisted_smtpserver.extensions.basic import parseBody
 from twisted_smtpserver.message.transfer import MessageTransfer
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Event
 from twisted_smtpserver.wire.bdat import Chunk, parseBdat
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 class Chunking(Extension):
@@ -46,17 +45,17 @@ class BinaryMime(Extension):
 class _Bdat:
     """The verb. Its octets come whether it is refused or not, and must not be run as commands."""
 
-    def __call__(self, dialogue: Dialogue, argument: bytes) -> Any:
+    def __call__(self, dialogue: Dialogue, argument: bytes) -> Outcome:
         chunk = parseBdat(argument)
         if isinstance(chunk, Reply):
             return self.refused(dialogue, argument, chunk)
         transfer = dialogue.transfer
-        if transfer is None:
+        if not isinstance(transfer, MessageTransfer):
             transfer = MessageTransfer(dialogue)
             transfer.beginChunks()
         return _take(dialogue, transfer, chunk)
 
-    def refused(self, dialogue: Dialogue, argument: bytes, refusal: Reply) -> Any:
+    def refused(self, dialogue: Dialogue, argument: bytes, refusal: Reply) -> Outcome:
         chunk = parseBdat(argument)
         if isinstance(chunk, Reply):
             # Nobody knows where it ends: what comes next may be content, or may be commands.
@@ -65,8 +64,8 @@ class _Bdat:
         return dialogue.receiveOctets(chunk.size, _ignore, lambda: refusal)
 
 
-def _take(dialogue: Dialogue, transfer: MessageTransfer, chunk: Chunk) -> Any:
-    def done() -> Any:
+def _take(dialogue: Dialogue, transfer: MessageTransfer, chunk: Chunk) -> Outcome:
+    def done() -> Outcome:
         if chunk.last:
             return transfer.lastChunk()
         dialogue.move(Event.CHUNK)

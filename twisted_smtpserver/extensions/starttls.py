@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twisted_smtpserver import replies
-from twisted_smtpserver.extensions.base import Extension, Verb
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.dialogue.ports import Verb
+from twisted_smtpserver.extensions.base import Extension
 from twisted_smtpserver.options import Options
-from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 class StartTLS(Extension):
@@ -36,7 +33,7 @@ class StartTLS(Extension):
         """Only with a certificate, and not a second time (RFC 3207 §4.2)."""
         return "" if self._available and not session.secure else None
 
-    def _startTLS(self, dialogue: Dialogue, argument: bytes) -> Reply | None:
+    def _startTLS(self, dialogue: Dialogue, argument: bytes) -> Outcome:
         if not self._available:
             return replies.NOT_IMPLEMENTED
         if dialogue.session.secure:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
-from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.auth.exchange import askForLogin
-from twisted_smtpserver.connection.reverselookup import addressLiteral
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.errors import AuthenticationFailed
-from twisted_smtpserver.extensions.base import Extension, Verb
+from twisted_smtpserver.extensions.base import Extension
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.sasl import Credentials
 from twisted_smtpserver.session import Session
-from twisted_smtpserver.wire.ip import Networks
+from twisted_smtpserver.wire.ip import Networks, clientLiteral
 from twisted_smtpserver.wire.xclient import (
     XCLIENT_ATTRIBUTES,
     Unavailable,
@@ -26,10 +27,6 @@ from twisted_smtpserver.wire.xclient import (
     XForwardRequest,
     parseXClient,
 )
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
-
 
 #: What a client is called whose address isn't known; the word is Postfix's.
 UNKNOWN = "unknown"
@@ -46,7 +43,7 @@ def isTrusted(session: Session, networks: Networks) -> bool:
 
     :param networks: those that are.
     """
-    return (session._trustedAddress if session.xClient else session.remoteAddress) in networks
+    return session.trustedAddress in networks
 
 
 def attributes(
@@ -91,7 +88,7 @@ class XClient(Extension):
         isOffered = self._isOn and isTrusted(session, self._networks)
         return " ".join(XCLIENT_ATTRIBUTES) if isOffered else None
 
-    def _xClient(self, dialogue: Dialogue, argument: bytes) -> Any:
+    def _xClient(self, dialogue: Dialogue, argument: bytes) -> Outcome:
         session = dialogue.session
         if not self._isOn:
             return replies.NOT_IMPLEMENTED
@@ -100,8 +97,7 @@ class XClient(Extension):
         request = parseXClient(argument)
         if isinstance(request, Reply):
             return request
-        if not session.xClient:
-            session._trustedAddress = session.remoteAddress
+        session.beginClaim()
         session.xClient.update(attributes(XCLIENT_ATTRIBUTES, request))
         return dialogue.startOver(lambda: _claim(session), lambda _: _logIn(dialogue))
 
@@ -122,22 +118,22 @@ def _claim(session: Session) -> None:
     if "NAME" in said or "ADDR" in said:
         # The name that we found out is the proxy's.
         isUnknown = "ADDR" in said and said["ADDR"] is None
-        literal = UNKNOWN if isUnknown else addressLiteral(session.remoteAddress)
+        literal = UNKNOWN if isUnknown else clientLiteral(session.remoteAddress)
         session.clientHostname = said.get("NAME") or literal
     session.hostNameAppearsAs = said.get("HELO")
     session.openingCommand = _OPENING_COMMANDS.get(said.get("PROTO", ""))
 
 
-def _logIn(dialogue: Dialogue) -> Any:
+def _logIn(dialogue: Dialogue) -> Outcome:
     """Let the handler's ``onAuth`` find the user, where LOGIN names one."""
     login = dialogue.session.xClient.get("LOGIN")
     # With nobody to ask nobody is logged in; the handler may still look the name up.
-    if login is None or dialogue.hook("onAuth") is None:
+    if login is None or not dialogue.hasHook("onAuth"):
         return dialogue.greeting()
     credentials = Credentials("XCLIENT", login, authcid=login, verified=True)
 
     def refused(refusal: AuthenticationFailed) -> Reply:
-        dialogue.factory.events.loginFailed(dialogue.session, "XCLIENT", login)
+        dialogue.loginFailed("XCLIENT", login, isGuess=False)
         return refusal.toReply(replies.AUTH_FAILED)
 
     return askForLogin(dialogue, credentials, lambda message: dialogue.greeting(), refused)

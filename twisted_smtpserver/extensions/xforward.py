@@ -4,19 +4,17 @@ XFORWARD, as Postfix documents it: a trusted filter says whom it has a message f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from twisted_smtpserver import replies
-from twisted_smtpserver.extensions.base import Extension, Verb
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.dialogue.ports import Verb
+from twisted_smtpserver.extensions.base import Extension
 from twisted_smtpserver.extensions.xclient import attributes, isTrusted
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.wire.ip import Networks
 from twisted_smtpserver.wire.xclient import XFORWARD_ATTRIBUTES, parseXForward
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 class XForward(Extension):
@@ -47,7 +45,7 @@ class XForward(Extension):
             return None
         return " ".join(XFORWARD_ATTRIBUTES)
 
-    def _xForward(self, dialogue: Dialogue, argument: bytes) -> Any:
+    def _xForward(self, dialogue: Dialogue, argument: bytes) -> Outcome:
         session = dialogue.session
         if not self._isOn:
             return replies.NOT_IMPLEMENTED

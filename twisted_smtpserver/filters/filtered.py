@@ -96,7 +96,7 @@ class Filtered:
                 raise ConfigurationError(f"{each!r} can't store messages: it has no onData")
         self._filters = filters
         self._quarantine = quarantine
-        self._stages = Chain(*filters, store)
+        self._stages = Chain(*filters, store, otherHooks=("onMessage", "onDataCommand"))
         self._trust = Trust(authservId)
         self._timeout = timeout
         self._memory = memory

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_smtpserver.handlers.check import CheckedHandler
 from twisted_smtpserver.hooks import defaultHook
 from twisted_smtpserver.interfaces import (
     IConnectionHandler,
@@ -30,7 +31,7 @@ from twisted_smtpserver.session import Address, Envelope, Session
     ITransactionHandler,
     IErrorHandler,
 )
-class SMTPHandler:
+class SMTPHandler(CheckedHandler):
     """
     A handler that accepts everything and keeps nothing. Override the hooks that you need, or assign
     functions to them: ``handler.onRcptTo = f``.

@@ -5,7 +5,7 @@ Several handlers in a row.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.handlers.check import CheckedHandler, checkHandler
 from twisted_smtpserver.hooks import Hook, findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.session import Session
@@ -23,7 +24,7 @@ _log = Logger()
 Calls = Iterator[Callable[[], Any]]
 
 
-class Chain:
+class Chain(CheckedHandler):
     """
     A handler made of handlers, its *stages*: ``Chain(greylist, users, Maildir("mail"))``.
 
@@ -46,13 +47,23 @@ class Chain:
 
     :param stages: the handlers.
     :param isPart: whether it is to be a stage of another chain. Then it needs no ``onData``.
-    :raises ConfigurationError: if not exactly one stage has ``onData``.
+    :param otherHooks: names like hooks' that the stages may have, too, because whoever made the
+        chain calls them.
+    :ivar stages: the handlers.
+    :ivar otherHooks: these names.
+    :raises ConfigurationError: if not exactly one stage has ``onData``, or a stage has something
+        like a hook that is none.
     """
 
-    def __init__(self, *stages: object, isPart: bool = False) -> None:
-        self._stages = stages
+    def __init__(
+        self, *stages: object, isPart: bool = False, otherHooks: Collection[str] = ()
+    ) -> None:
+        self.stages = stages
+        self.otherHooks = otherHooks
         self._isPart = isPart
         self._reached: WeakKeyDictionary[Session, int] = WeakKeyDictionary()
+        for stage in stages:
+            checkHandler(stage, otherHooks)
         self._checkData()
 
     def __getattr__(self, name: str) -> Hook:
@@ -62,11 +73,11 @@ class Chain:
         return functools.partial(_COMBINED.get(name, Chain._askAll), self, name)
 
     def __repr__(self) -> str:
-        return f"<Chain of {', '.join(map(repr, self._stages))}>"
+        return f"<Chain of {', '.join(map(repr, self.stages))}>"
 
     def _having(self, name: str) -> list[object]:
         """The stages that have a hook."""
-        return [stage for stage in self._stages if findHook(stage, name) is not None]
+        return [stage for stage in self.stages if findHook(stage, name) is not None]
 
     def _checkData(self) -> None:
         having = self._having("onData")
@@ -83,32 +94,32 @@ class Chain:
                 yield functools.partial(invoke, hook, *arguments)
 
     def _askAll(self, name: str, *arguments: Any) -> Any:
-        return _firstAnswer(self._calls(name, arguments, self._stages), stop=False)
+        return _firstAnswer(self._calls(name, arguments, self.stages), stop=False)
 
     def _askUntilAnswered(self, name: str, *arguments: Any) -> Any:
-        return _firstAnswer(self._calls(name, arguments, self._stages), stop=True)
+        return _firstAnswer(self._calls(name, arguments, self.stages), stop=True)
 
     def _tellAll(self, name: str, *arguments: Any) -> Any:
-        return _everyone(self._calls(name, arguments, self._stages))
+        return _everyone(self._calls(name, arguments, self.stages))
 
     def _store(self, name: str, *arguments: Any) -> Any:
         self._checkData()  # a hook may have been assigned since
-        return next(self._calls(name, arguments, self._stages))()
+        return next(self._calls(name, arguments, self.stages))()
 
     def _connect(self, name: str, session: Session) -> Any:
         return _firstAnswer(self._calls(name, [session], self._noted(session)), stop=False)
 
     def _noted(self, session: Session) -> Iterator[object]:
         """The stages, noting for :meth:`_close` how many of them were got to."""
-        for number, stage in enumerate(self._stages, 1):
+        for number, stage in enumerate(self.stages, 1):
             # After XCLIENT a second pass may end earlier than the first.
             self._reached[session] = max(number, self._reached.get(session, 0))
             yield stage
 
     def _close(self, name: str, session: Session) -> Any:
         # If no stage has onConnect the chain was never asked, and no stage has refused.
-        reached = self._reached.pop(session, len(self._stages))
-        return _everyone(self._calls(name, [session], self._stages[:reached][::-1]))
+        reached = self._reached.pop(session, len(self.stages))
+        return _everyone(self._calls(name, [session], self.stages[:reached][::-1]))
 
 
 _COMBINED: dict[str, Callable[..., Any]] = {

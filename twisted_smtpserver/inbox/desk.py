@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from twisted_smtpserver.inbox.chaos import Chaos
@@ -39,6 +40,8 @@ class Desk:
         self.chaos = chaos or Chaos()
         self.events = Events(clock)
         self.accepted = self.acceptedOctets = self.rejected = self.deleted = 0
+        #: Where messages are released to, a handler; ``None`` if that isn't offered.
+        self.relay: Any = None
         self._clock = clock
         self._started = clock.seconds()
         self._runInThread = runInThread
@@ -57,6 +60,14 @@ class Desk:
         :param arguments: its arguments.
         """
         return self._turn.run(self._runInThread, function, *arguments)
+
+    def later(self, seconds: float) -> Deferred[None]:
+        """
+        Wait.
+
+        :param seconds: how long.
+        """
+        return deferLater(self._clock, seconds)
 
     async def add(self, read: Callable[[], bytes], envelope: Envelope) -> dict[str, Any]:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
@@ -10,6 +11,7 @@ from twisted.logger import Logger
 
 from twisted_smtpserver.auth.credentials import Credentials
 from twisted_smtpserver.errors import Rejection
+from twisted_smtpserver.filters import Message
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.rows import Envelope
@@ -65,6 +67,47 @@ class InboxHandler(SMTPHandler):
                 )
                 raise Rejection("Local error in processing, try again later", 451) from error
         return f"Message stored as {summary['ID']}"
+
+
+class InboxCopy:
+    """
+    A filter for :class:`~twisted_smtpserver.filters.Filtered`: what another handler stores is in
+    the inbox, too. If it can't be, the log says so, and the message goes its way.
+
+    :param desk: the inbox.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def onMailFrom(self, address: Address, session: Session) -> None:
+        """Leave it to the others, unless a chaos trigger strikes."""
+        self._desk.chaos.sender()
+
+    def onRcptTo(self, address: Address, session: Session) -> None:
+        """Likewise."""
+        self._desk.chaos.recipient()
+
+    async def onMessage(self, message: Message, session: Session) -> None:
+        """
+        Store a copy.
+
+        :param message: it stays as it is.
+        :param session: whose transaction it is.
+        """
+        try:
+            await self._desk.add(partial(_read, message), envelopeOf(session))
+        except (TooLargeForInbox, sqlite3.Error, OSError) as error:
+            _log.warn(
+                "Message {id} isn't in the inbox: {error}",
+                id=session.envelope.id,
+                error=str(error) or "it is larger than --inbox-size",
+            )
+
+
+def _read(message: Message) -> bytes:
+    with message.open() as file:
+        return file.read()
 
 
 class AnyLoginHandler(InboxHandler):

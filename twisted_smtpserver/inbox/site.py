@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
+from twisted.web.http import UNAUTHORIZED
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -29,6 +30,9 @@ MAX_CONNECTIONS = 128
 
 #: A connection on which nothing happens is closed, in seconds.
 IDLE_TIME = 60
+
+#: A wrong password is answered so late, in seconds.
+FAILURE_DELAY = 1
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -153,7 +157,12 @@ class InboxResource(Resource):
 
     async def _answer(self, request: Any) -> Answer | None:
         path = request.path.decode("ascii", "replace")
-        self._gate.check(request, path)
+        try:
+            self._gate.check(request, path)
+        except Problem as problem:
+            if problem.status == UNAUTHORIZED and request.getHeader("authorization"):
+                await self._desk.later(FAILURE_DELAY)  # who tries passwords shouldn't try many
+            raise
         responder, gaps = self._routes.find(request.method.decode("ascii", "replace"), path)
         result = responder(Question(request, gaps))
         return result if result is None or isinstance(result, Answer) else await result
@@ -204,13 +213,23 @@ def _same(answer: Answer, question: Question) -> Answer:
     return answer
 
 
-class _Connections(WrappingFactory):
+class Connections(WrappingFactory):
     """Closes connections beyond :data:`MAX_CONNECTIONS`."""
 
     noisy = False
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        """
+        Accept a connection, if there is room for it.
+
+        :param addr: where it comes from.
+        """
         return None if len(self.protocols) >= MAX_CONNECTIONS else super().buildProtocol(addr)
+
+    def closeAll(self) -> None:
+        """Close all connections, when what is written has left."""
+        for protocol in list(self.protocols):
+            protocol.loseConnection()
 
 
 class _Site(Site):
@@ -222,9 +241,7 @@ class _Site(Site):
         """Log nothing."""
 
 
-def makeSite(
-    desk: Desk, hosts: Iterable[str], password: str | None, reactor: Any
-) -> WrappingFactory:
+def makeSite(desk: Desk, hosts: Iterable[str], password: str | None, reactor: Any) -> Connections:
     """
     Make the web server.
 
@@ -235,4 +252,4 @@ def makeSite(
     """
     resource = InboxResource(desk, Gate(hosts, password))
     site = _Site(resource, requestFactory=InboxRequest, timeout=IDLE_TIME, reactor=reactor)
-    return _Connections(site)
+    return Connections(site)

@@ -15,11 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.logger import Logger
+
 from twisted_smtpserver.inbox.rows import Envelope, insertEntry, makeEntry
 from twisted_smtpserver.inbox.schema import KEYED, openDatabase
 from twisted_smtpserver.inbox.search import Condition
 from twisted_smtpserver.inbox.tags import tagsOf
 from twisted_smtpserver.message.parsed import parseMessage
+
+_log = Logger()
 
 __all__ = ["Content", "MessageStore", "TooLargeForInbox"]
 
@@ -74,6 +78,7 @@ class MessageStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._database = openDatabase(path)
+        self._isFull = False
         # Nobody else writes, so what takes a walk through the table is counted here.
         self._total, self._octets = self._database.execute(
             "SELECT count(*), coalesce(sum(stored), 0) FROM message"
@@ -125,7 +130,7 @@ class MessageStore:
 
     def _makeRoom(self, database: sqlite3.Connection) -> None:
         total, octets = self._total, self._octets
-        surplus = []
+        surplus: list[int] = []
         oldest = database.execute("SELECT seq, stored FROM message ORDER BY seq")
         while total > self.maxMessages or octets > self.maxOctets:
             seq, stored = next(oldest)
@@ -133,6 +138,14 @@ class MessageStore:
             total -= 1
             octets -= stored
         self._remove(database, surplus)
+        if surplus and not self._isFull:
+            self._isFull = True
+            _log.info(
+                "The inbox is full ({messages} messages, {octets} octets): the oldest are deleted "
+                "from now on; --inbox-max and --inbox-size say how much it keeps",
+                messages=self._total,
+                octets=self._octets,
+            )
 
     def _remove(self, database: sqlite3.Connection, numbers: Sequence[int]) -> None:
         for batch in _batches(numbers):
@@ -284,6 +297,20 @@ class MessageStore:
         """
         octets: bytes | None = self._body(identifier, "raw")
         return octets
+
+    def original(self, identifier: str) -> tuple[bytes, str] | None:
+        """
+        The message as it was received, and its reverse-path.
+
+        :param identifier: its id, or ``"latest"``.
+        """
+        with self._lock:
+            row: tuple[bytes, str] | None = self._database.execute(
+                "SELECT raw, json_extract(detail, '$.ReturnPath') FROM body"
+                f" JOIN message USING (seq) {_where(identifier)}",
+                _which(identifier),
+            ).fetchone()
+        return row
 
     def text(self, identifier: str) -> str | None:
         """

@@ -16,7 +16,6 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.limits import MAX_LOGGED_REFUSALS
 from twisted_smtpserver.replies import BARE_NEWLINE, Reply
 from twisted_smtpserver.wire.ip import Networks
 from twisted_smtpserver.wire.text import escape
@@ -27,10 +26,14 @@ if TYPE_CHECKING:
 
 _BARE_NEWLINE_HINT = ' (bareNewlines="normalize", --bare-newlines=normalize, would take it)'
 
+#: So many refused commands into a session, refused senders and recipients aren't logged one by one
+#: any more.
+MAX_LOGGED_REFUSALS = 100
 
-class Events:
+
+class ServerLog:
     """
-    Writes a server's events.
+    Tells the log what happens to a server.
 
     :param logger: where to; ``None`` for none at all.
     :param ignored: networks whose sessions aren't logged, but for bugs.
@@ -42,7 +45,7 @@ class Events:
         self._ignoresSome = bool(ignored)
 
     @classmethod
-    def fromOptions(cls, options: Options) -> Events:
+    def fromOptions(cls, options: Options) -> ServerLog:
         """
         :param options: the server's options, of which ``logger`` and ``ignoredHosts`` count.
         :raises ConfigurationError: if ``logger`` is none of Twisted's.

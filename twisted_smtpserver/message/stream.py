@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
-from twisted_smtpserver.hooks import Awaited
+from twisted_smtpserver.hooks.coroutines import SingleAwait
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.files import saveToFile, saveToPath
@@ -116,7 +116,7 @@ class MessageStream:
         self._discarding = False
         #: Why this message can't be accepted, whatever its handler says; ``None`` if it can.
         self.failure: Exception | None = None
-        self._reader: Awaited[bytes] | None = None
+        self._reader: SingleAwait[bytes] | None = None
 
     # -- The feeding side: the message transfer calls these -----------------------------------
 
@@ -205,7 +205,7 @@ class MessageStream:
 
     # -- The reading side: the handler's --------------------------------------------------------
 
-    def _next(self) -> bytes | Awaited[bytes]:
+    def _next(self) -> bytes | SingleAwait[bytes]:
         """The next octets, all there are; ``b""`` at the end; what to await, if it must be."""
         if not self._wanted:
             self._wanted = True
@@ -224,12 +224,12 @@ class MessageStream:
             return b""
         if self._reader is not None:
             raise RuntimeError("the stream is being read already: it can have one reader")
-        self._reader = Awaited(self._cancelReader)
+        self._reader = SingleAwait(self._cancelReader)
         return self._reader
 
     def _cancelReader(self, reader: Deferred[bytes]) -> None:
         self._reader = None
-        assert isinstance(reader, Awaited)
+        assert isinstance(reader, SingleAwait)
         reader.fire(Failure(CancelledError()))
 
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -8,26 +8,28 @@ the stream had to give up (too large, bare newlines) is never accepted, whatever
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop
+from time import perf_counter
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
-from twisted_smtpserver.hooks import Run, asDeferred, findHook
-from twisted_smtpserver.hooktask import HookTask
+from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
+from twisted_smtpserver.hooks.calling import asDeferred
+from twisted_smtpserver.hooks.coroutines import CoroutineRunner, runCoroutine
+from twisted_smtpserver.hooks.task import HookTask
 from twisted_smtpserver.message.stream import MessageStream
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import messageReplies, messageReply, perRecipientBlock
 from twisted_smtpserver.states import Event
 from twisted_smtpserver.wire.dotdata import DotDecoder
 from twisted_smtpserver.wire.newlines import NewlineFilter
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
 
 
 class MessageTransfer:
@@ -60,25 +62,24 @@ class MessageTransfer:
         # The client counts on these from here on, whatever the handler does with the envelope.
         self._perRecipient = envelope.perRecipient
         self._recipients = tuple(envelope.rcptTo) if self._perRecipient else ()
-        factory = dialogue.factory
+        server = dialogue.server
         self.stream = MessageStream(
-            self, dialogue.options.size, factory.runInThread, factory.runInSlices
+            self, dialogue.options.size, server.runInThread, server.runInSlices
         )
         self._decoder: DotDecoder | NewlineFilter | None = None
-        self._running: Deferred[Any] | Run | HookTask | None = (
-            None  # the handler, while it is at work
-        )
+        # The handler, while it is at work.
+        self._running: Deferred[Any] | CoroutineRunner | HookTask | None = None
         self._done = False
         self._result: Any = None
         self._refusal: Reply | None = None
         self._isWanted = False
         # What waits for the handler: the reply to DATA, or the final one.
-        self._first: Deferred[Reply] | None = None
-        self._final: Deferred[Reply | list[Reply]] | None = None
+        self._first: Deferred[Outcome] | None = None
+        self._final: Deferred[Outcome] | None = None
 
     # -- The beginning -----------------------------------------------------------------------------
 
-    def beginData(self) -> Reply | Deferred[Reply]:
+    def beginData(self) -> Outcome:
         """
         DATA came: 354, or the handler's refusal, now or when the handler says.
         """
@@ -92,28 +93,30 @@ class MessageTransfer:
     def beginChunks(self) -> None:
         """The first BDAT came: its octets follow, whatever the handler says (RFC 3030 §2)."""
         isBinary = self._envelope.bodyType == "BINARYMIME"
-        self._dialogue.beginPace()
+        self._dialogue.pace = None
         self._decoder = NewlineFilter("accept" if isBinary else self._dialogue.options.bareNewlines)
         self._callHandler()
 
     def _callHandler(self) -> None:
         dialogue = self._dialogue
         dialogue.transfer = self
-        hook = findHook(dialogue.factory.handler, "onData")
+        hook = findHook(dialogue.server.handler, "onData")
         if hook is None:
             self._returned(None)
             return
         try:
+            began = perf_counter()
             result = hook(self.stream, dialogue.session)
+            if perf_counter() - began > BLOCKING_TIME:
+                hookBlocked("onData", perf_counter() - began)
             isCoroutine = isinstance(result, CoroutineType)
             if not isCoroutine:
                 result = asDeferred(result)
-        except Exception as error:
+        except BaseException as error:
             self._raised(error)
             return
         if isCoroutine:
-            run = Run if _get_running_loop() is None else HookTask
-            self._running = run(result, self._returned, self._raised)
+            self._running = runCoroutine(result, self._returned, self._raised)
         elif isinstance(result, Deferred):
             self._running = result
             result.addCallbacks(self._returned, lambda failure: self._raised(failure.value))
@@ -130,11 +133,11 @@ class MessageTransfer:
             self._dialogue.refuseTransaction()
             return self._refusal
         self._dialogue.move(Event.DATA)
-        self._dialogue.beginPace()
-        self._dialogue.beginRaw(self._dotted)
+        self._dialogue.pace = None
+        self._dialogue.connection.beginRaw(self._dotted)
         return replies.START_INPUT
 
-    def _firstCanceled(self, first: Deferred[Reply]) -> None:
+    def _firstCanceled(self, first: Deferred[Outcome]) -> None:
         # It took too long, or the client left, and then the transaction is over already.
         self._first = None
         self.timedOut()
@@ -150,8 +153,10 @@ class MessageTransfer:
     # -- The handler -------------------------------------------------------------------------------
 
     def _returned(self, result: Any) -> None:
+        if self._done:
+            return
         self._result = result
-        self._settle()
+        self._end()
 
     def _raised(self, error: BaseException) -> None:
         if self._done:  # it was canceled, and this is the echo
@@ -160,11 +165,10 @@ class MessageTransfer:
             self._refusal = replies.NO_RESULT
         elif error is not self.stream.failure:  # the stream's own is asked for at the end
             self._refusal = self._dialogue.refuse(error, "onData")
-        self._settle()
+        self._end()
 
-    def _settle(self) -> None:
-        if self._done:
-            return
+    def _end(self) -> None:
+        """The handler has come to its end."""
         self._done = True
         self._running = None
         self.stream.discard()
@@ -174,6 +178,10 @@ class MessageTransfer:
         elif self._final is not None:
             final, self._final = self._final, None
             final.callback(self._finalReplies())
+
+    def detach(self) -> None:
+        """All is over: the stream forgets its flow."""
+        self.stream.detach()
 
     def stop(self) -> None:
         """Cancel the handler; whatever it says from here on counts for nothing."""
@@ -185,11 +193,11 @@ class MessageTransfer:
         if running is not None:
             self._cancel(running)
 
-    def _cancel(self, running: Deferred[Any] | Run | HookTask) -> None:
+    def _cancel(self, running: Deferred[Any] | CoroutineRunner | HookTask) -> None:
         try:
             running.cancel()
-        except Exception as error:  # from the canceller of the handler's Deferred
-            self._dialogue.factory.reportError(Failure(error), self._dialogue.session)
+        except BaseException as error:  # from the canceller of the handler's Deferred
+            self._dialogue.server.reportError(Failure(error), self._dialogue.session)
 
     def timedOut(self) -> None:
         """The handler took too long: before it read, with the stream paused, or at the end."""
@@ -219,11 +227,11 @@ class MessageTransfer:
 
     def pause(self) -> None:
         """(The stream's call.) The handler doesn't keep up; now it is the handler that is slow."""
-        self._dialogue.pauseBody()
+        self._dialogue.pauseContent()
 
     def resume(self) -> None:
         """(The stream's call.) It is the client's turn again."""
-        self._dialogue.resumeBody()
+        self._dialogue.resumeContent()
 
     # -- The client's side: octets -----------------------------------------------------------------
 
@@ -235,10 +243,11 @@ class MessageTransfer:
             if dialogue.octetsCame(len(octets)):
                 self._feed(content, decoder.bareNewline)
             return
-        dialogue.clientSpoke()
+        connection = dialogue.connection
+        connection.timeout.resetTimeout()
         self._feed(content, decoder.bareNewline, isLast=True)
-        dialogue.endRaw(rest)
-        dialogue.settle(self._finish())
+        connection.endRaw(rest)
+        connection.respond(self._finish())
 
     def chunk(self, octets: bytes) -> None:
         """
@@ -250,7 +259,7 @@ class MessageTransfer:
         assert isinstance(decoder, NewlineFilter)
         self._feed(decoder.feed(octets), decoder.bareNewline)
 
-    def lastChunk(self) -> Reply | list[Reply] | Deferred[Reply | list[Reply]]:
+    def lastChunk(self) -> Outcome:
         """
         That was the last BDAT.
 
@@ -279,14 +288,14 @@ class MessageTransfer:
 
     # -- The end -----------------------------------------------------------------------------------
 
-    def _finish(self) -> Reply | list[Reply] | Deferred[Reply | list[Reply]]:
+    def _finish(self) -> Outcome:
         """The true end of the message was seen."""
         if self._done:
             return self._finalReplies()
         self._final = Deferred(self._finalCanceled)
         return self._final
 
-    def _finalCanceled(self, final: Deferred[Reply | list[Reply]]) -> None:
+    def _finalCanceled(self, final: Deferred[Outcome]) -> None:
         self._final = None
         self.timedOut()
         final.callback(self._finalReplies())

@@ -230,8 +230,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
               "reject, normalize or accept"),
     ),
     "The inbox: a page for whoever writes programs that send mail": (
-        Flag("inbox", "[ADDRESS:]PORT", "receive mail for anybody, and show it on a page there; "
-             "127.0.0.1:8025 for example", _page),
+        Flag("inbox", "[ADDRESS:]PORT", "show mail on a page there, 127.0.0.1:8025 for example; it "
+             "is stored nowhere else unless --maildir or --handler is given", _page),
         Flag("inbox-max", "N", "keep so many messages; the oldest go [default: 10000]",
              _atLeastOne),
         Flag("inbox-size", "OCTETS", "keep so many octets, likewise [default: 256M]", _octets),
@@ -240,6 +240,10 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "NAME:PASSWORD, or a password for any name", _password),
         Flag("inbox-any-login", "", "offer logins to clients that insist on one, with or without "
              "TLS, and accept every one"),
+        Flag("inbox-release", "URL", "offer to send a message on by this server, such as "
+             "smtp+starttls://user@smtp.example.org"),
+        Flag("inbox-release-password-file", "FILE", "the first line is that user's password",
+             _firstLine),
         Flag("inbox-host", "NAME", "a name that the page may be called by, besides localhost and "
              "addresses", str, _words),
     ),

@@ -7,11 +7,12 @@ a header only from proxies that are trusted: whoever may send one may be anybody
 
 from __future__ import annotations
 
-import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+
+from twisted_smtpserver.wire.ip import normalizeAddress
 
 #: Octets of a version 1 line, its CRLF included (§2.1).
 MAX_LINE = 107
@@ -140,30 +141,6 @@ class ProxyParser:
         return _parseBinary(bytes(self._buffer[: _FIXED_2 + length]))
 
 
-@lru_cache(maxsize=1024)  # both sides' addresses of each connection come by here
-def normalizeAddress(text: str, version: int | None = None) -> str | None:
-    """
-    The one way to write an IP address, so that it can be compared.
-
-    :param text: an IPv4 or IPv6 address, without brackets or zone.
-    :param version: 4 or 6, if it must be that.
-    :returns: the address, IPv6 in its shortest form (RFC 5952); an IPv4 address that was mapped
-        into IPv6 (RFC 4291 §2.5.5.2) as what it is, lest a client escape a rule for its address.
-        ``None`` if the text is none, or not of that version.
-    """
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    if version not in (None, address.version):
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None:  # a zone has no meaning on another host (RFC 4007 §6)
-            return None
-        return str(address.ipv4_mapped or address)
-    return str(address)
-
-
 def parsePort(text: str) -> int | None:
     """
     Read a port number.
@@ -219,12 +196,17 @@ def _parseBinary(header: bytes) -> ProxyHeader | ProxyError:
     source, destination, ports = block[:octets], block[octets : 2 * octets], block[2 * octets :]
     return ProxyHeader(
         "PROXY",
-        normalizeAddress(str(ipaddress.ip_address(source))),
+        _address(source),
         int.from_bytes(ports[:2], "big"),
-        normalizeAddress(str(ipaddress.ip_address(destination))),
+        _address(destination),
         int.from_bytes(ports[2:], "big"),
         tlvs,
     )
+
+
+def _address(octets: bytes) -> str | None:
+    family = socket.AF_INET if len(octets) == 4 else socket.AF_INET6
+    return normalizeAddress(socket.inet_ntop(family, octets))
 
 
 def _parseTlvs(header: bytes, position: int) -> tuple[tuple[int, bytes], ...] | ProxyError:

@@ -16,7 +16,8 @@ from typing import Any
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.wire.proxy import normalizeAddress, parsePort
+from twisted_smtpserver.wire.ip import normalizeAddress
+from twisted_smtpserver.wire.proxy import parsePort
 from twisted_smtpserver.wire.xtext import decodeXtext
 
 #: Characters of an attribute's value, before and after decoding.

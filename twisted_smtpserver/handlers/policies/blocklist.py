@@ -17,6 +17,7 @@ from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.resolver import systemResolver
 from twisted_smtpserver.session import Session
+from twisted_smtpserver.wire.ip import parseAddress
 
 _log = Logger()
 
@@ -47,12 +48,8 @@ class DNSBlockList(SMTPHandler):
 
     async def onConnect(self, session: Session) -> None:
         """554 5.7.1."""
-        try:
-            address = ipaddress.ip_address((session.remoteAddress or "").partition("%")[0])
-        except ValueError:
-            return
-        address = getattr(address, "ipv4_mapped", None) or address
-        if not address.is_global:
+        address = parseAddress(session.remoteAddress)
+        if address is None or not address.is_global:
             return
         reverse = address.reverse_pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
         answers = await defer.gatherResults([self._ask(f"{reverse}.{z}") for z in self._zones])

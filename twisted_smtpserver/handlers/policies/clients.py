@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted_smtpserver import replies
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.limits import addressBlock
 from twisted_smtpserver.session import Session
+from twisted_smtpserver.wire.ip import addressBlock
 
 
 class ClientsPerAddress(SMTPHandler):

@@ -14,9 +14,9 @@ from twisted.logger import Logger
 
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.limits import addressBlock, addressNetwork
 from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.session import Address, Session
+from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
 
 _log = Logger()
 

@@ -9,8 +9,8 @@ from typing import Any
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.handlers.policies.fairtable import FairTable
-from twisted_smtpserver.limits import addressBlock, addressNetwork
 from twisted_smtpserver.session import Address, Session
+from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
 
 # How many clients whose time is over are forgotten at one call.
 _FORGOTTEN_AT_ONCE = 10

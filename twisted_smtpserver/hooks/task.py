@@ -11,10 +11,13 @@ import asyncio
 from asyncio import _enter_task, _leave_task  # asyncio's documentation has them, "Extending"
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from time import perf_counter
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
+
+from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked, nameOf
 
 _NOTHING = object()
 
@@ -118,9 +121,12 @@ class HookTask:
         :raises StopIteration: at the end.
         """
         while True:
+            began = perf_counter()
             try:
                 awaited = self._runInContext(resume, argument)
             except StopIteration as stop:
+                if perf_counter() - began > BLOCKING_TIME:
+                    hookBlocked(nameOf(self._coroutine), perf_counter() - began)
                 self._isOver = True
                 self._returned(stop.value)
                 raise StopIteration from None
@@ -132,6 +138,8 @@ class HookTask:
                 self._isOver = True
                 self._raised(error)
                 raise StopIteration from None
+            if perf_counter() - began > BLOCKING_TIME:
+                hookBlocked(nameOf(self._coroutine), perf_counter() - began)
             if not isinstance(awaited, Deferred):
                 return awaited
             future = self._follow(awaited)

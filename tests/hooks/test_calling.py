@@ -26,15 +26,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.hooks import (
-    Awaited,
-    Run,
-    blocking,
-    defaultHook,
-    findHook,
-    invoke,
-    loopAdvice,
-)
+from twisted_smtpserver.hooks import blocking, defaultHook, findHook, invoke
+from twisted_smtpserver.hooks.advice import loopAdvice
+from twisted_smtpserver.hooks.coroutines import CoroutineRunner, SingleAwait
 
 
 class FindHookTests(SynchronousTestCase):
@@ -220,15 +214,15 @@ def byGenerator(hook: Callable[[], Any]) -> Generator[Any, Any, Any]:
     return (yield Deferred.fromCoroutine(hook()))
 
 
-class AwaitedTests(SynchronousTestCase):
+class SingleAwaitTests(SynchronousTestCase):
     """A wait of which a Run is told directly, and others as by any Deferred."""
 
-    def waiting(self, run: Callable[[Any], Any]) -> tuple[Awaited[str], Any]:
+    def waiting(self, run: Callable[[Any], Any]) -> tuple[SingleAwait[str], Any]:
         def cancel(awaited: Deferred[str]) -> None:
-            assert isinstance(awaited, Awaited)
+            assert isinstance(awaited, SingleAwait)
             awaited.fire(Failure(CancelledError()))
 
-        awaited = Awaited[str](cancel)
+        awaited = SingleAwait[str](cancel)
 
         async def hook() -> str:
             try:
@@ -269,7 +263,7 @@ class AwaitedTests(SynchronousTestCase):
         async def hook() -> int:
             return 5
 
-        Run(hook(), results.append, self.fail).cancel()
+        CoroutineRunner(hook(), results.append, self.fail).cancel()
         self.assertEqual(results, [5])
 
     def test_cancel(self) -> None:

@@ -17,8 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.examples import EXAMPLES
 from tests.support.liveserver import PATIENCE, LiveServer
-from twisted_smtpserver.hooks import Awaited, invoke
-from twisted_smtpserver.hooktask import HookTask
+from twisted_smtpserver.hooks import invoke
+from twisted_smtpserver.hooks.coroutines import SingleAwait
+from twisted_smtpserver.hooks.task import HookTask
 from twisted_smtpserver.testing import connect
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE")
@@ -107,11 +108,11 @@ class HookTaskTests(SynchronousTestCase):
             loop = asyncio.get_running_loop()
             late: Deferred[str] = Deferred()
             loop.call_later(0.001, late.callback, "late")
-            own: Awaited[str] = Awaited()
+            own: SingleAwait[str] = SingleAwait()
             loop.call_later(0.001, own.fire, "own")
             future = loop.create_future()
             loop.call_soon(future.set_result, "future")
-            fired: Awaited[str] = Awaited()
+            fired: SingleAwait[str] = SingleAwait()
             fired.fire("fired")
             early = [await succeed("deferred"), await late, await own, await future, await fired]
             return [*early, await asyncio.to_thread(str, "thread"), await asyncio.sleep(0, "sleep")]
@@ -122,7 +123,7 @@ class HookTaskTests(SynchronousTestCase):
 
     def test_goesOnAtOnce(self) -> None:
         """Whoever fires a Deferred sees what comes of it, as on other reactors."""
-        waits: list[Deferred[str]] = [Deferred(), Deferred(), Awaited(), Deferred()]
+        waits: list[Deferred[str]] = [Deferred(), Deferred(), SingleAwait(), Deferred()]
 
         async def hook() -> list[Any]:
             seen = [await waits[0]]

@@ -1,0 +1,145 @@
+"""A Dovecot of its own, in a temporary folder, that takes mail by LMTP."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from tests.support.liveserver import PATIENCE
+
+_CONFIG = """\
+base_dir = {folder}/run
+state_dir = {folder}/run
+log_path = {folder}/log
+protocols = lmtp
+ssl = no
+default_internal_user = nobody
+default_login_user = nobody
+default_internal_group = nogroup
+first_valid_uid = 1
+mail_location = maildir:~/Maildir
+mail_plugins = quota
+passdb {{
+  driver = passwd-file
+  args = username_format=%n {folder}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = username_format=%n {folder}/users
+}}
+plugin {{
+  quota = maildir:User quota
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+service auth {{
+  chroot =
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {port}
+  }}
+  unix_listener {folder}/lmtp.sock {{
+    mode = 0666
+  }}
+}}
+"""
+
+
+def freePort() -> int:
+    """A port that was free just now, for programs that can't be told to choose one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Dovecot:
+    """
+    Dovecot with a mailbox for each of some users.
+
+    :param program: the path of ``dovecot``.
+    :param users: names, and the quota rule of each (``""`` for none), ``"*:storage=1K"`` for one.
+    :ivar port: where it speaks LMTP.
+    :ivar socket: the path of the unix socket where it does, too.
+    """
+
+    def __init__(self, program: str, users: dict[str, str]) -> None:
+        self._program = program
+        self._users = users
+        self.folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
+        self.folder.chmod(0o755)
+        self.port = freePort()
+        self.socket = str(self.folder / "lmtp.sock")
+        (self.folder / "conf").write_text(_CONFIG.format(folder=self.folder, port=self.port))
+        lines = []
+        for name, rule in users.items():
+            home = self.folder / "home" / name
+            home.mkdir(parents=True)
+            shutil.chown(home, "nobody", "nogroup")
+            extra = f"userdb_quota_rule={rule}" if rule else ""
+            lines.append(f"{name}::65534:65534::{home}::{extra}\n")
+        (self.folder / "users").write_text("".join(lines))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        self._process = subprocess.Popen(
+            [self._program, "-F", "-c", str(self.folder / "conf")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, self.log
+                assert self._process.poll() is None, self.log
+                time.sleep(0.02)
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether it was started, and not ended since."""
+        return self._process is not None
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        path = self.folder / "log"
+        return path.read_text() if path.exists() else ""
+
+    def kill(self) -> None:
+        """Kill it and all that it has started."""
+        process, self._process = self._process, None
+        assert process is not None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)
+
+    def remove(self) -> None:
+        """Kill it if need be, and remove what it wrote."""
+        if self.isRunning:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def messages(self, *names: str) -> list[bytes]:
+        """The messages of some users, or of all of them, in no order."""
+        return [
+            path.read_bytes()
+            for name in names or self._users
+            for path in (self.folder / "home" / name).glob("Maildir/*/*")
+            if path.parent.name in ("new", "cur")
+        ]

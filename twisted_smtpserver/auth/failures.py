@@ -1,0 +1,140 @@
+"""Which clients failed to log in lately, and how long that puts their next refusal off."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from twisted_smtpserver.wire.ip import addressBlock
+
+#: So many failed logins of one address aren't delayed: people mistype. They are as many as a
+#: connection has by default (``maxAuthAttempts``).
+FREE_LOGIN_FAILURES = 3
+
+#: The longest that ``loginDelay`` grows to, in seconds.
+MAX_LOGIN_DELAY = 10.0
+
+#: After this time without another one an address's failed logins are forgotten, in seconds.
+LOGIN_MEMORY = 900.0
+
+#: Of so many addresses failed logins are remembered; of more, who failed longest ago is forgotten.
+MAX_LOGIN_ADDRESSES = 20_000
+
+
+class LoginFailures:
+    """
+    Remembers which clients failed to log in lately: how long the next refusal is put off grows with
+    their failures, over all their connections.
+
+    It is the refusal that comes late, and nobody is locked out: whoever shares an address with an
+    attacker, and knows his password, notices nothing.
+
+    :param delay: that of the first failure that has one, in seconds; it doubles with each more.
+    :param maxAddresses: how many clients are remembered.
+    """
+
+    def __init__(self, delay: float, maxAddresses: int = MAX_LOGIN_ADDRESSES) -> None:
+        self._delay = delay
+        self._maxAddresses = maxAddresses
+        # By client, who failed longest ago first: when it was, the failures, the user's name, and
+        # how many of them were in a row with that name. Of names, which may be long, the hash does.
+        self._clients: OrderedDict[int | str, tuple[float, int, int, int]] = OrderedDict()
+
+    def failed(self, address: str | None, username: str, now: float) -> float:
+        """
+        Count a failed login.
+
+        :param address: the client's; ``None`` on a unix socket, which isn't counted.
+        :param username: whom it claimed to be.
+        :param now: the time.
+        :returns: how long to put the refusal off, in seconds.
+        """
+        if not self._delay or address is None:
+            return 0
+        self._forget(now)
+        block, name = addressBlock(address), hash(username)
+        _, count, lastName, inARow = self._clients.pop(block, (now, 0, name, 0))
+        count += 1
+        self._clients[block] = (now, count, name, inARow + 1 if name == lastName else 1)
+        if len(self._clients) > self._maxAddresses:
+            self._clients.popitem(last=False)
+        return self.delayOf(count)
+
+    def delayOf(self, failures: int) -> float:
+        """
+        How long to put the refusal off, in seconds.
+
+        :param failures: how many there were, this one included.
+        """
+        doublings = failures - FREE_LOGIN_FAILURES - 1
+        if doublings < 0:
+            return 0
+        # More doublings would be too much for a float, and make no difference.
+        return min(self._delay * 2.0 ** min(doublings, 64), MAX_LOGIN_DELAY)
+
+    def succeeded(self, address: str | None, username: str) -> None:
+        """
+        Forget what a user mistyped before he got it right: the last failures, as far as they were
+        with his name.
+
+        No more than that, or whoever has an account here could try those of others all day, with a
+        login of his own in between.
+
+        :param address: as for :meth:`failed`.
+        :param username: who logged in.
+        """
+        if not self._clients or address is None:
+            return
+        block = addressBlock(address)
+        now, count, lastName, inARow = self._clients.get(block, (0.0, 0, 0, 0))
+        if not inARow or lastName != hash(username):
+            return
+        if count > inARow:
+            self._clients[block] = (now, count - inARow, lastName, 0)
+        else:
+            del self._clients[block]
+
+    def _forget(self, now: float) -> None:
+        while self._clients:
+            block, (last, *_) = next(iter(self._clients.items()))
+            if now - last < LOGIN_MEMORY:
+                break
+            del self._clients[block]
+
+
+class SharedLoginFailures:
+    """
+    Likewise, over all servers.
+
+    :param delay: as for :class:`LoginFailures`.
+    :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`.
+    """
+
+    def __init__(self, delay: float, state: Any) -> None:
+        self._delay = delay
+        self._state = state
+        # Counts while the state doesn't know.
+        self._own = LoginFailures(delay)
+
+    def failed(self, address: str | None, username: str, now: float) -> float | Deferred[float]:
+        """See :meth:`LoginFailures.failed`."""
+        if not self._delay or address is None:
+            return 0
+        return Deferred.fromCoroutine(self._failed(address, username, now))
+
+    async def _failed(self, address: str, username: str, now: float) -> float:
+        key = str(addressBlock(address))
+        count = await self._state.loginFailed(key, username, LOGIN_MEMORY)
+        if count is None:
+            return self._own.failed(address, username, now)
+        return self._own.delayOf(count)
+
+    def succeeded(self, address: str | None, username: str) -> None:
+        """See :meth:`LoginFailures.succeeded`."""
+        self._own.succeeded(address, username)
+        if self._delay and address is not None:
+            # Nobody waits for it.
+            key = str(addressBlock(address))
+            Deferred.fromCoroutine(self._state.loginSucceeded(key, username))

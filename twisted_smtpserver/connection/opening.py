@@ -1,0 +1,201 @@
+"""
+How a connection comes about.
+
+::
+
+    accepted ── PROXY header ── implicit TLS ── reverse lookup ── onConnect ── greeting
+                (useProxy)      (secure)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ISSLTransport
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.dialogue.outcome import Outcome, withoutEnhanced
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.wire.ip import normalizeAddress
+from twisted_smtpserver.wire.proxy import ProxyError, ProxyHeader, ProxyParser
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.connection.protocol import SMTPProtocol
+
+#: How long a PROXY header may take, in seconds; the proxy is near, and sends it at once.
+PROXY_TIME = 10.0
+
+
+class Opening:
+    """
+    What comes before the greeting. The connection drops it afterwards.
+
+    :param connection: whose.
+    :ivar hasNoDialogue: whether there is no place for a reply yet: a PROXY header or a handshake is
+        due.
+    """
+
+    __slots__ = ("_connection", "_lookup", "hasNoDialogue")
+
+    def __init__(self, connection: SMTPProtocol) -> None:
+        self._connection = connection
+        self._lookup: Deferred[Any] | None = None
+        self.hasNoDialogue = False
+
+    def begin(self) -> None:
+        """The connection is there; the client is greeted when all is known about it."""
+        connection = self._connection
+        fillAddresses(connection)
+        if connection.options.useProxy:
+            self._awaitProxyHeader()
+        else:
+            self._secure(b"")
+
+    # -- The PROXY header -------------------------------------------------------------------------
+
+    def _awaitProxyHeader(self) -> None:
+        connection = self._connection
+        if connection.session.peerAddress not in connection.options.proxyNetworks:
+            connection.drop("not in useProxy, so no proxy of ours")
+            return
+        parser = ProxyParser()
+        self.hasNoDialogue = True
+        connection.timeout.setTimeout(PROXY_TIME, self._noProxyHeader)
+
+        def take(octets: bytes) -> None:
+            header = parser.feed(octets)
+            if isinstance(header, ProxyError):
+                connection.drop(header.value)
+            elif header is not None:
+                self._proxied(header, parser.rest)
+
+        connection.beginRaw(take)
+
+    def _noProxyHeader(self) -> None:
+        self._connection.drop("no PROXY header in time")
+
+    def _proxied(self, header: ProxyHeader, early: bytes) -> None:
+        """The client is another one than the socket's: is there room for it?"""
+        connection = self._connection
+        session = connection.session
+        session.proxyTLVs = header.tlvs
+        if header.sourceAddress is not None:
+            session.remoteAddress = header.sourceAddress
+            session.remotePort = header.sourcePort
+            session.localAddress = header.destinationAddress
+            session.localPort = header.destinationPort
+        self.hasNoDialogue = False
+        connection.timeout.cancelTimeout()
+        connection.endRaw(b"")
+        if connection.enter(session.remoteAddress):
+            self._secure(early)
+        elif connection.options.secure:
+            connection.drop("too many connections from one address")
+        else:
+            connection.respond(replies.TOO_MANY_FROM_ADDRESS.plain)
+
+    # -- Implicit TLS -----------------------------------------------------------------------------
+
+    def _secure(self, early: bytes) -> None:
+        """
+        Start or await implicit TLS (RFC 8314 §3).
+
+        :param early: octets that came behind a PROXY header.
+        """
+        connection = self._connection
+        if ISSLTransport.providedBy(connection.transport):  # an ssl: or tls: endpoint's
+            connection.awaitHandshake()
+        elif connection.options.secure:
+            connection.beginHandshake()
+            if early:
+                # They are the client's half of the handshake, and we had read them already.
+                connection.transport.protocol.dataReceived(early)
+        elif early:
+            connection.respond(replies.EARLY_TALKER.plain)
+        else:
+            self._lookUpClient()
+
+    def secured(self) -> None:
+        """The handshake is completed."""
+        self._connection.timeout.cancelTimeout()
+        self._lookUpClient()
+
+    # -- The client's name ------------------------------------------------------------------------
+
+    def _lookUpClient(self) -> None:
+        connection = self._connection
+        connection.hold()
+        found = connection.factory.lookUp(connection.session.remoteAddress)
+        if isinstance(found, Deferred):
+            self._lookup = found
+            # Canceled, because the client left: the reverse lookup has no other failure.
+            found.addCallbacks(self._named, lambda failure: None)
+        else:
+            self._named(found)
+
+    def _named(self, hostname: str) -> None:
+        connection = self._connection
+        self._lookup = None
+        if connection.isClosing:
+            return
+        connection.session.clientHostname = hostname
+        delay = connection.options.greetingDelay
+        if delay:
+            connection.timeout.setTimeout(delay, self._welcome)
+        else:
+            self._welcome()
+
+    def cancel(self) -> None:
+        """The client left."""
+        if self._lookup is not None:
+            self._lookup.cancel()
+
+    # -- The handler ------------------------------------------------------------------------------
+
+    def _welcome(self) -> None:
+        connection = self._connection
+        connection.reachedHandler = True
+        dialogue = connection.dialogue
+        arguments = (connection.session,)
+        outcome = withoutEnhanced(
+            dialogue.ask("onConnect", arguments, self._accepted, dialogue.connectRefused)
+        )
+        if isinstance(outcome, Deferred):
+            outcome.addCallback(self._over)
+        else:
+            self._over(outcome)
+        connection.respond(outcome)
+        if connection.pending is None:
+            connection.awaitClient()
+            connection.release()
+
+    def _over(self, outcome: Outcome) -> Outcome:
+        self._connection.opening = None
+        return outcome
+
+    def _accepted(self, result: object) -> Outcome:
+        session, dialogue = self._connection.session, self._connection.dialogue
+        if session.tls is not None:
+            return dialogue.ask("onSecure", (session,), self._greet, dialogue.tlsRefused)
+        return dialogue.welcomed()
+
+    def _greet(self, result: object) -> Reply:
+        return self._connection.dialogue.welcomed()
+
+
+def fillAddresses(connection: SMTPProtocol) -> None:
+    """Tell the session who the socket's two ends are."""
+    session, transport = connection.session, connection.transport
+    peer, host = transport.getPeer(), transport.getHost()
+    session.peerAddress = session.remoteAddress = _address(peer)
+    session.peerPort = session.remotePort = getattr(peer, "port", None)
+    session.localAddress = _address(host)
+    session.localPort = getattr(host, "port", None)
+    session.secure = connection.options.secured
+
+
+def _address(end: Any) -> str | None:
+    """An end's IP address in one spelling; a dual-stack listener shows IPv4 as IPv6."""
+    host: str | None = getattr(end, "host", None)
+    return host if host is None else normalizeAddress(host) or host

@@ -1,0 +1,115 @@
+"""How a client behaves: what it did wrong, and when that is too much."""
+
+from __future__ import annotations
+
+from twisted_smtpserver import replies
+from twisted_smtpserver.options import Options
+from twisted_smtpserver.replies import Reply
+
+#: The longest that the reply to an error is put off, in seconds.
+MAX_ERROR_DELAY = 10.0
+
+#: So many recipients of a session may be refused for a while (4yz), by a greylist for example: an
+#: honest client may send to a long list. Then the connection is closed.
+MAX_DEFERRED_RECIPIENTS = 10_000
+
+#: Commands that a client that isn't welcome may send before it is cut off.
+MAX_UNWELCOME = 10
+
+
+class Conduct:
+    """
+    The counters of one connection; they outlive STARTTLS and XCLIENT.
+
+    :param options: the server's.
+    :ivar failedLogins: how many logins failed.
+    :ivar junk: how many commands brought no message any further, since the last message.
+    :ivar refusedRecipients: how many recipients the handler refused.
+    """
+
+    __slots__ = (
+        "_deferred",
+        "_errors",
+        "_options",
+        "_unauthenticated",
+        "_unrecognized",
+        "_unwelcome",
+        "failedLogins",
+        "junk",
+        "refusedRecipients",
+    )
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._deferred = 0
+        self._errors = 0
+        self.junk = 0
+        self._unauthenticated = 0
+        self._unrecognized = 0
+        self._unwelcome = 0
+        self.failedLogins = 0
+        self.refusedRecipients = 0
+
+    def countError(self) -> float | None:
+        """
+        One more refused command.
+
+        :returns: how long to put the refusal off, in seconds; ``None`` if there were too many.
+        """
+        self._errors += 1
+        options = self._options
+        if self._errors >= options.maxErrors:
+            return None
+        delay = (self._errors - options.maxErrors // 2) * options.errorDelay
+        # A delay mustn't be mistaken for a handler that takes too long.
+        return min(max(delay, 0.0), MAX_ERROR_DELAY, options.handlerTimeout / 2)
+
+    def countDeferred(self) -> bool:
+        """
+        One more recipient that was refused for a while.
+
+        :returns: whether there were too many.
+        """
+        self._deferred += 1
+        return self._deferred >= MAX_DEFERRED_RECIPIENTS
+
+    def countUnrecognized(self, refusal: Reply) -> Reply:
+        """
+        One more line that is no command.
+
+        :param refusal: its answer.
+        :returns: that, or 421 if there were too many.
+        """
+        self._unrecognized += 1
+        if self._unrecognized >= self._options.maxUnrecognizedCommands:
+            return replies.TOO_MANY_ERRORS
+        return refusal
+
+    def countJunk(self, reply: Reply) -> Reply:
+        """
+        One more command that brought no message any further.
+
+        :param reply: its answer.
+        :returns: that, or 421 if there were too many since the last message.
+        """
+        self.junk += 1
+        return reply if self.junk <= self._options.maxJunkCommands else replies.TOO_MUCH_JUNK
+
+    def countUnauthenticated(self) -> bool:
+        """
+        One more command before a login that is required.
+
+        :returns: whether there were too many.
+        """
+        self._unauthenticated += 1
+        most = self._options.maxAllowedUnauthenticatedCommands
+        return most is not False and self._unauthenticated >= most
+
+    def countUnwelcome(self) -> bool:
+        """
+        One more command of a client that isn't welcome.
+
+        :returns: whether there were too many.
+        """
+        self._unwelcome += 1
+        return self._unwelcome >= MAX_UNWELCOME

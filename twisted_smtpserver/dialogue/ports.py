@@ -1,0 +1,168 @@
+"""
+What the dialogue asks of its neighbors: the one file that looks upwards, and only at shapes.
+
+:class:`Connection` is the connection below the octets, :class:`Server` the factory, and
+:class:`Transfer` a message on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.errors import MessageIncomplete
+from twisted_smtpserver.log.serverlog import ServerLog
+from twisted_smtpserver.options import Options
+from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.session import Session
+from twisted_smtpserver.states import Event, Phase
+
+if TYPE_CHECKING:
+    from twisted_smtpserver.dialogue.dialogue import Dialogue
+
+#: A command: given the dialogue and the command's argument, it returns an outcome.
+Verb = Callable[["Dialogue", bytes], Outcome]
+
+#: A short way to a verb: given the dialogue and the line, ``None`` where it doesn't apply.
+Shortcut = Callable[["Dialogue", bytes], "Outcome | None"]
+
+#: Something a command has to pass: ``None`` lets the verb pass, a Reply refuses it.
+Gate = Callable[["Dialogue", str], "Reply | None"]
+
+#: For each transition of the state machine: the next phase, the verbs that pass all gates in it,
+#: and the short ways to some of them by the first five octets of a line.
+Steps = Mapping[tuple[Phase, Event], tuple[Phase, Mapping[str, Verb], Mapping[bytes, Shortcut]]]
+
+
+class Timeout(Protocol):
+    """A connection's timer."""
+
+    def resetTimeout(self) -> None:
+        """The client said something: the wait starts anew."""
+
+
+class Connection(Protocol):
+    """The connection that carries a dialogue."""
+
+    def respond(self, outcome: Outcome) -> None:
+        """Write an outcome that came later than its command."""
+
+    def beginRaw(self, sink: Callable[[bytes], object], due: int = 0) -> None:
+        """From here on octets aren't lines; see :class:`PipelinedLineReceiver`."""
+
+    def endRaw(self, rest: bytes) -> None:
+        """Lines again, beginning with the rest."""
+
+    def startTLS(self) -> Outcome:
+        """Answer STARTTLS, and begin the handshake."""
+
+    def channelBinding(self) -> bytes | None:
+        """What SCRAM's -PLUS binds a login to; ``None`` where TLS has nothing for it."""
+
+    @property
+    def timeout(self) -> Timeout:
+        """The connection's timer."""
+
+    @property
+    def isRaw(self) -> bool:
+        """Whether octets aren't lines."""
+
+    def awaitClient(self) -> None:
+        """It is the client's turn, or that of a handler that doesn't read."""
+
+    def pauseContent(self) -> None:
+        """The handler doesn't read: stop the client."""
+
+    def resumeContent(self) -> None:
+        """The handler reads again."""
+
+
+class Transfer(Protocol):
+    """A message on its way."""
+
+    @property
+    def isFinishing(self) -> bool:
+        """Whether the whole message is there, and the handler's result isn't."""
+
+    def abandon(self, error: MessageIncomplete) -> None:
+        """The rest of the message will never come."""
+
+    def detach(self) -> None:
+        """All is over."""
+
+    def timedOut(self) -> None:
+        """The handler took too long."""
+
+
+class LoginFailures(Protocol):
+    """The server's memory of failed logins."""
+
+    def failed(self, address: str | None, username: str, now: float) -> float | Deferred[float]:
+        """Count a failed login; how long to put the refusal off, in seconds, maybe later."""
+
+    def succeeded(self, address: str | None, username: str) -> None:
+        """Forget what a user mistyped."""
+
+
+class Server(Protocol):
+    """The server that a dialogue is one of."""
+
+    @property
+    def handler(self) -> object:
+        """The user's handler."""
+
+    @property
+    def options(self) -> Options:
+        """The server's options."""
+
+    @property
+    def log(self) -> ServerLog:
+        """What is told to the log."""
+
+    @property
+    def clock(self) -> IReactorTime:
+        """What timers run on."""
+
+    @property
+    def verbs(self) -> Mapping[str, Verb]:
+        """The commands, by verb."""
+
+    @property
+    def gates(self) -> Sequence[Gate]:
+        """What each command has to pass, in order."""
+
+    @property
+    def steps(self) -> Steps:
+        """The state machine."""
+
+    @property
+    def extensions(self) -> Any:
+        """The :class:`~twisted_smtpserver.extensions.base.ExtensionSet`."""
+
+    @property
+    def greeting(self) -> Reply:
+        """What a client is told first."""
+
+    @property
+    def authNeeded(self) -> Reply:
+        """What MAIL is answered before a login that is required."""
+
+    @property
+    def loginFailures(self) -> LoginFailures:
+        """The failed logins."""
+
+    @property
+    def runInThread(self) -> Callable[..., Deferred[Any]]:
+        """Runs a function in a thread."""
+
+    @property
+    def runInSlices(self) -> Callable[..., Deferred[Any]]:
+        """Does long work in slices."""
+
+    def reportError(self, failure: Failure, session: Session | None = None, hook: str = "") -> str:
+        """Log a bug; the incident's id."""

@@ -1,0 +1,105 @@
+"""Whether hooks are called what the server calls them, and take what they are given."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.hooks import isDefault
+from twisted_smtpserver.interfaces import HOOKS
+
+__all__ = ["CheckedHandler", "checkHandler", "checkHook"]
+
+_LIKE_A_HOOK = re.compile("on[A-Z]")
+_PLAIN_NAMES = {name.lower(): name for name in HOOKS}
+
+# How much a name in another style, such as on_rcpt, has to be like a hook's to be taken for it.
+_SIMILARITY = 0.8
+
+
+# Names that mean something, in another place.
+_ELSEWHERE = dict.fromkeys(("onMessage", "onDataCommand"), "filters go into a Filtered")
+
+
+def checkHandler(handler: object, others: Collection[str] = ()) -> None:
+    """
+    Check all hooks of a handler.
+
+    :param handler: any object.
+    :param others: names that it may have, too: somebody else calls these.
+    :raises ConfigurationError: if it has a function whose name is like a hook's and isn't one, or a
+        hook that can't be called as the server calls it.
+    """
+    for name in dir(handler):
+        if name in HOOKS or (name not in others and _isLikeAHook(name)):
+            value = getattr(handler, name, None)
+            if name in HOOKS or callable(value):
+                checkHook(handler, name, value)
+
+
+def checkHook(handler: object, name: str, value: Any) -> None:
+    """
+    Check one hook.
+
+    :param handler: whose it is.
+    :param name: its name, or one that is like a hook's.
+    :param value: the function; ``None`` for none.
+    :raises ConfigurationError: as for :func:`checkHandler`.
+    """
+    owner = handler.__name__ if inspect.ismodule(handler) else type(handler).__name__
+    if name not in HOOKS:
+        raise ConfigurationError(f"{owner} has {name!r}, but there is no such hook: {_hint(name)}")
+    if value is None or isDefault(value):
+        return
+    if not callable(value):
+        raise ConfigurationError(f"the hook {name} is no function but {value!r} (in {owner})")
+    expected = HOOKS[name][name].getSignatureInfo()["positional"]
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # it is written in C
+        return
+    try:
+        signature.bind(*expected)
+    except TypeError:
+        raise ConfigurationError(
+            f"the hook {name} of {owner} takes {signature}, but it is called with "
+            f"({', '.join(expected)})"
+        ) from None
+
+
+def _isLikeAHook(name: str) -> bool:
+    if _LIKE_A_HOOK.match(name):
+        return True
+    if name.startswith("_"):
+        return False
+    plain = name.replace("_", "").lower()
+    isOther = plain.startswith("on") or plain in _PLAIN_NAMES
+    return isOther and bool(difflib.get_close_matches(plain, _PLAIN_NAMES, 1, _SIMILARITY))
+
+
+def _hint(name: str) -> str:
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name]
+    plain = name.replace("_", "").lower()
+    similar = difflib.get_close_matches(plain, _PLAIN_NAMES, 1)
+    if similar:
+        return f"did you mean {_PLAIN_NAMES[similar[0]]}?"
+    return f"there are {', '.join(sorted(HOOKS))}"
+
+
+class CheckedHandler:
+    """A handler that checks the hooks that are assigned to it later."""
+
+    if TYPE_CHECKING:
+        # With that method, they would let any attribute be assigned.
+        pass
+    else:
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name in HOOKS or (callable(value) and _isLikeAHook(name)):
+                checkHook(self, name, value)
+            super().__setattr__(name, value)

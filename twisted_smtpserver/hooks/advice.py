@@ -1,0 +1,48 @@
+"""What to do about hooks that want a loop of asyncio's where none runs, or the other way round."""
+
+from __future__ import annotations
+
+import re
+from asyncio import _get_running_loop  # without the exception that get_running_loop() makes
+
+_INSTALL = (
+    "run twistd with --reactor=asyncio, or install twisted.internet.asyncioreactor before anything "
+    "else"
+)
+
+#: What a hook is told that awaits an asyncio future without that reactor.
+NEEDS_ASYNCIO = (
+    f"this hook awaits an asyncio future, which needs Twisted's asyncio reactor: {_INSTALL}"
+)
+_NEEDS_LOOP = (
+    f"it needs asyncio's loop: {_INSTALL}; or use what Twisted has, deferLater() in the place of "
+    "asyncio.sleep(), blocking() or deferToThread() in the place of to_thread()"
+)
+# What asyncio, anyio and sniffio say.
+_NO_LOOP = re.compile("event loop|async library")
+_FOREIGN_TASK = (
+    "a task of your own can't await a Deferred: have it await "
+    "deferred.asFuture(asyncio.get_running_loop())"
+)
+_BAD_YIELD = re.compile("Task got bad yield: <Deferred")
+_MOST_CAUSES = 10
+
+
+def loopAdvice(error: BaseException | None) -> str:
+    """
+    What to do about an error, if a hook failed because asyncio's loop doesn't run here, or because
+    Deferreds are none of asyncio's business.
+
+    :param error: what it raised.
+    :returns: the advice; ``""`` if the error is another, or says it already.
+    """
+    isRunning = _get_running_loop() is not None
+    pattern, advice = (_BAD_YIELD, _FOREIGN_TASK) if isRunning else (_NO_LOOP, _NEEDS_LOOP)
+    cause = error
+    for _ in range(_MOST_CAUSES):
+        if cause is None:
+            break
+        if isinstance(cause, RuntimeError) and pattern.search(str(cause.args[:1])):
+            return advice
+        cause = cause.__cause__ or cause.__context__
+    return ""
