@@ -52,15 +52,7 @@ class ReadmeTests(SynchronousTestCase):
         folder = Path(self.mktemp())
         folder.mkdir()
         (folder / "test_welcome.py").write_text(FIXTURE)
-        command = [
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "twisted_smtpserver_pytest",
-        ]
+        plugins = ["-p", "no:cacheprovider", "-p", "twisted_smtpserver_pytest"]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *plugins],
             cwd=folder,
