@@ -39,7 +39,7 @@ class OversightTests(SynchronousTestCase):
         ]
 
     def test_nothing(self) -> None:
-        """Where all is as it should be there is no advice."""
+        """Where all is as it should be nothing is said."""
         self.assertEqual(findOversights(Options(), Discard()), [])
 
     def test_noData(self) -> None:

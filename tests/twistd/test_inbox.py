@@ -19,6 +19,7 @@ from twisted_smtpserver import Chain, tap
 from twisted_smtpserver.filters import Filtered
 from twisted_smtpserver.inbox import Inbox
 from twisted_smtpserver.inbox.handler import ChaosLogin, InboxHandler
+from twisted_smtpserver.stores.forward import Forward
 from twisted_smtpserver.testing import connect
 
 
@@ -107,6 +108,31 @@ class LazyTests(SynchronousTestCase):
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
         self.assertEqual(done.stdout.strip(), "[]")
+
+
+class ReleaseTests(SynchronousTestCase):
+    def test_release(self) -> None:
+        """The URL of another server, and the password of its user."""
+        path = Path(self.mktemp())
+        path.write_text("sesame\n")
+        _, inbox, _ = make(
+            "--inbox=0",
+            "--inbox-release=smtp+starttls://joe@smtp.example.org",
+            f"--inbox-release-password-file={path}",
+        )
+        self.assertIsInstance(inbox.desk.relay, Forward)
+        self.assertNotIn("sesame", repr(inbox.desk.relay))
+
+    def test_wrong(self) -> None:
+        """A password without a URL, and a URL that is none."""
+        path = Path(self.mktemp())
+        path.write_text("sesame\n")
+        flag = f"--inbox-release-password-file={path}"
+        error = self.assertRaises(usage.UsageError, parse, "--inbox=0", flag)
+        self.assertEqual(str(error), "--inbox-release-password-file: needs --inbox-release")
+        self.assertRaises(usage.UsageError, parse, "--inbox-release=smtp://x.example")
+        reason = self.assertRaises(SystemExit, make, "--inbox=0", "--inbox-release=gopher://x")
+        self.assertIn("gopher", str(reason))
 
 
 class InboxServiceTests(TestCase):

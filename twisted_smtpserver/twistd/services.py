@@ -13,14 +13,14 @@ from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.cred.checkers import FilePasswordDB
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from zope.interface import provider
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.handlers import Maildir, fromFunctions
 from twisted_smtpserver.handlers.cred import checkFile
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.twistd.supervisor import Supervisor
@@ -35,11 +35,13 @@ class LateMaildir(Service):
 
     :param path: where.
     :param hostName: as for :class:`~twisted_smtpserver.Maildir`.
+    :param flag: the flag that named it.
     :ivar handler: what stores messages in it.
     """
 
-    def __init__(self, path: str, hostName: str | None) -> None:
+    def __init__(self, path: str, hostName: str | None, flag: str = "maildir") -> None:
         self.handler = fromFunctions(onData=self._onData)
+        self._flag = flag
         self._path = path
         self._hostName = hostName
         self._maildir: Maildir
@@ -54,9 +56,11 @@ class LateMaildir(Service):
         try:
             self._maildir = Maildir(self._path, self._hostName)
         except FileExistsError as error:
-            raise ConfigurationError(f"--maildir: {error.filename!r} is not a folder") from error
+            raise ConfigurationError(
+                f"--{self._flag}: {error.filename!r} is not a folder"
+            ) from error
 
-    def _onData(self, stream: IMessageStream, session: Session) -> Any:
+    def _onData(self, stream: IncomingMessage, session: Session) -> Any:
         return self._maildir.onData(stream, session)
 
 
@@ -104,7 +108,7 @@ class Server(MultiService):
     """
     All there is to run; says in one line why it can't start.
 
-    :param isWorker: whether a supervisor gives advice already.
+    :param isWorker: whether a supervisor has said already that it runs as root.
     """
 
     def __init__(self, isWorker: bool = False) -> None:
@@ -134,15 +138,13 @@ class Server(MultiService):
 
     def _close(self, results: list[Any]) -> Any:
         """All connections are gone."""
-        left: Any = results
+        closing = []
         for service in self:
-            if isinstance(service, SharedState):
-                left = service.close().addCallback(lambda _: results)
-            elif isinstance(service, Supervisor) and service.hasFailed:
+            if isinstance(service, Supervisor) and service.hasFailed:
                 globalLogPublisher.addObserver(_endWithStatusOne)
             elif hasattr(service, "close"):  # a database that messages in flight still needed
-                service.close()
-        return left
+                closing.append(maybeDeferred(service.close))
+        return gatherResults(closing).addCallback(lambda _: results)
 
 
 @provider(ILogObserver)

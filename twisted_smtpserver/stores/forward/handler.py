@@ -6,14 +6,13 @@ import socket
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from OpenSSL import crypto
 from twisted.internet.defer import Deferred
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.internet.ssl import optionsForClientTLS
 
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.results import Accepted
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.stores.base import (
@@ -24,6 +23,7 @@ from twisted_smtpserver.stores.base import (
     Unavailable,
     oneAnswer,
     outcomes,
+    readAuthorities,
 )
 from twisted_smtpserver.stores.forward.answers import Answer, refusal
 from twisted_smtpserver.stores.forward.host import Host, parseURL
@@ -33,7 +33,6 @@ from twisted_smtpserver.stores.forward.transaction import Transaction
 #: Connections to one host at a time, unless told otherwise. Each client in a transaction has one.
 MAX_CONNECTIONS = 100
 
-_END = b"-----END CERTIFICATE-----"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -90,7 +89,7 @@ class Forward(SMTPHandler):
         hosts = [_checked(parseURL(url), password) for url in urls]
         if not hosts:
             raise ConfigurationError("forward: name a host to forward to")
-        trust = None if ca is None else _trustRoot(ca)
+        trust = None if ca is None else readAuthorities(ca, "forward")
         self.hostName = hostName or socket.gethostname()
         self.maxHops = maxHops
         self._name = ", ".join(map(str, hosts))
@@ -130,7 +129,7 @@ class Forward(SMTPHandler):
             answer = await transaction.add(address)
         return Accepted(answer.text, answer.enhanced, 251) if answer.code == 251 else None
 
-    async def onData(self, stream: IMessageStream, session: Session) -> object:
+    async def onData(self, stream: IncomingMessage, session: Session) -> object:
         """
         Hand the message on.
 
@@ -227,16 +226,3 @@ def _checked(host: Host, password: str) -> Host:
     if host.isLmtp or not (host.isTLS or host.name in _LOCAL):
         raise ConfigurationError(f"forward: {host}: a login needs smtps:// or smtp+starttls://")
     return host
-
-
-def _trustRoot(path: str) -> Any:
-    try:
-        with open(path, "rb") as file:
-            text = file.read()
-        pieces = [piece + _END for piece in text.split(_END)[:-1]]
-        certificates = [Certificate.loadPEM(piece) for piece in pieces]
-    except (OSError, ValueError, crypto.Error) as error:
-        raise ConfigurationError(f"forward: ca: {path!r} can't be read: {error}") from error
-    if not certificates:
-        raise ConfigurationError(f"forward: ca: {path!r} has no certificate")
-    return trustRootFromCertificates(certificates)
