@@ -35,6 +35,7 @@ from twisted_smtpserver.results import Accepted
 from twisted_smtpserver.sasl.credentials import Authenticated
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.session import Address, Envelope, Session
+from twisted_smtpserver.wire.scanning import isCompiled
 
 __version__ = "0.1.0"
 
@@ -69,6 +70,7 @@ __all__ = [
     "TransactionReset",
     "__version__",
     "blocking",
+    "isCompiled",
     "parseMessage",
     "receivedHeader",
     "returnPathHeader",
