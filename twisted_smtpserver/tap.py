@@ -33,6 +33,7 @@ from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log import batches
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.twistd.filters import checkFilters, makeFilters
 from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
 from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions, makeInbox
 from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies, makeState
@@ -43,6 +44,7 @@ from twisted_smtpserver.twistd.services import (
     SharedState,
     oneLine,
 )
+from twisted_smtpserver.twistd.stores import STORES, checkStores, makeStore
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 
@@ -77,7 +79,7 @@ _NEED_LOGIN = (
 )
 
 #: Where messages go; beside an inbox there may be one of them.
-_STORES = {"maildir", "discard", "handler"}
+_STORES = {"maildir", "discard", "handler", *STORES}
 
 #: Without one of these AUTH isn't offered to anybody.
 _OFFERS_LOGIN = {"cert", "key", "self-signed", "secured", "allow-insecure-auth"}
@@ -175,7 +177,8 @@ class Options(usage.Options, AuthOptionMixin):
 
     def _checkHandlers(self) -> None:
         if len(_STORES & set(self)) > 1:
-            raise usage.UsageError("--maildir, --discard and --handler: choose one of them")
+            *flags, last = [f"--{name}" for name in ("maildir", "discard", "handler", *STORES)]
+            raise usage.UsageError(f"{', '.join(flags)} and {last}: choose one of them")
 
     def _checkListeners(self) -> None:
         given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
@@ -242,6 +245,8 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
         try:
             checkPolicies(self)
+            checkFilters(self)
+            checkStores(self)
             checkInbox(self)
             library.makeOptions(keywords)
         except ConfigurationError as error:
@@ -364,6 +369,7 @@ def makeService(config: Options) -> IService:
 def _build(config: Options) -> MultiService:
     handler, preparations = _makeHandler(config)
     timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
+    handler, quarantine = makeFilters(config, handler, timeout)
     state = makeState(config)
     stages = makePolicies(config, config.keywords.get("resolver"), timeout, state)
     services = [stage for stage in stages if isinstance(stage, Service)]
@@ -388,7 +394,7 @@ def _build(config: Options) -> MultiService:
         _makeSupervisor(config, handler).setServiceParent(service)
         return service
     listeners = _makeListeners(config, handler)
-    for needed in [*services, *preparations]:
+    for needed in [*services, *preparations, *quarantine]:
         needed.setServiceParent(service)
     _makeServer(config, listeners).setServiceParent(service)
     return service
@@ -432,6 +438,9 @@ def _makeStore(config: Options) -> tuple[object, Service | None]:
     if "handler" in config:
         return _loadHandler(config["handler"]), None
     hostName = config.keywords.get("name", None)
+    store = makeStore(config, hostName)
+    if store is not None:
+        return store.handler, store
     mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
     return mailbox.handler, mailbox
 

@@ -58,7 +58,7 @@ class PureTests(SynchronousTestCase):
         """It is told which form is used, and that one is."""
         self.assertIs(twisted_smtpserver.isCompiled, scanning.isCompiled)
         self.assertEqual(scanning.scan is scanPurely, not scanning.isCompiled)
-        self.assertIs(dotdata.scan, scanning.scan)
+        self.assertIs(vars(dotdata)["scan"], scanning.scan)
 
 
 class CompiledTests(SynchronousTestCase):

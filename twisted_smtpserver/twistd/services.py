@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.cred.checkers import FilePasswordDB
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
@@ -33,11 +33,13 @@ class LateMaildir(Service):
 
     :param path: where.
     :param hostName: as for :class:`~twisted_smtpserver.Maildir`.
+    :param flag: the flag that named it.
     :ivar handler: what stores messages in it.
     """
 
-    def __init__(self, path: str, hostName: str | None) -> None:
+    def __init__(self, path: str, hostName: str | None, flag: str = "maildir") -> None:
         self.handler = fromFunctions(onData=self._onData)
+        self._flag = flag
         self._path = path
         self._hostName = hostName
         self._maildir: Maildir
@@ -52,7 +54,9 @@ class LateMaildir(Service):
         try:
             self._maildir = Maildir(self._path, self._hostName)
         except FileExistsError as error:
-            raise ConfigurationError(f"--maildir: {error.filename!r} is not a folder") from error
+            raise ConfigurationError(
+                f"--{self._flag}: {error.filename!r} is not a folder"
+            ) from error
 
     def _onData(self, stream: IMessageStream, session: Session) -> Any:
         return self._maildir.onData(stream, session)
@@ -118,15 +122,13 @@ class Server(MultiService):
 
     def _close(self, results: list[Any]) -> Any:
         """All connections are gone."""
-        left: Any = results
+        closing = []
         for service in self:
-            if isinstance(service, SharedState):
-                left = service.close().addCallback(lambda _: results)
-            elif isinstance(service, Supervisor) and service.hasFailed:
+            if isinstance(service, Supervisor) and service.hasFailed:
                 globalLogPublisher.addObserver(_endWithStatusOne)
             elif hasattr(service, "close"):  # a database that messages in flight still needed
-                service.close()
-        return left
+                closing.append(maybeDeferred(service.close))
+        return gatherResults(closing).addCallback(lambda _: results)
 
 
 @provider(ILogObserver)
