@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path as FilePath
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.examples import load
 from twisted_smtpserver import Accepted, Chain, Rejection, SMTPHandler
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.filters.spool import Spool
@@ -308,6 +310,16 @@ class ByRecipientTests(SynchronousTestCase):
         self.assertRaises(ConfigurationError, ByRecipient, {})
         error = self.assertRaises(ConfigurationError, ByRecipient, {"a.example": SMTPHandler()})
         self.assertIn("a.example: ", str(error))
+
+    def test_example(self) -> None:
+        """The how-to's example: two go their ways, and others to the relay."""
+        FilePath("secret").write_text("sixteen octets at least")
+        handler = load("routes").makeHandler()
+        shown = repr(handler)
+        for key, store in (("example.com", "Maildir"), ("tickets@example.com", "Webhook")):
+            self.assertIn(f"{key}: <{store} ", shown)
+        self.assertIn("*: <Forward to smtp+starttls://relay.example.net:25>", shown)
+        self.successResultOf(handler.close())
 
     def test_repr(self) -> None:
         """It says what goes where."""
