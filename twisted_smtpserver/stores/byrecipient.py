@@ -19,8 +19,8 @@ from twisted_smtpserver.filters.message import Replay
 from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.hooks import findHook, invoke
-from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.files import RunInThread
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.stores.base import oneAnswer, outcomes
 
@@ -148,7 +148,7 @@ class ByRecipient(SMTPHandler):
                 return store
         return None
 
-    async def onData(self, stream: IMessageStream, session: Session) -> object:
+    async def onData(self, stream: IncomingMessage, session: Session) -> object:
         """
         Give the message to the stores.
 
@@ -192,7 +192,7 @@ class ByRecipient(SMTPHandler):
 
     async def _storeAside(
         self,
-        stream: IMessageStream,
+        stream: IncomingMessage,
         shares: Sequence[_Share],
         session: Session,
         results: dict[int, object],
