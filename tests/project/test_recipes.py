@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import smtplib
 import sqlite3
 import subprocess
@@ -177,6 +178,16 @@ class ProjectTests(SynchronousTestCase):
             send(port, subject)
         self.assertEqual(program.communicate(timeout=SECONDS)[0], "one\n")
         self.assertEqual(program.returncode, 0)
+
+    def test_log(self) -> None:
+        """Python's logging gets the server's log: with_log."""
+        self.copy("recipes")
+        program = self.start("-W", "error", "with_log.py", "0")
+        send(self.read(program, r"port=(\d+)"), "one")
+        program.send_signal(signal.SIGINT)
+        output, _ = program.communicate(timeout=SECONDS)
+        self.assertRegex(output, "(?m)^INFO .*from <ann@example.org> to <board@example.com>")
+        self.assertEqual(program.returncode, 0, output)
 
     def test_trial(self) -> None:
         """A test for trial has the server on the program's own reactor: test_notify."""
