@@ -20,7 +20,7 @@ from zope.interface import provider
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.handlers import Maildir, fromFunctions
 from twisted_smtpserver.handlers.cred import checkFile
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.twistd.supervisor import Supervisor
@@ -58,7 +58,7 @@ class LateMaildir(Service):
                 f"--{self._flag}: {error.filename!r} is not a folder"
             ) from error
 
-    def _onData(self, stream: IMessageStream, session: Session) -> Any:
+    def _onData(self, stream: IncomingMessage, session: Session) -> Any:
         return self._maildir.onData(stream, session)
 
 
