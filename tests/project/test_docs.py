@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -43,6 +44,12 @@ SHOWN = {
     "reference/options": ('<p class="cell-label">Default</p>',),
     "reference/twistd": ("<p>--port and --listen are for LMTP</p>", "tcp:25, tcp6:25,"),
 }
+
+#: What people look for, as the search has it: without endings. Each must be in a title.
+SEARCHED = (
+    *("pytest", "attach", "databas", "fastapi", "django", "asyncio", "metric", "sqlite", "flask"),
+    *("celeri", "tls", "lmtp", "login", "inbox", "log", "limit"),
+)
 
 #: What smtp-server 3.21.6 takes, but for its callbacks and what goes to Node's own servers.
 REFERENCE_OPTIONS = """
@@ -351,6 +358,9 @@ if importlib.util.find_spec("sphinx"):  # CI builds the documentation in a step 
                 check=False,
             )
             self.assertEqual((done.stderr, done.returncode), ("", 0))
+            index = (folder / "html" / "searchindex.js").read_text(encoding="utf-8")
+            titles = json.loads(index[index.index("{") : index.rindex("}") + 1])["titleterms"]
+            self.assertEqual([stem for stem in SEARCHED if stem not in titles], [])
             for page, parts in SHOWN.items():
                 html = (folder / "html" / f"{page}.html").read_text(encoding="utf-8")
                 for part in parts:
