@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from typing import Any
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -200,7 +200,7 @@ class MacroTests(SynchronousTestCase):
             peerCertificate = Certificate
 
         session = Session()
-        session.tls = TLS
+        session.tls = cast("Any", TLS)
         agreement = Agreement(6, Action(0), Step(0), {})
         self.assertEqual(
             macrosFor(Command.HELLO, session, agreement, "mx.test"),
