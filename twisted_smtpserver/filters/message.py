@@ -239,7 +239,7 @@ class Replay:
 
     def wanted(self) -> None:
         """(The stream's call.) Someone reads for the first time."""
-        octets = self._message.small()
+        octets = self._message.small() if isinstance(self._message, Message) else None
         if octets:
             self.stream.feed(octets, isLast=True)
             return
