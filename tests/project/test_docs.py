@@ -159,6 +159,7 @@ class CodeTests(SynchronousTestCase):
     def test_commands(self) -> None:
         """Every command line of ``twistd smtpserver`` is one."""
         Path("passwd").write_text("joe:sesame\n")
+        Path("secret").write_text("sixteen octets at least\n")
         self.patch(sys, "stdout", open(os.devnull, "w"))  # noqa: SIM115
         self.addCleanup(sys.stdout.close)
         for name, arguments in commands():
@@ -187,6 +188,7 @@ class CodeTests(SynchronousTestCase):
 
     def test_handlers(self) -> None:
         """The handlers that command lines name are made by the examples."""
+        Path("secret").write_text("sixteen octets at least\n")
         found = set()
         for name, arguments in commands():
             if "--handler" in arguments:
@@ -243,7 +245,7 @@ def existingTests() -> set[str]:
     """Every test there is, as ``folder.module.Class.method``."""
     return {
         ".".join([*path.relative_to(TESTS).with_suffix("").parts, case.name, method.name])
-        for path in TESTS.rglob("test_*.py")
+        for path in (*TESTS.rglob("test_*.py"), *TESTS.rglob("suite.py"))
         for case in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(case, ast.ClassDef)
         for method in case.body
