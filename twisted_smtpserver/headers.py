@@ -12,7 +12,9 @@ import datetime
 import email.utils
 import re
 import socket
+import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.wire.domain import MAX_DOMAIN, Problem, parseDomain, parseLiteral, toAscii
@@ -61,8 +63,7 @@ def receivedHeader(
     """
     envelope = session.envelope if envelope is None else envelope
     utf8 = envelope.smtpUtf8
-    # RFC 5321 §4.4 prefers local time, with its offset.
-    when = datetime.datetime.now(datetime.timezone.utc).astimezone() if date is None else date
+    when = _today(int(time.time())) if date is None else email.utils.format_datetime(date)
     clauses = [
         *_fromClause(session, utf8),
         *_tlsComment(session),
@@ -76,7 +77,14 @@ def receivedHeader(
         if len(recipient.encode("utf-8")) <= _MAX_PIECE:
             clauses.append(recipient)
     clauses[-1] += ";"
-    return _fold("Received:", [*clauses, email.utils.format_datetime(when)])
+    return _fold("Received:", [*clauses, when])
+
+
+@lru_cache(maxsize=1)
+def _today(seconds: int) -> str:
+    """The date as RFC 5321 §4.4 prefers it: in local time, with its offset."""
+    now = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return email.utils.format_datetime(now.astimezone())
 
 
 def returnPathHeader(envelope: Envelope) -> bytes:

@@ -43,6 +43,7 @@ from twisted_smtpserver.twistd.services import (
     SharedState,
     oneLine,
 )
+from twisted_smtpserver.twistd.stores import STORES, checkStores, makeStore
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.worker import SHAREABLE, Inheritance
 
@@ -77,7 +78,7 @@ _NEED_LOGIN = (
 )
 
 #: Where messages go; beside an inbox there may be one of them.
-_STORES = {"maildir", "discard", "handler"}
+_STORES = {"maildir", "discard", "handler", *STORES}
 
 #: Without one of these AUTH isn't offered to anybody.
 _OFFERS_LOGIN = {"cert", "key", "self-signed", "secured", "allow-insecure-auth"}
@@ -175,7 +176,8 @@ class Options(usage.Options, AuthOptionMixin):
 
     def _checkHandlers(self) -> None:
         if len(_STORES & set(self)) > 1:
-            raise usage.UsageError("--maildir, --discard and --handler: choose one of them")
+            *flags, last = [f"--{name}" for name in ("maildir", "discard", "handler", *STORES)]
+            raise usage.UsageError(f"{', '.join(flags)} and {last}: choose one of them")
 
     def _checkListeners(self) -> None:
         given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
@@ -242,6 +244,7 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
         try:
             checkPolicies(self)
+            checkStores(self)
             checkInbox(self)
             library.makeOptions(keywords)
         except ConfigurationError as error:
@@ -432,6 +435,9 @@ def _makeStore(config: Options) -> tuple[object, Service | None]:
     if "handler" in config:
         return _loadHandler(config["handler"]), None
     hostName = config.keywords.get("name", None)
+    store = makeStore(config, hostName)
+    if store is not None:
+        return store.handler, store
     mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)
     return mailbox.handler, mailbox
 

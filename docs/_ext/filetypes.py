@@ -38,7 +38,7 @@ def name(app: Any, tree: nodes.document) -> None:
             text = block.astext().lstrip("\n")
             block.rawsource = text
             block.clear()
-            block += nodes.Text(text)
+            block.append(nodes.Text(text))
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class StoringTests(MaildirTests):
         """A small message costs a single hop, and until then there is no reply."""
         threads = FakeThreads()
         storing = self.store(self.handler(threads), MESSAGE)
-        self.assertEqual(threads.names, ["commit"])
+        self.assertEqual(threads.names, ["commitAll"])
         end = threads.work()
         self.assertNoResult(storing)
         end()

@@ -206,6 +206,22 @@ class BrowserTests(TestCase):
         """What the browser complains of."""
         return [line for line in self.browser.log() if "favicon" not in line]
 
+    def test_release(self) -> None:
+        """A message is sent on to a real server, if there is one, to whom somebody says."""
+        with LiveServer(Path(self.mktemp()).absolute()) as target:
+            self.start("--inbox-release", f"smtp://127.0.0.1:{target.port}")
+            self.send(self.message("Release me"))
+            browser = self.browser
+            browser.open(f"{self.url}view/latest")
+            browser.one("#releaseOne").click()
+            field = browser.one("#releaseTo")
+            self.assertEqual(field.get_property("value"), "bob@example.net")
+            field.send_keys("\ncarl@example.org")
+            browser.one("#release .primary").click()
+            browser.until(lambda: "on its way" in browser.one("#toast").text, "not sent")
+            [message] = target.messages()
+        self.assertIn(b"Subject: Release me\r\n", message)
+
     def test_many(self) -> None:
         """Ten thousand messages: the page has a few rows of them, and any of them by scrolling."""
         database = str(Path(self.mktemp()).absolute())

@@ -15,27 +15,24 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support.liveserver import PATIENCE, LiveServer
-from tests.support.services import Redis
+from tests.support.services import Redis, once
 from twisted_smtpserver.shared import RedisState
 
 PASSWORD = "swordfish"
 
 
+@once
+def startRedis() -> Redis:
+    redis = Redis("--requirepass", PASSWORD)
+    redis.begin()
+    return redis
+
+
 class ScriptTests(TestCase):
     """The scripts, as Redis understands them; two servers."""
 
-    redis: Redis
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.redis = Redis("--requirepass", PASSWORD)
-        cls.redis.begin()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.redis.stop()
-
     def setUp(self) -> None:
+        self.redis = startRedis()
         url = self.redis.url
         # A prefix for each test: nothing is left of another one.
         prefix = f"{self.id()}:"

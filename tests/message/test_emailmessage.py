@@ -6,6 +6,7 @@ import copy
 import email
 import email.policy
 import pickle
+import sys
 import tracemalloc
 from email import errors
 from email.message import EmailMessage
@@ -188,6 +189,8 @@ class CostTests(SynchronousTestCase):
     def test_memory(self) -> None:
         """However large the message, it takes no more than three times its size to make it."""
         size = 8 * MiB
+        # A tracer, as coverage is, keeps the interpreter from making strings longer in place.
+        most = 3.1 if sys.gettrace() is None else 5
         contents = {
             "ASCII": field("X", b"y") + (b"x" * 76 + b"\r\n") * (size // 78),
             "not ASCII": text("utf-8", "ä".encode() * (size // 2)),
@@ -201,7 +204,7 @@ class CostTests(SynchronousTestCase):
             message = build(octets[:length])
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
-            self.assertLess(peak, 3.1 * length + 64 * 1024, name)
+            self.assertLess(peak, most * length + 64 * 1024, name)
             del message
 
     def test_lines(self) -> None:

@@ -30,7 +30,12 @@ FLOORS: tuple[tuple[str, set[str], set[str]], ...] = (
 SECOND = 2
 
 #: The optional distributions, and the one room that may import each.
-OPTIONAL = {"trustme": "testing", "txredisapi": "shared"}
+OPTIONAL = {
+    "psycopg": "stores",
+    "treq": "stores",
+    "trustme": "testing",
+    "txredisapi": "shared",
+}
 
 #: All that the handlers that come with the library see of it, so that they are good to copy.
 HANDLERS_SEE = {

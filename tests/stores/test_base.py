@@ -158,11 +158,11 @@ class WithinTests(SynchronousTestCase):
         self.assertEqual(str(failure.value), "the shelf didn't answer within 5 s")
 
     def test_lateWithAReason(self) -> None:
-        """If the wait fails with more to say when it is canceled, that is said."""
+        """It says so too if the wait fails in a way of its own when it is canceled."""
         answer: Deferred[str] = Deferred(lambda each: each.errback(KeyError("why")))
         waiting = within(self.clock, 5, answer, "the shelf")
         self.clock.advance(5)
-        self.failureResultOf(waiting, KeyError)
+        self.failureResultOf(waiting, Unavailable)
 
     def test_canceled(self) -> None:
         """Canceled from outside, it says no more than that."""

@@ -87,7 +87,7 @@ class FakeOS:
     :ivar calls: the recorded calls: the function, and the path that its argument leads to.
     """
 
-    RECORDED = frozenset({"open", "write", "fsync", "close", "rename", "unlink"})
+    RECORDED = frozenset({"open", "write", "posix_fadvise", "fsync", "close", "rename", "unlink"})
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []

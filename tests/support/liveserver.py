@@ -57,7 +57,7 @@ class LiveServer:
         command = [sys.executable, "-m", "twisted", "-n", "--pidfile=", "smtpserver"]
         command[1:3] = ["-c", START]
         command[4:4] = twistd
-        if not {"--handler", "--discard", "--inbox"} & set(flags):
+        if not {"--handler", "--discard", "--inbox", "--postgres", "--amqp"} & set(flags):
             command += ["--maildir", str(self.maildir)]
         command += flags
         if not any(flag.startswith("--listen") for flag in flags):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -11,7 +14,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 from unittest import SkipTest
+
+import psycopg
+
+_S = TypeVar("_S", bound="Service")
 
 #: How long a server may take to start or to end, in seconds.
 PATIENCE = 60
@@ -92,6 +100,11 @@ class Service:
         return self._process.pid
 
     @property
+    def isRunning(self) -> bool:
+        """Whether it was started, and hasn't ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """What it has printed."""
         return (self.folder / "output").read_text(errors="replace")
@@ -133,7 +146,11 @@ class Service:
             assert process.poll() is None, f"it ended:\n{self.log}"
             return isReady()
 
-        until(isUp, "the server isn't ready")
+        try:
+            until(isUp, "the server isn't ready")
+        except BaseException:
+            self.stop()
+            raise
 
     def send(self, number: int) -> None:
         """Send a signal to its process."""
@@ -156,6 +173,22 @@ class Service:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(PATIENCE)
+
+
+def once(make: Callable[[], _S]) -> Callable[[], _S]:
+    """
+    For a server that several tests use: the first one starts it, and it ends with the process.
+    (Trial doesn't know ``setUpClass``.)
+
+    :param make: makes and starts it.
+    """
+
+    def made() -> _S:
+        service = make()
+        atexit.register(service.stop)
+        return service
+
+    return functools.cache(made)
 
 
 class Redis(Service):
@@ -182,3 +215,66 @@ class Redis(Service):
     def begin(self) -> None:
         """Start it, maybe again."""
         self.start(lambda: isListening(self.port))
+
+
+class Postgres(Service):
+    """A PostgreSQL with one database, on a port of its own; everybody on loopback may use it."""
+
+    def __init__(self, *settings: str) -> None:
+        folders = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))
+        program = need("postgres", *folders)
+        initdb = need("initdb", *folders)
+        self.port = freePort()
+        super().__init__(
+            "postgres",
+            lambda folder: [
+                program,
+                *("-D", str(folder / "data"), "-k", str(folder), "-p", str(self.port)),
+                *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=60"),
+                *(word for setting in settings for word in ("-c", setting)),
+            ],
+        )
+        data = str(self.folder / "data")
+        self.run(initdb, "-D", data, "-U", "mail", "-A", "trust", "-E", "UTF8", "--no-sync")
+
+    @property
+    def dsn(self) -> str:
+        """For ``--postgres``."""
+        return self.dsnAt(self.port)
+
+    def dsnAt(self, port: int) -> str:
+        """The same, by way of a relay."""
+        return f"postgresql://mail@127.0.0.1:{port}/postgres"
+
+    def begin(self) -> None:
+        """Start it, maybe again."""
+        self.start(self._isReady)
+
+    def _isReady(self) -> bool:
+        try:
+            psycopg.connect(self.dsn, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Kill -9, and its children, which would hold on to the shared memory for a moment."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        children = path.read_text().split() if path.exists() else []
+        super().kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+        until(lambda: not any(map(_isAlive, children)), "PostgreSQL's children are there still")
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """See Service; SIGINT is PostgreSQL's fast way."""
+        super().stop(number)
+
+
+def _isAlive(pid: str) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

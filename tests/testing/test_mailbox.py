@@ -153,7 +153,7 @@ class WaitTests(SynchronousTestCase):
         async def program() -> CapturedMessage:
             waiting = asyncio.ensure_future(self.mailbox.waitForAsync("Welcome", timeout=30))
             await asyncio.sleep(0)  # it is waiting now, and the loop goes on
-            receive(self.mailbox, WELCOME)
+            await asyncio.to_thread(receive, self.mailbox, WELCOME)
             return await waiting
 
         self.assertEqual(asyncio.run(program())["Subject"], "Welcome, Ann")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import smtplib
 import socket
 import ssl
@@ -163,6 +164,8 @@ class LifeTests(ThreadTestCase):
         second = ServerThread(port=server.port, thread=privateReactor())
         self.assertRaises(CannotListenError, second.start)
         self.assertFalse(second.running)
+        gc.collect()
+        self.flushWarnings()  # older versions of Twisted leave the socket to the collector
 
     def test_goodbye(self) -> None:
         """An idle client is told 421 when the server stops."""

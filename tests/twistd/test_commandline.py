@@ -208,7 +208,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_handlers(self) -> None:
         """Messages go to one place."""
-        reason = "--maildir, --discard and --handler: choose one of them"
+        reason = "--maildir, --discard, --handler and --postgres: choose one of them"
         self.assertRefused(reason, "--maildir=mail", "--discard")
 
     def test_host(self) -> None:

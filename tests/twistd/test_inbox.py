@@ -19,6 +19,7 @@ from twisted_smtpserver import Chain, tap
 from twisted_smtpserver.filters import Filtered
 from twisted_smtpserver.inbox import Inbox
 from twisted_smtpserver.inbox.handler import ChaosLogin, InboxHandler
+from twisted_smtpserver.stores.forward import Forward
 from twisted_smtpserver.testing import connect
 
 
@@ -109,6 +110,31 @@ class LazyTests(SynchronousTestCase):
         self.assertEqual(done.stdout.strip(), "[]")
 
 
+class ReleaseTests(SynchronousTestCase):
+    def test_release(self) -> None:
+        """The URL of another server, and the password of its user."""
+        path = Path(self.mktemp())
+        path.write_text("sesame\n")
+        _, inbox, _ = make(
+            "--inbox=0",
+            "--inbox-release=smtp+starttls://joe@smtp.example.org",
+            f"--inbox-release-password-file={path}",
+        )
+        self.assertIsInstance(inbox.desk.relay, Forward)
+        self.assertNotIn("sesame", repr(inbox.desk.relay))
+
+    def test_wrong(self) -> None:
+        """A password without a URL, and a URL that is none."""
+        path = Path(self.mktemp())
+        path.write_text("sesame\n")
+        flag = f"--inbox-release-password-file={path}"
+        error = self.assertRaises(usage.UsageError, parse, "--inbox=0", flag)
+        self.assertEqual(str(error), "--inbox-release-password-file: needs --inbox-release")
+        self.assertRaises(usage.UsageError, parse, "--inbox-release=smtp://x.example")
+        reason = self.assertRaises(SystemExit, make, "--inbox=0", "--inbox-release=gopher://x")
+        self.assertIn("gopher", str(reason))
+
+
 class InboxServiceTests(TestCase):
     @inlineCallbacks
     def test_stored(self) -> Any:
@@ -131,7 +157,7 @@ class InboxServiceTests(TestCase):
             kinds = {type(each).__name__ for each in service}
             self.assertEqual("LateMaildir" in kinds, flag == "--maildir=mail", kinds)
         _, inbox, handler = make("--inbox=0", f"--handler={__name__}.Picky")
-        self.assertIs(handler._stages[-1], inbox.handler)
+        self.assertIs(handler.stages[-1], inbox.handler)
 
     def test_login(self) -> None:
         """With --auth its chaos comes before the users."""

@@ -27,6 +27,7 @@ from twisted_smtpserver.message.files import (
     storageRefusal,
     syncDirectory,
 )
+from twisted_smtpserver.message.groupcommit import GroupCommit
 from twisted_smtpserver.session import Session
 
 _log = Logger()
@@ -72,6 +73,7 @@ class Maildir(SMTPHandler):
         self.hostName = hostName or socket.gethostname()
         self.maxHops = maxHops
         self._runInThread = runInThread
+        self._commit = GroupCommit(runInThread)
         self._create()
         self._cleanUp()
 
@@ -89,7 +91,8 @@ class Maildir(SMTPHandler):
         stream.prepend(trace)
         try:
             # One hop is ours.
-            await saveStream(_Limited(stream, self.maxHops + 1), durable, self._runInThread)
+            limited = _Limited(stream, self.maxHops + 1)
+            await saveStream(limited, durable, self._runInThread, self._commit)
         except MessageIncomplete:  # one kind of it is an OSError as well
             raise
         except OSError as error:

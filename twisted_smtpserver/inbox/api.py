@@ -17,6 +17,7 @@ from twisted_smtpserver.inbox.answers import (
 )
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.htmlview import showHTML
+from twisted_smtpserver.inbox.release import release
 from twisted_smtpserver.inbox.routes import Table
 from twisted_smtpserver.inbox.search import Condition, parseSearch
 from twisted_smtpserver.inbox.send import makeMessage
@@ -67,7 +68,7 @@ class API:
             f"{one}/raw": {"GET": self._raw},
             f"{one}/part/{{part}}": {"GET": self._part},
             f"{one}/part/{{part}}/thumb": {"GET": self._thumb},
-            f"{one}/release": {"POST": self._missing},
+            f"{one}/release": {"POST": self._release},
             f"{one}/html-check": {"GET": self._missing},
             f"{one}/link-check": {"GET": self._missing},
             f"{one}/sa-check": {"GET": self._missing},
@@ -201,8 +202,19 @@ class API:
         run, store, path = self._desk.run, self._desk.store, question.path
         return asFile(_found(await run(store.byContentId, path["id"], path["cid"])), save=False)
 
+    async def _release(self, question: Question) -> Answer:
+        run, store, relay = self._desk.run, self._desk.store, self._desk.relay
+        if relay is None:
+            return await self._missing(question)
+        recipients = question.json().get("To")
+        if not isinstance(recipients, list):
+            raise Problem(400, "To is a list of addresses")
+        octets, sender = _found(await run(store.original, question.path["id"]))
+        await release(relay, octets, sender, recipients)
+        return OK
+
     async def _missing(self, question: Question) -> Answer:
-        raise Problem(501, "This inbox has no such check, and sends nothing to other hosts")
+        raise Problem(501, "This inbox doesn't do that: it asks no other host for anything")
 
     # -- The inbox itself --------------------------------------------------------------------------
 
@@ -255,7 +267,7 @@ class API:
                 "SpamAssassin": False,
                 "MessageRelay": {
                     **dict.fromkeys((*relay, "ReturnPath", "SMTPServer"), ""),
-                    "Enabled": False,
+                    "Enabled": self._desk.relay is not None,
                     "PreserveMessageIDs": False,
                 },
             }

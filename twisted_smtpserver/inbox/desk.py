@@ -40,6 +40,8 @@ class Desk:
         self.chaos = chaos or Chaos()
         self.events = Events(clock)
         self.accepted = self.acceptedOctets = self.rejected = self.deleted = 0
+        #: Where messages are released to, a handler; ``None`` if that isn't offered.
+        self.relay: Any = None
         self._clock = clock
         self._started = clock.seconds()
         self._runInThread = runInThread

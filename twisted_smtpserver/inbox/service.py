@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -50,6 +50,9 @@ class Inbox(Service):
     :param password: what the page asks for: ``"name:password"``, or a password for any name.
     :param hosts: names that the page may be called by, besides ``localhost`` and addresses.
     :param acceptLogins: whether AUTH is offered, and every login accepted.
+    :param relay: a handler, such as :class:`~twisted_smtpserver.stores.forward.Forward`, that gets
+        what somebody releases on the page, by its ``onData``; by default there is no such button.
+        It is closed with the page.
     :param reactor: by default the global one.
     :param runInThread: where the database is waited for; by default the reactor's thread pool.
     :ivar handler: for :class:`~twisted_smtpserver.SMTPServerFactory`.
@@ -70,6 +73,7 @@ class Inbox(Service):
         password: str | None = None,
         hosts: Iterable[str] = (),
         acceptLogins: bool = False,
+        relay: Any = None,
         reactor: Any = None,
         runInThread: RunInThread = deferToThread,
     ) -> None:
@@ -84,6 +88,7 @@ class Inbox(Service):
         self._listening: Deferred[IListeningPort] | None = None
         self._isOpen = False
         self.desk = Desk(reactor, Chaos(), runInThread)
+        self.desk.relay = relay
         self.site = makeSite(self.desk, hosts, password, reactor)
         self.handler = (AnyLoginHandler if acceptLogins else InboxHandler)(self.desk)
         self.chaosLogin = ChaosLogin(self.desk)
@@ -159,7 +164,10 @@ class Inbox(Service):
         listening, self._listening = self._listening, None
         if listening is None:
             return None
-        return listening.addCallback(lambda port: port.stopListening())
+        stopping = [listening.addCallback(lambda port: port.stopListening())]
+        if self.desk.relay is not None:
+            stopping.append(maybeDeferred(self.desk.relay.close))
+        return DeferredList(stopping)
 
     def close(self) -> None:
         """Close the database."""

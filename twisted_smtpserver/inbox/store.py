@@ -298,6 +298,20 @@ class MessageStore:
         octets: bytes | None = self._body(identifier, "raw")
         return octets
 
+    def original(self, identifier: str) -> tuple[bytes, str] | None:
+        """
+        The message as it was received, and its reverse-path.
+
+        :param identifier: its id, or ``"latest"``.
+        """
+        with self._lock:
+            row: tuple[bytes, str] | None = self._database.execute(
+                "SELECT raw, json_extract(detail, '$.ReturnPath') FROM body"
+                f" JOIN message USING (seq) {_where(identifier)}",
+                _which(identifier),
+            ).fetchone()
+        return row
+
     def text(self, identifier: str) -> str | None:
         """
         The text.

@@ -38,6 +38,9 @@ _BUDGET = MemoryBudget(MAX_GATHERED)
 #: Has the signature of :func:`twisted.internet.threads.deferToThread`.
 RunInThread = Callable[..., "Deferred[Any]"]
 
+#: Commits a file, with its last octets; the Deferred fires when no thread works on it any more.
+Commit = Callable[["DurableFile", bytearray], "Deferred[None]"]
+
 
 class DurableFile:
     """
@@ -82,6 +85,40 @@ class DurableFile:
         :raises CancelledError: after :meth:`cancel`, unless it came too late; likewise.
         """
         self.write(octets)
+        self.finish()
+        syncDirectory(self.directory)
+
+    @property
+    def directory(self) -> str:
+        """
+        The directory whose entry has to survive. Should the temporary name survive, too, because
+        that is in another one, then a crash leaves a second name for the file in there: no harm
+        done, so that directory's sync is saved.
+        """
+        return os.path.dirname(self.final) or os.curdir
+
+    def begin(self, octets: bytes | bytearray) -> None:
+        """
+        Write the last octets, and have the system begin to move them to the disk, without waiting
+        for it: then the sync of one file takes others along.
+
+        :param octets: as for :meth:`write`.
+        :raises OSError: if the file system does; then call :meth:`discard`.
+        """
+        self.write(octets)
+        assert self._descriptor is not None  # what write() leaves
+        if hasattr(os, "posix_fadvise"):  # macOS has none
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def finish(self) -> None:
+        """
+        Sync what was written, and give the file its final name. That is worth nothing before the
+        directory is synced, too.
+
+        :raises OSError: as :meth:`commit` does.
+        :raises CancelledError: likewise.
+        """
         assert self._descriptor is not None  # what write() leaves
         os.fsync(self._descriptor)
         self._close()
@@ -89,10 +126,6 @@ class DurableFile:
             raise CancelledError
         os.rename(self.temporary, self.final)
         self._place = self.final
-        # The new name is what has to survive. Should the old one survive, too, because that is in
-        # another directory, then a crash leaves a second name for the file in there: no harm done,
-        # so that directory's sync is saved.
-        syncDirectory(os.path.dirname(self.final) or os.curdir)
 
     def cancel(self) -> None:
         """Keep a commit under way in another thread from going on, if it isn't too late."""
@@ -152,7 +185,10 @@ def storageRefusal(error: OSError) -> Rejection:
 
 
 async def saveStream(
-    stream: AsyncIterable[bytes], durable: DurableFile, runInThread: RunInThread
+    stream: AsyncIterable[bytes],
+    durable: DurableFile,
+    runInThread: RunInThread,
+    commit: Commit | None = None,
 ) -> int:
     """
     Write a stream to a file. If that fails, or is canceled, no file is left.
@@ -164,6 +200,8 @@ async def saveStream(
         :class:`~twisted_smtpserver.interfaces.IMessageStream`.
     :param durable: the file.
     :param runInThread: for example :func:`twisted.internet.threads.deferToThread`.
+    :param commit: for example a :class:`~twisted_smtpserver.message.groupcommit.GroupCommit`; by
+        default a hop for this file alone.
     :returns: how many octets were written.
     :raises OSError: if the file system does.
     """
@@ -176,7 +214,11 @@ async def saveStream(
 
     try:
         octets, rest = await _gather(stream, lambda gathered: hop(durable.write, gathered))
-        await hop(durable.commit, rest)
+        if commit is None:
+            await hop(durable.commit, rest)
+        else:
+            hops = _givingBack(commit(durable, rest), rest)
+            await _shield(hops)
     except BaseException as error:
         durable.cancel()
         if hops is not None:
@@ -234,14 +276,19 @@ async def saveToFile(
 def _hop(
     runInThread: RunInThread, function: Callable[[bytearray], None], octets: bytearray
 ) -> Deferred[None]:
-    """Hand octets to a thread. They are in memory until it is done with them."""
+    """Hand octets to a thread."""
+    return _givingBack(runInThread(function, octets), octets)
+
+
+def _givingBack(hop: Deferred[Any], octets: bytearray) -> Deferred[Any]:
+    """Octets are in memory until a thread is done with them."""
     budget = _BUDGET
 
     def done(result: Any) -> Any:
         budget.giveBack(len(octets))
         return result
 
-    return runInThread(function, octets).addBoth(done)
+    return hop.addBoth(done)
 
 
 def _shield(hop: Deferred[Any]) -> Deferred[Any]:

@@ -27,15 +27,17 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from OpenSSL import crypto
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_smtpserver.errors import MessageIncomplete, Rejection
+from twisted_smtpserver.errors import ConfigurationError, MessageIncomplete, Rejection
 from twisted_smtpserver.headers import HopCounter
 from twisted_smtpserver.session import Envelope
 from twisted_smtpserver.wire.text import escape
@@ -48,12 +50,15 @@ __all__ = [
     "Unavailable",
     "oneAnswer",
     "outcomes",
+    "readAuthorities",
     "reasonOf",
     "within",
 ]
 
 _log = Logger()
 _T = TypeVar("_T")
+
+_END = b"-----END CERTIFICATE-----"
 
 #: How long a store waits for its other side unless told otherwise, in seconds.
 DEADLINE = 60.0
@@ -140,9 +145,6 @@ def within(clock: IReactorTime, seconds: float, awaited: Deferred[_T], what: str
     """
 
     def tooLate(result: _T | Failure, after: float) -> Failure:
-        # Its own failure says more than that it was canceled.
-        if isinstance(result, Failure) and not result.check(CancelledError):
-            return result
         return Failure(Unavailable(f"{what} didn't answer within {after:g} s"))
 
     return awaited.addTimeout(seconds, clock, tooLate)
@@ -268,3 +270,23 @@ def oneAnswer(results: Sequence[object], store: object, envelope: Envelope) -> o
             refused=refused,
         )
     raise next((each for each in refusals if (each.code or 0) < 500), refusals[0])
+
+
+def readAuthorities(path: str, option: str) -> Any:
+    """
+    Read the certificates that the other side's must be signed by.
+
+    :param path: a PEM file with one or several.
+    :param option: what the error calls the option.
+    :returns: a ``trustRoot`` for Twisted's TLS.
+    :raises ConfigurationError: if there are none in it.
+    """
+    try:
+        with open(path, "rb") as file:
+            pieces = file.read().split(_END)[:-1]
+        certificates = [Certificate.loadPEM(piece + _END) for piece in pieces]
+    except (OSError, crypto.Error) as error:
+        raise ConfigurationError(f"{option}: ca: {path!r} can't be read: {error}") from error
+    if not certificates:
+        raise ConfigurationError(f"{option}: ca: {path!r} has no certificate")
+    return trustRootFromCertificates(certificates)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotDone  # before Python 3.11 not the built-in one
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
@@ -104,7 +105,7 @@ class ReactorThread:
         self.reactor.callFromThread(run)
         try:
             return answer.result(timeout)
-        except TimeoutError:
+        except NotDone:
             if answer.done():  # the function's own
                 raise
             raise TimeoutError(f"no result within {timeout} s") from None

@@ -23,7 +23,7 @@ DEFAULT_MAILDIR = "Maildir"
 MOST_WORKERS = 512
 
 #: Flags for files that workers mightn't be allowed to read; they get what was in them.
-SECRETS = ("shared-state-password-file",)
+SECRETS = ("postgres-password-file", "shared-state-password-file")
 
 # -- What stands behind a flag ---------------------------------------------------------------------
 # Each of these reads one value, and raises a ValueError that says what it should have been.
@@ -223,6 +223,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("discard", "", "throw them away"),
         Flag("handler", "NAME", "give them to a handler of your own: the dotted name of an object, "
              "or of a class or function that makes one"),
+        Flag("postgres", "DSN", "store them in PostgreSQL, postgresql://USER@HOST/DATABASE; first "
+             "run python -m twisted_smtpserver.stores.postgres migrate"),
+        Flag("postgres-table", "NAME", "the table's name [default: mail]"),
+        Flag("postgres-password-file", "FILE", "the first line is the database's password",
+             _firstLine),
+        Flag("postgres-retention", "SECONDS", "delete messages so long after they were consumed "
+             "[default: never]", _seconds),
         _flag("size", "OCTETS", "the largest message; 0 for no limit [default: 50M]", _octets),
         _flag("hideSize", "", "don't tell clients that limit"),
         _flag("maxRecipients", "N", "recipients of one message", _whole),
@@ -240,6 +247,10 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "NAME:PASSWORD, or a password for any name", _password),
         Flag("inbox-any-login", "", "offer logins to clients that insist on one, with or without "
              "TLS, and accept every one"),
+        Flag("inbox-release", "URL", "offer to send a message on by this server, such as "
+             "smtp+starttls://user@smtp.example.org"),
+        Flag("inbox-release-password-file", "FILE", "the first line is that user's password",
+             _firstLine),
         Flag("inbox-host", "NAME", "a name that the page may be called by, besides localhost and "
              "addresses", str, _words),
     ),

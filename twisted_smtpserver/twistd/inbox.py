@@ -31,9 +31,11 @@ def checkInbox(given: Mapping[str, Any]) -> None:
     :param given: the values of the flags that were given, by name.
     :raises ConfigurationError: if they don't.
     """
-    for name in _ARGUMENTS:
+    for name in (*_ARGUMENTS, "inbox-release"):
         if name in given and "inbox" not in given:
             raise ConfigurationError(f"--{name}: needs --inbox")
+    if "inbox-release-password-file" in given and "inbox-release" not in given:
+        raise ConfigurationError("--inbox-release-password-file: needs --inbox-release")
     if "inbox-any-login" in given and "credCheckers" in given:
         raise ConfigurationError("--inbox-any-login and --auth contradict each other")
 
@@ -56,5 +58,10 @@ def makeInbox(given: Mapping[str, Any], **options: Any) -> Inbox:
     """
     from twisted_smtpserver.inbox import Inbox  # it costs a web server: nobody else should pay
 
+    if "inbox-release" in given:
+        from twisted_smtpserver.stores.forward import Forward
+
+        password = given.get("inbox-release-password-file", "")
+        options["relay"] = Forward(given["inbox-release"], password=password)
     options |= {_ARGUMENTS[name]: given[name] for name in _ARGUMENTS if name in given}
     return Inbox(given["inbox"], **options)

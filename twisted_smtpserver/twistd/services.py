@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.cred.checkers import FilePasswordDB
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
@@ -118,15 +118,13 @@ class Server(MultiService):
 
     def _close(self, results: list[Any]) -> Any:
         """All connections are gone."""
-        left: Any = results
+        closing = []
         for service in self:
-            if isinstance(service, SharedState):
-                left = service.close().addCallback(lambda _: results)
-            elif isinstance(service, Supervisor) and service.hasFailed:
+            if isinstance(service, Supervisor) and service.hasFailed:
                 globalLogPublisher.addObserver(_endWithStatusOne)
             elif hasattr(service, "close"):  # a database that messages in flight still needed
-                service.close()
-        return left
+                closing.append(maybeDeferred(service.close))
+        return gatherResults(closing).addCallback(lambda _: results)
 
 
 @provider(ILogObserver)

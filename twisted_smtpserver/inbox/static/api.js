@@ -49,6 +49,8 @@ export const api = {
     return ask("PUT", `/api/v1/messages?${values}`, { Search: query, Read: true });
   },
   setTags: (IDs, Tags) => ask("PUT", "/api/v1/tags", { IDs, Tags }),
+  settings: () => askJSON("GET", "/api/v1/webui"),
+  release: (id, To) => ask("POST", `/api/v1/message/${id}/release`, { To }),
   send: (message) => askJSON("POST", "/api/v1/send", message),
 };
 

@@ -8,6 +8,7 @@ import { MessageView } from "./message.js";
 import { SAMPLE } from "./sample.js";
 
 let query = "";
+let canRelease = false; // whether the server knows another one to send to
 let counts = { total: 0, unread: 0, tags: [] };
 
 const list = new MessageList(byId("list"), byId("rows"),
@@ -18,6 +19,8 @@ const view = new MessageView(byId("message"), {
   unread: (id) => mark([id], false),
   tags: setTags,
   search,
+  release,
+  canRelease: () => canRelease,
 });
 
 /** Say what went wrong instead of failing in silence. */
@@ -103,6 +106,18 @@ async function setTags(id, tags) {
   list.change(id, { Tags: message.Tags });
   if (view.id === id) view.retag(message.Tags);
   refreshSoon();
+}
+
+async function release(message) {
+  const dialog = byId("release");
+  byId("releaseTo").value = message.Envelope.To.join("\n");
+  dialog.returnValue = "no";
+  dialog.showModal();
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue !== "yes") return;
+    const to = byId("releaseTo").value.split(/[\s,;]+/).filter(Boolean);
+    attempt(api.release(message.ID, to).then(() => toast("The message is on its way")));
+  }, { once: true });
 }
 
 const isWide = () => matchMedia("(min-width: 760px)").matches;
@@ -283,5 +298,6 @@ prepare();
 query = new URLSearchParams(location.search).get("q") ?? "";
 byId("query").value = query;
 attempt(refresh());
-arrive();
+attempt(api.settings().then((settings) => { canRelease = settings.MessageRelay.Enabled; })
+  .then(arrive));
 listen();

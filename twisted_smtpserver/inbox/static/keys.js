@@ -15,7 +15,7 @@ export function listenToKeys(actions) {
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    if (event.target.matches("input")) {
+    if (event.target.matches("input, textarea")) {
       if (event.key === "Escape") event.target.blur();
       return;
     }

@@ -15,7 +15,7 @@ export class MessageView {
 
   /**
    * @param {HTMLElement} place where it is shown
-   * @param {object} actions what the buttons do: back, remove, unread, tags, search
+   * @param {object} actions what the buttons do: back, remove, unread, tags, search, release
    */
   constructor(place, actions) {
     this.place = place;
@@ -85,6 +85,9 @@ export class MessageView {
       button("back", "back", "Back to the list (Esc)", () => this.actions.back()),
       make("span.gap"),
       button("unread", "unread", "Mark as unread (u)", () => this.actions.unread(ID)),
+      this.actions.canRelease()
+        ? button("releaseOne", "send", "Release: send it for real", () => this.actions.release(this.#message))
+        : null,
       make("a.quiet", {
         id: "download", title: "Download the message", href: `/api/v1/message/${ID}/raw?dl=1`,
         download: `${ID}.eml`,

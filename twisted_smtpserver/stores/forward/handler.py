@@ -6,9 +6,8 @@ import socket
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from OpenSSL import crypto
 from twisted.internet.defer import Deferred
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.internet.ssl import optionsForClientTLS
 
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
@@ -24,6 +23,7 @@ from twisted_smtpserver.stores.base import (
     Unavailable,
     oneAnswer,
     outcomes,
+    readAuthorities,
 )
 from twisted_smtpserver.stores.forward.answers import Answer, refusal
 from twisted_smtpserver.stores.forward.host import Host, parseURL
@@ -33,7 +33,6 @@ from twisted_smtpserver.stores.forward.transaction import Transaction
 #: Connections to one host at a time, unless told otherwise. Each client in a transaction has one.
 MAX_CONNECTIONS = 100
 
-_END = b"-----END CERTIFICATE-----"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -90,7 +89,7 @@ class Forward(SMTPHandler):
         hosts = [_checked(parseURL(url), password) for url in urls]
         if not hosts:
             raise ConfigurationError("forward: name a host to forward to")
-        trust = None if ca is None else _trustRoot(ca)
+        trust = None if ca is None else readAuthorities(ca, "forward")
         self.hostName = hostName or socket.gethostname()
         self.maxHops = maxHops
         self._name = ", ".join(map(str, hosts))
@@ -227,16 +226,3 @@ def _checked(host: Host, password: str) -> Host:
     if host.isLmtp or not (host.isTLS or host.name in _LOCAL):
         raise ConfigurationError(f"forward: {host}: a login needs smtps:// or smtp+starttls://")
     return host
-
-
-def _trustRoot(path: str) -> Any:
-    try:
-        with open(path, "rb") as file:
-            text = file.read()
-        pieces = [piece + _END for piece in text.split(_END)[:-1]]
-        certificates = [Certificate.loadPEM(piece) for piece in pieces]
-    except (OSError, ValueError, crypto.Error) as error:
-        raise ConfigurationError(f"forward: ca: {path!r} can't be read: {error}") from error
-    if not certificates:
-        raise ConfigurationError(f"forward: ca: {path!r} has no certificate")
-    return trustRootFromCertificates(certificates)

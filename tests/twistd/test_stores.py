@@ -1,0 +1,78 @@
+"""The stores of ``twistd smtpserver``: each flag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_smtpserver import tap
+from twisted_smtpserver.stores import postgres
+
+
+class StoreCase(SynchronousTestCase):
+    def make(self, *arguments: str) -> Any:
+        """The store, and the service that runs it."""
+        parsed = tap.Options()
+        parsed.parseOptions(arguments)
+        service: Any = tap.makeService(parsed)
+        self.service = service
+        return service.services[0]
+
+    def secret(self) -> str:
+        path = Path(self.mktemp())
+        path.write_text("swordfish\n")
+        return str(path)
+
+    def assertRefused(self, reason: str, *arguments: str) -> None:
+        error = self.assertRaises(usage.UsageError, tap.Options().parseOptions, arguments)
+        self.assertEqual(str(error), reason)
+
+    def assertFails(self, reason: str, *arguments: str) -> None:
+        error = self.assertRaises(SystemExit, self.make, *arguments)
+        self.assertEqual(str(error), f"twistd smtpserver: {reason}")
+
+
+class PostgresTests(StoreCase):
+    """``--postgres``."""
+
+    def test_flags(self) -> None:
+        """What the flags say gets to the store; it is looked at when it starts, and closed."""
+        with mock.patch.object(postgres, "PostgresStore") as made:
+            needed = self.make(
+                *("--postgres=postgresql://h/d", "--postgres-table=site.mail", "--name=mx.example"),
+                *(f"--postgres-password-file={self.secret()}", "--postgres-retention=86400"),
+            )
+            self.make("--postgres=postgresql://h/d")
+        options = {"table": "site.mail", "password": "swordfish", "retention": 86400.0}
+        options["hostName"] = "mx.example"
+        self.assertEqual(
+            made.call_args_list,
+            [mock.call("postgresql://h/d", **options), mock.call("postgresql://h/d")],
+        )
+        store = made.return_value
+        store.check.assert_not_called()
+        needed.startService()
+        store.check.assert_called_once_with()
+        needed.close()
+        store.close.assert_called_once_with()
+
+    def test_wrong(self) -> None:
+        """What makes no sense is said in a line."""
+        self.assertRefused("--postgres-table: needs --postgres", "--postgres-table=mail")
+        choice = "--maildir, --discard, --handler and --postgres: choose one of them"
+        self.assertRefused(choice, "--discard", "--postgres=x")
+        self.assertFails(
+            "--postgres: PostgresStore: the DSN makes no sense:"
+            " write postgresql://USER@HOST:PORT/DATABASE",
+            "--postgres=nonsense",
+        )
+
+    def test_missing(self) -> None:
+        """Without the library the way to it is told."""
+        with mock.patch.dict("sys.modules", {"twisted_smtpserver.stores.postgres": None}):
+            error = self.assertRaises(SystemExit, self.make, "--postgres=x")
+        self.assertIn('pip install "twisted-smtpserver[postgres]"', str(error))

@@ -1,0 +1,175 @@
+"""
+Connections to public addresses only.
+
+A webhook's URL may come from somebody who mustn't reach what is in our network: cloud metadata,
+databases, other people's programs. It is the address that is connected to that is checked, not the
+name: a name may be resolved to one address when it is checked, and to another one afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
+from twisted.python.failure import Failure
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from twisted_smtpserver.stores.base import Unavailable
+
+# RFC 6052, RFC 8215: behind these an IPv4 address is reached, which is the last 32 bits.
+_TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+
+
+def isPublic(address: str) -> bool:
+    """
+    Whether an address is one that anybody on the Internet may reach.
+
+    :param address: an IP address. What is none isn't public.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, IPv6Address):
+        inner = _embedded(parsed)
+        if inner is not None and not isPublic(str(inner)):
+            return False
+    return parsed.is_global and not parsed.is_multicast
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that is reached by way of an IPv6 address."""
+    if any(address in network for network in _TRANSLATED):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo and teredo[1])
+
+
+@implementer(IResolutionReceiver)
+class _OnlyPublic:
+    """Hands on the public addresses."""
+
+    def __init__(self, receiver: Any, refused: list[str]) -> None:
+        self._receiver = receiver
+        self._refused = refused
+
+    def resolutionBegan(self, resolutionInProgress: Any) -> None:
+        self._receiver.resolutionBegan(resolutionInProgress)
+
+    def addressResolved(self, address: Any) -> None:
+        host = str(address.host)
+        if isPublic(host):
+            self._receiver.addressResolved(address)
+        else:
+            self._refused.append(host)
+
+    def resolutionComplete(self) -> None:
+        self._receiver.resolutionComplete()
+
+
+@implementer(IHostnameResolver)
+class _PublicResolver:
+    """Finds public addresses."""
+
+    def __init__(self, resolver: Any, refused: list[str]) -> None:
+        self._resolver = resolver
+        self._refused = refused
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: Any,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[Any] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> Any:
+        return self._resolver.resolveHostName(
+            _OnlyPublic(resolutionReceiver, self._refused),
+            hostName,
+            portNumber,
+            addressTypes,
+            transportSemantics,
+        )
+
+
+@implementer(IReactorPluggableNameResolver)
+class _PublicReactor:
+    """A reactor whose names have public addresses only."""
+
+    def __init__(self, reactor: Any, refused: list[str]) -> None:
+        self._reactor = reactor
+        self.nameResolver = _PublicResolver(reactor.nameResolver, refused)
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        """(Of the interface.) It is another one's business."""
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
+@implementer(IStreamClientEndpoint)
+class PublicEndpoint:
+    """
+    A host, if it has a public address.
+
+    :param reactor: Twisted's.
+    :param host: its name.
+    :param port: its port.
+    :param timeout: for a connection, in seconds.
+    """
+
+    def __init__(self, reactor: Any, host: bytes, port: int, timeout: float) -> None:
+        self._refused: list[str] = []
+        public: Any = _PublicReactor(reactor, self._refused)
+        self._endpoint = HostnameEndpoint(public, host, port, timeout=timeout)
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        """(Of the interface.) Connect; fails with :class:`Unavailable` if it has none."""
+        return self._endpoint.connect(protocolFactory).addErrback(self._explain)
+
+    def _explain(self, failure: Failure) -> Failure:
+        if self._refused and failure.check(DNSLookupError):
+            return Failure(
+                Unavailable(
+                    f"its address {self._refused[0]} is private: say allowPrivate, or"
+                    " --webhook-allow-private, if that is meant"
+                )
+            )
+        return failure
+
+
+@implementer(IAgentEndpointFactory)
+class Endpoints:
+    """
+    What Twisted's HTTP client connects by.
+
+    :param reactor: Twisted's.
+    :param policy: makes TLS for a host (:class:`twisted.web.iweb.IPolicyForHTTPS`).
+    :param allowPrivate: whether private addresses are allowed, too.
+    :param timeout: for a connection, in seconds.
+    """
+
+    def __init__(self, reactor: Any, policy: Any, allowPrivate: bool, timeout: float) -> None:
+        self._reactor = reactor
+        self._policy = policy
+        self._makeEndpoint: Any = HostnameEndpoint if allowPrivate else PublicEndpoint
+        self._timeout = timeout
+
+    def endpointForURI(self, uri: Any) -> Any:
+        """(Of the interface.)"""
+        endpoint = self._makeEndpoint(self._reactor, uri.host, uri.port, timeout=self._timeout)
+        if uri.scheme != b"https":
+            return endpoint
+        return wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)

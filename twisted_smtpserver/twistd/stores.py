@@ -1,0 +1,91 @@
+"""The stores that ``twistd smtpserver`` has flags for, beside the Maildir."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.application.service import Service
+
+from twisted_smtpserver.errors import ConfigurationError
+
+#: The flags that choose a store, and the extra that each needs.
+STORES = {"postgres": "postgres"}
+
+#: Flags that say more of another one, and are nothing without it.
+BELONG_TO = {
+    "postgres-password-file": "postgres",
+    "postgres-retention": "postgres",
+    "postgres-table": "postgres",
+}
+
+
+class StoreService(Service):
+    """
+    Looks at the start whether a store can be used, and ends its connections.
+
+    :param store: the store.
+    :ivar handler: the same.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self.handler = store
+
+    def startService(self) -> None:
+        """Look. What is wrong goes into the log, and clients get 451 until it isn't any more."""
+        super().startService()
+        self.handler.check()
+
+    def close(self) -> Any:
+        """End its connections. ``stopService`` would be too early: messages may still finish."""
+        return self.handler.close()
+
+
+def checkStores(given: Mapping[str, Any]) -> None:
+    """
+    Check that the flags go together.
+
+    :param given: the values of the flags that were given, by name.
+    :raises ConfigurationError: if they don't.
+    """
+    for name, other in BELONG_TO.items():
+        if name in given and other not in given:
+            raise ConfigurationError(f"--{name}: needs --{other}")
+
+
+def makeStore(given: Mapping[str, Any], hostName: str | None) -> StoreService | None:
+    """
+    Make what a flag asks for.
+
+    :param given: the values of the flags that were given, by name.
+    :param hostName: our name.
+    :returns: ``None`` if there is no such flag.
+    :raises ConfigurationError: if it makes no sense, or a library is missing.
+    """
+    for name, extra in STORES.items():
+        if name in given:
+            try:
+                return StoreService(_MAKERS[name](given, hostName))
+            except ImportError as error:
+                raise ConfigurationError(
+                    f'--{name}: {error}: pip install "twisted-smtpserver[{extra}]"'
+                ) from None
+            except ConfigurationError as error:
+                raise ConfigurationError(f"--{name}: {error}") from None
+    return None
+
+
+def _makePostgres(given: Mapping[str, Any], hostName: str | None) -> Any:
+    from twisted_smtpserver.stores.postgres import PostgresStore
+
+    options: dict[str, Any] = {
+        "table": given.get("postgres-table"),
+        "password": given.get("postgres-password-file"),
+        "retention": given.get("postgres-retention"),
+        "hostName": hostName,
+    }
+    known = {name: value for name, value in options.items() if value is not None}
+    return PostgresStore(given["postgres"], **known)
+
+
+_MAKERS = {"postgres": _makePostgres}
