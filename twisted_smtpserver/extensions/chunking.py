@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
-from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.extensions.base import Extension, ParameterParser
 from twisted_smtpserver.extensions.basic import parseBody
 from twisted_smtpserver.message.transfer import MessageTransfer
