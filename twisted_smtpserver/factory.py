@@ -6,7 +6,7 @@ import resource
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
@@ -38,6 +38,11 @@ from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.tls.context import ServerContextFactory
 from twisted_smtpserver.wire.ip import clientLiteral
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from twisted_smtpserver.keywords import Keywords
 
 #: File descriptors that are left for everything but connections.
 SPARE_DESCRIPTORS = 64
@@ -82,13 +87,14 @@ class SMTPServerFactory(ServerFactory):
         handler: object = None,
         options: Options | None = None,
         reactor: Any = None,
-        **keywords: Any,
+        **keywords: Unpack[Keywords],
     ) -> None:
-        hooks = {name: keywords.pop(name) for name in list(keywords) if name in HOOKS}
-        _checkNames(keywords)
-        if options is not None and keywords:
+        given: dict[str, Any] = {**keywords}
+        hooks = {name: given.pop(name) for name in list(given) if name in HOOKS}
+        _checkNames(given)
+        if options is not None and given:
             raise ConfigurationError("give either an Options object or options by name, not both")
-        self.options = makeOptions(keywords) if options is None else options
+        self.options = makeOptions(given) if options is None else options
         self.handler = _sharing(_makeHandler(handler, hooks), self.options)
         self.clock: IReactorTime = reactor if reactor is not None else _theReactor()
         #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.

@@ -22,9 +22,10 @@ from twisted_smtpserver.filters.recipients import forOriginal
 from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.hooks import Hook, findHook, invoke
-from twisted_smtpserver.interfaces import HOOKS, IMessageStream
+from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import client
 from twisted_smtpserver.message.files import RunInThread, storageRefusal
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.wire.text import escape
@@ -113,7 +114,7 @@ class Filtered:
     def __repr__(self) -> str:
         return f"<Filtered {', '.join(map(repr, self._filters))} before {self._stages!r}>"
 
-    async def onData(self, stream: IMessageStream, session: Session) -> Any:
+    async def onData(self, stream: IncomingMessage, session: Session) -> Any:
         """
         Receive a message, have it judged, and have it stored.
 

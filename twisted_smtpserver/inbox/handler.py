@@ -16,7 +16,7 @@ from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.rows import Envelope
 from twisted_smtpserver.inbox.store import TooLargeForInbox
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Session
 
 _log = Logger()
@@ -43,7 +43,7 @@ class InboxHandler(SMTPHandler):
         """Accept every recipient, likewise."""
         self._desk.chaos.recipient()
 
-    async def onData(self, stream: IMessageStream, session: Session) -> str:
+    async def onData(self, stream: IncomingMessage, session: Session) -> str:
         """
         Store a message.
 

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted_smtpserver.resolver import DatagramResolver
+from twisted_smtpserver.twistd.filters import PROGRAMS, readMilter
 from twisted_smtpserver.wire.domain import parseDomain, toAscii
 
 DEFAULT_HOST = "127.0.0.1"
@@ -75,6 +76,23 @@ def _zones(text: str) -> list[str]:
             raise ValueError(f"{word!r} is no domain name")
         zones.append(toAscii(zone))
     return zones
+
+
+def _methods(text: str) -> list[str]:
+    methods = [word.lower() for word in _words([text])]
+    for method in methods:
+        if method not in ("arc", "dkim", "dmarc", "spf"):
+            raise ValueError(f"{method!r} isn't dmarc, dkim, spf or arc")
+    return methods
+
+
+def _kinds(text: str) -> list[str]:
+    from twisted_smtpserver.filters import BlockAttachments
+
+    kinds = _words([text])
+    if kinds != [PROGRAMS]:
+        BlockAttachments(*kinds)
+    return kinds
 
 
 def _yesOrNo(text: str) -> bool:
@@ -310,6 +328,21 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "all servers and workers with this Redis: redis://HOST:PORT/DATABASE, rediss://… for "
              "TLS, unix:///PATH"),
         Flag("shared-state-password-file", "FILE", "the first line is its password", _firstLine),
+    ),
+    "Filters, which see each message before it is stored": (
+        Flag("milter", "ENDPOINT[,onFailure=WORD]", "ask this milter: unix:/run/milter.sock, "
+             "tcp:127.0.0.1:11332 …; while it fails, tempfail mail [default], reject or accept it. "
+             "Further: connectTimeout=, commandTimeout= and messageTimeout=SECONDS", readMilter,
+             list),
+        Flag("quarantine", "DIR", "what a milter wants in quarantine goes into this Maildir "
+             "[default: it is refused for a while]"),
+        Flag("require-authentication", "METHODS", "refuse mail, but of users who have logged in, "
+             "for which a milter reports none of these as passed: dmarc, dkim, spf, arc",
+             _methods, _flat),
+        Flag("require-fields", "", "refuse messages without From, Date or Message-ID, or with two "
+             "From"),
+        Flag("block-attachments", "KINDS", "refuse attachments with such names or types: "
+             ".exe,.js,video/*; or programs, for what Windows runs", _kinds, _flat),
     ),
     "The conversation": (
         _flag("name", "NAME", "our host name [default: the system's]"),

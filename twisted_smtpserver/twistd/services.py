@@ -20,7 +20,7 @@ from zope.interface import provider
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.handlers import Maildir, fromFunctions
 from twisted_smtpserver.handlers.cred import checkFile
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.twistd.supervisor import Supervisor
@@ -33,11 +33,13 @@ class LateMaildir(Service):
 
     :param path: where.
     :param hostName: as for :class:`~twisted_smtpserver.Maildir`.
+    :param flag: the flag that named it.
     :ivar handler: what stores messages in it.
     """
 
-    def __init__(self, path: str, hostName: str | None) -> None:
+    def __init__(self, path: str, hostName: str | None, flag: str = "maildir") -> None:
         self.handler = fromFunctions(onData=self._onData)
+        self._flag = flag
         self._path = path
         self._hostName = hostName
         self._maildir: Maildir
@@ -52,9 +54,11 @@ class LateMaildir(Service):
         try:
             self._maildir = Maildir(self._path, self._hostName)
         except FileExistsError as error:
-            raise ConfigurationError(f"--maildir: {error.filename!r} is not a folder") from error
+            raise ConfigurationError(
+                f"--{self._flag}: {error.filename!r} is not a folder"
+            ) from error
 
-    def _onData(self, stream: IMessageStream, session: Session) -> Any:
+    def _onData(self, stream: IncomingMessage, session: Session) -> Any:
         return self._maildir.onData(stream, session)
 
 

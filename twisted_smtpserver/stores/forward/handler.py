@@ -12,7 +12,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.results import Accepted
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.stores.base import (
@@ -129,7 +129,7 @@ class Forward(SMTPHandler):
             answer = await transaction.add(address)
         return Accepted(answer.text, answer.enhanced, 251) if answer.code == 251 else None
 
-    async def onData(self, stream: IMessageStream, session: Session) -> object:
+    async def onData(self, stream: IncomingMessage, session: Session) -> object:
         """
         Hand the message on.
 

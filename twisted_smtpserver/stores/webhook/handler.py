@@ -18,7 +18,7 @@ from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.message.parsed import ParsedMessage, parsing
 from twisted_smtpserver.message.slices import runInSlices
 from twisted_smtpserver.session import Envelope, Session
@@ -116,7 +116,7 @@ class Webhook(SMTPHandler):
     def __repr__(self) -> str:
         return f"<Webhook {self._name}>"
 
-    async def onData(self, stream: IMessageStream, session: Session) -> str:
+    async def onData(self, stream: IncomingMessage, session: Session) -> str:
         """
         Post a message.
 
