@@ -23,7 +23,7 @@ from twisted_smtpserver.connection.listening import (
 )
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SecureContext, SMTPServerFactory
-from twisted_smtpserver.oversights import findOversights
+from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
