@@ -365,8 +365,19 @@ class SMTPProtocol(PipelinedLineReceiver):
     def cutOff(self) -> None:
         """The server stops, and has waited long enough."""
         self.dialogue.closeAfterReply("server shut down")
-        self.respond(replies.SHUTTING_DOWN)
+        transfer = self.dialogue.transfer
+        if transfer is not None and self.isStoring:
+            # First of all, so that nothing is stored that was answered 421.
+            transfer.withdraw()
+        else:
+            self.respond(replies.SHUTTING_DOWN)
         self.timeout.setTimeout(LAST_WORD_TIME, self.transport.abortConnection)
+
+    @property
+    def isStoring(self) -> bool:
+        """Whether a message is there as a whole, and its handler is at work."""
+        transfer = self.dialogue.transfer
+        return transfer is not None and transfer.isFinishing
 
     def readConnectionLost(self) -> None:
         """The client will say no more, but may listen: what it said is answered first."""

@@ -102,6 +102,9 @@ class Transfer(Protocol):
     def timedOut(self) -> None:
         """The handler took too long."""
 
+    def withdraw(self) -> None:
+        """The server stops, and can't wait for the handler."""
+
 
 class LoginFailures(Protocol):
     """The server's memory of failed logins."""

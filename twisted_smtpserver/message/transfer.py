@@ -213,6 +213,14 @@ class MessageTransfer:
         self._refusal = replies.HANDLER_TIMED_OUT
         self.stop()
 
+    def withdraw(self) -> None:
+        """The server stops, and can't wait for the handler: what it does now counts for nothing."""
+        assert self._final is not None
+        final, self._final = self._final, None
+        self._refusal = replies.SHUTTING_DOWN
+        self.stop()
+        final.callback(self._finalReplies())
+
     def abandon(self, error: MessageIncomplete) -> None:
         """
         The rest of the message will never come.
