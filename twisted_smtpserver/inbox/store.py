@@ -10,6 +10,7 @@ import json
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ class MessageStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._database = openDatabase(path)
+        # A program that forgets the store, or ends, leaves no journal behind.
+        weakref.finalize(self, self._database.close)
         self._isFull = False
         # Nobody else writes, so what takes a walk through the table is counted here.
         self._total, self._octets = self._database.execute(
