@@ -6,10 +6,10 @@ import resource
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
@@ -30,17 +30,28 @@ from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.hooks.advice import loopAdvice
+from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.message.slices import RunInSlices, runInSlices
+from twisted_smtpserver.message.threads import threadsWork
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.tls.context import ServerContextFactory
 from twisted_smtpserver.wire.ip import clientLiteral
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from twisted_smtpserver.keywords import Keywords
+
 #: File descriptors that are left for everything but connections.
 SPARE_DESCRIPTORS = 64
+
+#: When the server stops, and a thread stores a message beyond ``closeTimeout``: how often to look
+#: whether it is done, in seconds.
+THREAD_INTERVAL = 0.1
 
 
 @dataclass(frozen=True)
@@ -82,13 +93,14 @@ class SMTPServerFactory(ServerFactory):
         handler: object = None,
         options: Options | None = None,
         reactor: Any = None,
-        **keywords: Any,
+        **keywords: Unpack[Keywords],
     ) -> None:
-        hooks = {name: keywords.pop(name) for name in list(keywords) if name in HOOKS}
-        _checkNames(keywords)
-        if options is not None and keywords:
+        given: dict[str, Any] = {**keywords}
+        hooks = {name: given.pop(name) for name in list(given) if name in HOOKS}
+        _checkNames(given)
+        if options is not None and given:
             raise ConfigurationError("give either an Options object or options by name, not both")
-        self.options = makeOptions(keywords) if options is None else options
+        self.options = makeOptions(given) if options is None else options
         self.handler = _sharing(_makeHandler(handler, hooks), self.options)
         self.clock: IReactorTime = reactor if reactor is not None else _theReactor()
         #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.
@@ -120,7 +132,10 @@ class SMTPServerFactory(ServerFactory):
         #: Told how many connections this factory has, it says how many count: with several workers,
         #: those of the others, too.
         self.countAll: Callable[[int], int] = lambda own: own
+        #: Whether to log, at the first port, what may have been overlooked.
+        self.tellsOversights = True
         self._allGone: Deferred[None] | None = None
+        self._closing: IDelayedCall
 
     def _build(self) -> None:
         self.extensions = buildExtensions(self.options, self.handler)
@@ -137,6 +152,10 @@ class SMTPServerFactory(ServerFactory):
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
         _checkHooks(self.handler)
+        if self.tellsOversights:
+            self.tellsOversights = False
+            for text in findOversights(self.options, self.handler):
+                self.log.oversight(text)
         allGone, self._allGone = self._allGone, None
         if allGone is not None and not allGone.called:
             # Otherwise the timer would close the new connections together with the old ones.
@@ -207,8 +226,8 @@ class SMTPServerFactory(ServerFactory):
         if self._allGone is None:
             self._allGone = Deferred()
             timeout = self.options.closeTimeout if closeTimeout is None else closeTimeout
-            timer = self.clock.callLater(timeout, self._closeAll)
-            self._allGone.addCallback(lambda _: timer.cancel() if timer.active() else None)
+            self._closing = self.clock.callLater(timeout, self._closeAll)
+            self._allGone.addCallback(self._stopClosing)
             for connection in list(self.connections):
                 connection.shutDown()
             if not self.connections and not self._allGone.called:
@@ -218,8 +237,18 @@ class SMTPServerFactory(ServerFactory):
         return waiter
 
     def _closeAll(self) -> None:
+        # No thread can be stopped, and the process doesn't end before it is done: if one may be
+        # about to store a message, that one gets its 250 after all.
+        waits = threadsWork(self.clock)
         for connection in list(self.connections):
-            connection.cutOff()
+            if not (waits and connection.isStoring):
+                connection.cutOff()
+        if any(connection.isStoring for connection in self.connections):
+            self._closing = self.clock.callLater(THREAD_INTERVAL, self._closeAll)
+
+    def _stopClosing(self, _: object) -> None:
+        if self._closing.active():
+            self._closing.cancel()
 
     def updateSecureContext(self, **changes: Any) -> None:
         """

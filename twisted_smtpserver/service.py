@@ -15,9 +15,15 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_smtpserver.connection.listening import makeEndpoints, namesBacklog, widenBacklog
+from twisted_smtpserver.connection.listening import (
+    makeEndpoints,
+    namesBacklog,
+    speaksTLS,
+    widenBacklog,
+)
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SecureContext, SMTPServerFactory
+from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
@@ -57,10 +63,12 @@ class SMTPService(Service):
         endpoints = makeEndpoints(self._reactor, [where for where, _ in given])
         self._listeners = list(zip(endpoints, [factory for _, factory in given], strict=True))
         self._haveBacklog = [namesBacklog(where) for where, _ in given]
-        for factory in self._factories():
+        for factory in self.factories():
             # Without maxClients it is the process's descriptors that count.
             if factory.options.maxClients is None:
                 factory.countAll = self._countConnections
+            factory.tellsOversights = False  # the service does, and once for all
+        self._speakTLS = {factory for where, factory in given if speaksTLS(where)}
         self.ports: list[IListeningPort] = []
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
@@ -95,6 +103,7 @@ class SMTPService(Service):
         super().startService()
         self._installSignalHandler()
         self._tellCertificates()
+        self._tellOversights()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -104,7 +113,7 @@ class SMTPService(Service):
         """
         super().stopService()
         stopping = self._stopListening()
-        stopping += [factory.shutdown() for factory in self._factories()]
+        stopping += [factory.shutdown() for factory in self.factories()]
         # Until then SIGHUP must not cut off the messages in flight.
         return DeferredList(stopping).addCallback(lambda _: self._restoreSignalHandler())
 
@@ -117,7 +126,7 @@ class SMTPService(Service):
 
         :returns: a Deferred that fires with whether there are any, and all could be read.
         """
-        if not list(filter(_hasCertificates, self._factories())):
+        if not list(filter(_hasCertificates, self.factories())):
             _log.info("There are no certificates to read again")
             return succeed(False)
         return self.replaceCertificates(self.readCertificates)
@@ -141,7 +150,7 @@ class SMTPService(Service):
         return replaced
 
     def _replace(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
-        factories = list(filter(_hasCertificates, self._factories()))
+        factories = list(filter(_hasCertificates, self.factories()))
         preparing = factories[0].runInThread(_prepareAll, factories, read)
         return preparing.addCallbacks(self._use, _notPrepared)
 
@@ -166,7 +175,7 @@ class SMTPService(Service):
 
     def _tellCertificates(self) -> None:
         """Log what certificates there are; one that has expired is easily overlooked."""
-        contexts = [f.contextFactory for f in self._factories() if _hasCertificates(f)]
+        contexts = [f.contextFactory for f in self.factories() if _hasCertificates(f)]
         found = [c for context in contexts if context is not None for c in context.certificates]
         for certificate in dict.fromkeys(found):
             isOver = hasExpired(certificate)
@@ -178,12 +187,21 @@ class SMTPService(Service):
                 date=certificate.not_valid_after_utc,
             )
 
-    def _factories(self) -> list[SMTPServerFactory]:
+    def _tellOversights(self) -> None:
+        """Log what may have been overlooked, once for all factories."""
+        given = set()
+        for factory in self.factories():
+            for text in findOversights(factory.options, factory.handler, factory in self._speakTLS):
+                if text not in given:
+                    factory.log.oversight(text)
+                given.add(text)
+
+    def factories(self) -> list[SMTPServerFactory]:
         """The factories, each once."""
         return list(dict.fromkeys(factory for _, factory in self._listeners))
 
     def _countConnections(self, own: int) -> int:
-        return sum(len(factory.connections) for factory in self._factories())
+        return sum(len(factory.connections) for factory in self.factories())
 
     # -- Ports -------------------------------------------------------------------------------------
 

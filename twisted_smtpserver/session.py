@@ -16,6 +16,7 @@ from twisted_smtpserver.wire.authresults import NOTHING_KNOWN, Authentication
 from twisted_smtpserver.wire.text import escape
 
 if TYPE_CHECKING:
+    from twisted_smtpserver.tls.info import TLSInfo
     from twisted_smtpserver.wire.path import Path, PathParts
 
 
@@ -232,7 +233,7 @@ class Session:
         self.openingCommand: str | None = None
         self.hostNameAppearsAs: str | None = None
         self.secure: bool = False
-        self.tls: Any = None
+        self.tls: TLSInfo | None = None
         self.user: Any = None
         # Made on demand: most connections never need one.
         self._data: dict[Any, Any] | None = None

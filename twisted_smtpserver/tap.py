@@ -33,6 +33,7 @@ from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log import batches
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.twistd.filters import checkFilters, makeFilters
 from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, FLAGS, SECRETS, Flag
 from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions, makeInbox
 from twisted_smtpserver.twistd.policies import checkPolicies, makePolicies, makeState
@@ -244,6 +245,7 @@ class Options(usage.Options, AuthOptionMixin):
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
         try:
             checkPolicies(self)
+            checkFilters(self)
             checkStores(self)
             checkInbox(self)
             library.makeOptions(keywords)
@@ -367,6 +369,7 @@ def makeService(config: Options) -> IService:
 def _build(config: Options) -> MultiService:
     handler, preparations = _makeHandler(config)
     timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
+    handler, quarantine = makeFilters(config, handler, timeout)
     state = makeState(config)
     stages = makePolicies(config, config.keywords.get("resolver"), timeout, state)
     services = [stage for stage in stages if isinstance(stage, Service)]
@@ -386,12 +389,12 @@ def _build(config: Options) -> MultiService:
                 raise ConfigurationError(f"--{name}: needs --auth, or a --handler with onAuth")
     if "self-signed" in config:
         _log.warn("Using a certificate that was made just now: only good for trying things out")
-    service = Server()
+    service = Server(isWorker=config.inheritance is not None)
     if config.inheritance is None and config.get("workers", 1) > 1:
         _makeSupervisor(config, handler).setServiceParent(service)
         return service
     listeners = _makeListeners(config, handler)
-    for needed in [*services, *preparations]:
+    for needed in [*services, *preparations, *quarantine]:
         needed.setServiceParent(service)
     _makeServer(config, listeners).setServiceParent(service)
     return service

@@ -9,7 +9,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from benchmarks.servers.counting import Counts, listening
 from twisted_smtpserver import SMTPServerFactory
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 
 
@@ -19,7 +19,7 @@ class Reading:
     def __init__(self) -> None:
         self.counts = Counts()
 
-    async def onData(self, stream: IMessageStream, session: Session) -> None:
+    async def onData(self, stream: IncomingMessage, session: Session) -> None:
         """See :class:`twisted_smtpserver.interfaces.IMessageHandler`."""
         octets = 0
         async for chunk in stream:

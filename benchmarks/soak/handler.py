@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from twisted_smtpserver import Maildir
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Session
 
 
@@ -33,7 +33,7 @@ class Soaked(Maildir):
         if address.local == "rcpt-hang":
             await _sleep(3600)
 
-    async def onData(self, stream: IMessageStream, session: Session) -> str:
+    async def onData(self, stream: IncomingMessage, session: Session) -> str:
         """Fail at the message: before, in the middle, behind its end, never coming back."""
         fault = session.envelope.rcptTo[0].local
         if fault == "raise-at-once":

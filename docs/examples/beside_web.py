@@ -28,7 +28,7 @@ class Board(Resource, SMTPHandler):
 
     async def onData(self, stream, session):
         message = await stream.message(limit=2**20)
-        self.notices.appendleft((session.envelope.mailFrom.address, message["Subject"] or ""))
+        self.notices.appendleft((str(session.envelope.mailFrom), message["Subject"] or ""))
 
     def render_GET(self, request):
         request.setHeader("Content-Type", "text/html; charset=utf-8")

@@ -4,7 +4,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
 from twisted.internet.error import ConnectError
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 
 from twisted_smtpserver import ConsumerStopped, Rejection, SMTPHandler
 
@@ -19,7 +19,7 @@ class Connection(Protocol):
     def dataReceived(self, data):
         self.said = (self.said + data)[:100]
 
-    def connectionLost(self, reason):
+    def connectionLost(self, reason=connectionDone):
         self.closed.callback(self.said)
 
 
@@ -34,7 +34,7 @@ class Archive(SMTPHandler):
         self.endpoint = clientFromString(reactor, endpoint)
 
     async def onData(self, stream, session):
-        answer = b""
+        octets, answer = 0, b""
         try:
             connection = await connectProtocol(self.endpoint, Connection())
             octets = await stream.pipeTo(connection.transport)

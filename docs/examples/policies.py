@@ -1,5 +1,8 @@
 """Policies, each a small handler: chain those that you need."""
 
+# What Twisted describes with zope interfaces, type checkers misunderstand.
+# pyright: reportAttributeAccessIssue=false
+
 from twisted.internet import defer, reactor
 from twisted.names import client
 from twisted.names.error import DomainError

@@ -1,5 +1,9 @@
 """The tutorial's handler in a program of its own."""
 
+# What Twisted describes with zope interfaces, type checkers misunderstand.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# mypy: disable-error-code="arg-type, list-item, misc"
+
 import sys
 
 from inbox import Inbox

@@ -168,7 +168,8 @@ class StartTLSTests(SynchronousTestCase):
         client.say("STARTTLS")
         client.startTLS(serverName="mx.example.com")
         tls = client.session.tls
-        self.assertRegex(tls.version, r"\ATLSv1\.[23]\Z")
+        assert tls is not None
+        self.assertRegex(str(tls.version), r"\ATLSv1\.[23]\Z")
         self.assertTrue(tls.cipher)
         self.assertEqual(tls.serverName, "mx.example.com")
         self.assertIsNone(tls.peerCertificate)

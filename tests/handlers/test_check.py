@@ -119,7 +119,7 @@ class NameTests(HookCase):
     def test_keywords(self) -> None:
         """Functions have the same names."""
         with self.assertRaisesRegex(ConfigurationError, "did you mean 'onRcptTo'"):
-            SMTPServerFactory(onRcpTo=accept)
+            SMTPServerFactory(onRcpTo=accept)  # type: ignore[call-arg]  # that is the mistake
         with self.assertRaisesRegex(ConfigurationError, "did you mean onRcptTo"):
             fromFunctions(onRcpTo=accept)
 
@@ -167,7 +167,8 @@ class ArityTests(HookCase):
     def test_functions(self) -> None:
         """So is a function by keyword, or assigned to a chain."""
         with self.assertRaisesRegex(ConfigurationError, "onMailFrom of FunctionHandler takes"):
-            SMTPServerFactory(onMailFrom=lambda address: None)
+            wrong: Any = lambda address: None  # noqa: E731  # no type checker shall object
+            SMTPServerFactory(onMailFrom=wrong)
         chain: Any = Chain(Discard())
         with self.assertRaisesRegex(ConfigurationError, "onMailFrom of Chain takes"):
             chain.onMailFrom = lambda address: None

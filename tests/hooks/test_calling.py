@@ -28,7 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.hooks import blocking, defaultHook, findHook, invoke
 from twisted_smtpserver.hooks.advice import loopAdvice
-from twisted_smtpserver.hooks.coroutines import SingleAwait
+from twisted_smtpserver.hooks.coroutines import CoroutineRunner, SingleAwait
 
 
 class FindHookTests(SynchronousTestCase):
@@ -255,6 +255,16 @@ class SingleAwaitTests(SynchronousTestCase):
             awaited, result = self.waiting(run)
             awaited.fire(Failure(ZeroDivisionError()))
             self.assertEqual(self.successResultOf(result), "nothing came")
+
+    def test_cancelTooLate(self) -> None:
+        """What is over can't be canceled."""
+        results: list[int] = []
+
+        async def hook() -> int:
+            return 5
+
+        CoroutineRunner(hook(), results.append, self.fail).cancel()
+        self.assertEqual(results, [5])
 
     def test_cancel(self) -> None:
         """Who cancels the coroutine ends the wait."""

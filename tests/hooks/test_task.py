@@ -20,6 +20,7 @@ from tests.support.liveserver import PATIENCE, LiveServer
 from twisted_smtpserver.hooks import invoke
 from twisted_smtpserver.hooks.coroutines import SingleAwait
 from twisted_smtpserver.hooks.task import HookTask
+from twisted_smtpserver.testing import connect
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE")
 
@@ -111,12 +112,55 @@ class HookTaskTests(SynchronousTestCase):
             loop.call_later(0.001, own.fire, "own")
             future = loop.create_future()
             loop.call_soon(future.set_result, "future")
-            early = [await succeed("deferred"), await late, await own, await future]
+            fired: SingleAwait[str] = SingleAwait()
+            fired.fire("fired")
+            early = [await succeed("deferred"), await late, await own, await future, await fired]
             return [*early, await asyncio.to_thread(str, "thread"), await asyncio.sleep(0, "sleep")]
 
         outcome = self.run_(hook)
-        expected = ["deferred", "late", "own", "future", "thread", "sleep"]
+        expected = ["deferred", "late", "own", "future", "fired", "thread", "sleep"]
         self.assertEqual((outcome.results, outcome.errors), ([expected], []))
+
+    def test_goesOnAtOnce(self) -> None:
+        """Whoever fires a Deferred sees what comes of it, as on other reactors."""
+        waits: list[Deferred[str]] = [Deferred(), Deferred(), SingleAwait(), Deferred()]
+
+        async def hook() -> list[Any]:
+            seen = [await waits[0]]
+            try:
+                await waits[1]
+            except LookupError as error:
+                seen.append(str(error))
+            seen.append(await waits[2])
+            await asyncio.sleep(0.001)
+            return [*seen, await waits[3]]
+
+        async def main() -> list[Any]:
+            results: list[Any] = []
+            HookTask(hook(), results.append, results.append)
+            waits[0].callback("one")
+            waits[1].errback(LookupError("two"))
+            waits[2].callback("three")
+            await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_soon(waits[3].callback, "four")
+            await turns()
+            return results
+
+        self.assertEqual(asyncio.run(main()), [["one", "two", "three", "four"]])
+
+    def test_inMemory(self) -> None:
+        """A client in memory has its answer at once, also in a program of asyncio's."""
+
+        async def onData(stream: Any, session: Any) -> str:
+            task = asyncio.current_task()
+            octets = b"".join([chunk async for chunk in stream])
+            assert asyncio.current_task() is task
+            return str(len(octets))
+
+        async def main() -> str:
+            return connect(onData=onData).deliver(b"Subject: x\r\n\r\n").text
+
+        self.assertEqual(asyncio.run(main()), "14")
 
     def test_failures(self) -> None:
         """What fails raises where it is awaited."""

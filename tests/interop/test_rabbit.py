@@ -196,10 +196,10 @@ class ClusterTests(ClusterCase):
 
     async def test_size(self) -> None:
         """What the broker takes is compared with the server's size at the start."""
-        store = self.make(self.queue)
         for size, isTold in ((0, True), (200 * 2**20, True), (50 * 2**20, False)):
+            store = self.make(self.queue, serverSize=size)
             with capturedLogs() as events:
-                await store.check(size)
+                await store.check()
             texts = [formatEvent(event) for event in events]
             self.assertEqual(sum("larger ones get 552" in text for text in texts), isTold)
         self.assertEqual(store._maxSize, 128 * 2**20)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-from unittest import mock
 
 from twisted.internet import task
-from twisted.internet.defer import Deferred
-from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver import SMTPServerFactory
+from twisted_smtpserver.__main__ import DEFAULTS
 from twisted_smtpserver.testing import connect, runInline
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
-HANDLER, PROGRAM = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+HANDLER, FIXTURE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 CONTENT = b"Subject: Hello\r\n\r\nThis is my first mail.\r\n"
 
 
@@ -48,15 +47,24 @@ class ReadmeTests(SynchronousTestCase):
         """The first handler."""
         self.assertServes(load("inbox", HANDLER).Inbox())
 
-    def test_program(self) -> None:
-        """The program listens with it where it says, and ends after an hour."""
-        reactor: Any = MemoryReactorClock()
-        with mock.patch.dict(sys.modules, inbox=load("inbox", HANDLER)):
-            program = load("program", PROGRAM)
-        finished = Deferred.fromCoroutine(program.main(reactor))
-        ((port, factory, _, host),) = reactor.tcpServers
-        self.assertEqual((port, host), (2525, "127.0.0.1"))
-        self.assertEqual(factory.options.size, 10 * 2**20)
-        self.assertServes(factory.handler)
-        reactor.advance(3600)
-        self.successResultOf(finished)
+    def test_fixture(self) -> None:
+        """The test passes, with nothing but pytest and this package."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "test_welcome.py").write_text(FIXTURE)
+        plugins = ["-p", "no:cacheprovider", "-p", "twisted_smtpserver_pytest"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", *plugins],
+            cwd=folder,
+            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        self.assertIn("1 passed", done.stdout)
+
+    def test_catcher(self) -> None:
+        """The catcher's command is one, and its page is where it says."""
+        self.assertIn("/bin/python -m twisted_smtpserver\n", README)
+        self.assertIn(f"http://{DEFAULTS['inbox']}/", README)

@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from twisted_smtpserver import SMTPHandler
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 
 #: How often it stops, in reads, and for how many turns of the reactor: if the socket were read in
@@ -19,7 +19,7 @@ READS, TURNS = 256, 500
 class SlowReader(SMTPHandler):
     """Counts the octets of each message."""
 
-    async def onData(self, stream: IMessageStream, session: Session) -> str:
+    async def onData(self, stream: IncomingMessage, session: Session) -> str:
         """Read a while, wait a while."""
         octets = reads = 0
         async for chunk in stream:

@@ -208,7 +208,8 @@ class RefusalTests(SynchronousTestCase):
 
     def test_handlers(self) -> None:
         """Messages go to one place."""
-        reason = "--maildir, --discard, --handler, --postgres and --amqp: choose one of them"
+        stores = "--maildir, --discard, --handler, --postgres, --forward, --webhook and --amqp"
+        reason = f"{stores}: choose one of them"
         self.assertRefused(reason, "--maildir=mail", "--discard")
 
     def test_host(self) -> None:

@@ -10,7 +10,8 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver import tap
-from twisted_smtpserver.stores import amqp, postgres
+from twisted_smtpserver.stores import amqp, forward, postgres, webhook
+from twisted_smtpserver.twistd.flags import SECRETS
 
 
 class StoreCase(SynchronousTestCase):
@@ -56,14 +57,15 @@ class PostgresTests(StoreCase):
         store = made.return_value
         store.check.assert_not_called()
         needed.startService()
-        store.check.assert_called_once_with(50 * 2**20)
+        store.check.assert_called_once_with()
         needed.close()
         store.close.assert_called_once_with()
 
     def test_wrong(self) -> None:
         """What makes no sense is said in a line."""
         self.assertRefused("--postgres-table: needs --postgres", "--postgres-table=mail")
-        choice = "--maildir, --discard, --handler, --postgres and --amqp: choose one of them"
+        stores = "--maildir, --discard, --handler, --postgres, --forward, --webhook and --amqp"
+        choice = f"{stores}: choose one of them"
         self.assertRefused(choice, "--discard", "--postgres=x")
         self.assertFails(
             "--postgres: PostgresStore: the DSN makes no sense:"
@@ -91,10 +93,12 @@ class AMQPTests(StoreCase):
             )
             self.make("--amqp=amqp://a", "--amqp-queue=mail")
         options = {"exchange": "mail", "routingKey": "{domain}", "password": "swordfish"}
+        numbers = {"maxSize": 16 * 2**20, "serverSize": 50 * 2**20}
         expected = mock.call(
-            ["amqp://a", "amqp://b"], None, **options, maxSize=16 * 2**20, hostName="mx.example"
+            ["amqp://a", "amqp://b"], None, **options, **numbers, hostName="mx.example"
         )
-        self.assertEqual(made.call_args_list, [expected, mock.call(["amqp://a"], "mail")])
+        short = mock.call(["amqp://a"], "mail", serverSize=50 * 2**20)
+        self.assertEqual(made.call_args_list, [expected, short])
 
     def test_wrong(self) -> None:
         """What makes no sense is said in a line."""
@@ -106,4 +110,67 @@ class AMQPTests(StoreCase):
         self.assertFails(
             f"--amqp: the URL of the broker makes no sense: {advice}",
             *("--amqp=secret", "--amqp-queue=a"),
+        )
+
+
+class ForwardTests(StoreCase):
+    """``--forward``."""
+
+    def test_flags(self) -> None:
+        """What the flags say gets to the store."""
+        with mock.patch.object(forward, "Forward") as made:
+            needed = self.make(
+                *("--forward=smtps://joe@a.example", "--forward=smtps://b.example"),
+                *(f"--forward-password-file={self.secret()}", "--forward-ca=ca.pem"),
+                "--name=mx.example",
+            )
+            self.make("--forward=smtp://a.example")
+        options = {"password": "swordfish", "ca": "ca.pem", "hostName": "mx.example"}
+        urls = ("smtps://joe@a.example", "smtps://b.example")
+        self.assertEqual(
+            made.call_args_list, [mock.call(*urls, **options), mock.call("smtp://a.example")]
+        )
+        needed.startService()
+        made.return_value.check.assert_called_once_with()
+        needed.close()
+        made.return_value.close.assert_called_once_with()
+
+    def test_wrong(self) -> None:
+        """What makes no sense is said in a line."""
+        self.assertRefused("--forward-ca: needs --forward", "--forward-ca=x")
+        self.assertFails(
+            "--forward: Forward: 'a.example' isn't of the form smtp://HOST, smtps://HOST,"
+            " smtp+starttls://HOST, lmtp://HOST or lmtp:unix:PATH",
+            "--forward=a.example",
+        )
+
+    def test_workers(self) -> None:
+        """Workers get the password from their supervisor: they may not read its file."""
+        self.assertTrue({"forward-password-file", "webhook-secret-file"} <= set(SECRETS))
+
+
+class WebhookTests(StoreCase):
+    """``--webhook``."""
+
+    def test_flags(self) -> None:
+        """What the flags say gets to the store, which is nothing to be looked at."""
+        with mock.patch.object(webhook, "Webhook", spec=webhook.Webhook) as made:
+            needed = self.make(
+                *("--webhook=https://a.example/x", f"--webhook-secret-file={self.secret()}"),
+                *("--webhook-parsed", "--webhook-allow-private", "--webhook-ca=ca.pem"),
+            )
+        made.assert_called_once_with(
+            "https://a.example/x", "swordfish", ca="ca.pem", parsed=True, allowPrivate=True
+        )
+        needed.startService()
+        needed.close()
+        made.return_value.close.assert_called_once_with()
+
+    def test_wrong(self) -> None:
+        """What makes no sense is said in a line."""
+        self.assertRefused("--webhook: needs --webhook-secret-file", "--webhook=https://x.example")
+        self.assertRefused("--webhook-parsed: needs --webhook", "--webhook-parsed")
+        self.assertFails(
+            "--webhook: Webhook: the secret must have 16 octets at least",
+            *("--webhook=https://x.example", f"--webhook-secret-file={self.secret()}"),
         )

@@ -22,9 +22,10 @@ from twisted_smtpserver.filters.recipients import forOriginal
 from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.hooks import Hook, findHook, invoke
-from twisted_smtpserver.interfaces import HOOKS, IMessageStream
+from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import client
 from twisted_smtpserver.message.files import RunInThread, storageRefusal
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.wire.text import escape
@@ -95,7 +96,10 @@ class Filtered:
                 raise ConfigurationError(f"{each!r} can't store messages: it has no onData")
         self._filters = filters
         self._quarantine = quarantine
-        self._stages = Chain(*filters, store, otherHooks=("onMessage", "onDataCommand"))
+        chain = Chain(*filters, store, otherHooks=("onMessage", "onDataCommand"))
+        # Most filters have none of a handler's hooks, and needn't be asked for them each time.
+        isStage = any(findHook(each, name) for each in filters for name in HOOKS)
+        self._stages: Any = chain if isStage else store
         self._trust = Trust(authservId)
         self._timeout = timeout
         self._memory = memory
@@ -113,7 +117,7 @@ class Filtered:
     def __repr__(self) -> str:
         return f"<Filtered {', '.join(map(repr, self._filters))} before {self._stages!r}>"
 
-    async def onData(self, stream: IMessageStream, session: Session) -> Any:
+    async def onData(self, stream: IncomingMessage, session: Session) -> Any:
         """
         Receive a message, have it judged, and have it stored.
 
@@ -159,7 +163,7 @@ class Filtered:
             fields = makeFields(fields)
         if fields:
             message.header.prepend(fields)
-        if message.header.changed:
+        if message.isChanged:
             self._trust.readResults(message)
 
     async def _ask(self, each: object, function: Hook, *arguments: Any) -> Any:
@@ -181,7 +185,7 @@ class Filtered:
             raise Rejection("Processing took too long, try again later", 451, "4.3.0") from None
         except Rejection as error:
             reply = error.toReply(_REFUSED)
-            said = f"{reply.code} {reply.text}"
+            said = f"{reply.code} {escape(reply.text)}"
             _note("is refused by {filter}: {reply}", session, filter=each, reply=said)
             if error.code is None:
                 raise Rejection(reply.text, reply.code, reply.enhanced) from error

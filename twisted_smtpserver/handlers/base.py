@@ -17,9 +17,9 @@ from twisted_smtpserver.interfaces import (
     IEnvelopeHandler,
     IErrorHandler,
     IHelloHandler,
-    IMessageStream,
     ITransactionHandler,
 )
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Envelope, Session
 
 
@@ -63,7 +63,7 @@ class SMTPHandler(CheckedHandler):
         """Accept the recipient."""
 
     @defaultHook
-    def onData(self, stream: IMessageStream, session: Session) -> Any:
+    def onData(self, stream: IncomingMessage, session: Session) -> Any:
         """Accept the message without reading it: the server throws it away."""
 
     @defaultHook

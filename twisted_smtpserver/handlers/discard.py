@@ -5,7 +5,7 @@ The handler that keeps nothing.
 from __future__ import annotations
 
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 
 
@@ -17,7 +17,7 @@ class Discard(SMTPHandler):
     ``onData`` can't stand in for.
     """
 
-    async def onData(self, stream: IMessageStream, session: Session) -> None:
+    async def onData(self, stream: IncomingMessage, session: Session) -> None:
         """Read the message to its end, and forget it."""
         async for _ in stream:
             pass

@@ -19,7 +19,6 @@ from twisted.logger import Logger
 from twisted_smtpserver.errors import MessageIncomplete, Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import HopCounter, receivedHeader, returnPathHeader
-from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.files import (
     DurableFile,
     RunInThread,
@@ -28,6 +27,7 @@ from twisted_smtpserver.message.files import (
     syncDirectory,
 )
 from twisted_smtpserver.message.groupcommit import GroupCommit
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 
 _log = Logger()
@@ -77,7 +77,7 @@ class Maildir(SMTPHandler):
         self._create()
         self._cleanUp()
 
-    async def onData(self, stream: IMessageStream, session: Session) -> str:
+    async def onData(self, stream: IncomingMessage, session: Session) -> str:
         """
         Store a message.
 
@@ -150,7 +150,7 @@ class Maildir(SMTPHandler):
 class _Limited:
     """A message whose reading fails when it has too many hops."""
 
-    def __init__(self, stream: IMessageStream, maxHops: int) -> None:
+    def __init__(self, stream: IncomingMessage, maxHops: int) -> None:
         self._chunks: AsyncIterator[bytes] = stream.__aiter__()
         self._maxHops = maxHops
         self._hops = HopCounter()

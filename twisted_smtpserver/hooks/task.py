@@ -65,23 +65,25 @@ class HookTask:
         self._isOver = False
         # Not by the loop, whose factory may begin it, too.
         self._task = asyncio.Task(cast("Coroutine[Any, Any, None]", self), loop=self._loop)
-        self._early: Any = self._begin()
+        # What the coroutine waits for, until the task takes it up.
+        self._early: Any = _NOTHING
+        self._goOn(self._coroutine.send, None)
 
     def cancel(self) -> None:
         """Cancel the task, unless it is over."""
         if not self._isOver:
             self._task.cancel()
 
-    def _begin(self) -> Any:
-        """Run until it waits; what it waits for is for the task's first step to take up."""
+    def _goOn(self, resume: Callable[[Any], Any], argument: Any) -> None:
+        """Go on at once, in the task's name, and not when the loop next comes to it."""
         current = asyncio.current_task(self._loop)
         if current is not None:
             _leave_task(self._loop, current)
         _enter_task(self._loop, self._task)
         try:
-            return self._step(self._coroutine.send, None)
+            self._early = self._step(resume, argument)
         except (StopIteration, asyncio.CancelledError):
-            return _NOTHING
+            self._early = _NOTHING
         finally:
             _leave_task(self._loop, self._task)
             if current is not None:
@@ -93,11 +95,10 @@ class HookTask:
         """What it waited for is there."""
         if self._isOver:
             raise StopIteration
-        if self._early is not _NOTHING:
-            early, self._early = self._early, _NOTHING
-            return early
-        future, self._future = self._future, None
-        return self._step(*self._resumption(None if future is None else future.result()))
+        if self._early is _NOTHING:
+            return self._step(self._coroutine.send, None)
+        early, self._early = self._early, _NOTHING
+        return early
 
     def throw(self, error: BaseException) -> Any:
         """It was canceled, or what it waited for failed."""
@@ -141,41 +142,45 @@ class HookTask:
                 hookBlocked(nameOf(self._coroutine), perf_counter() - began)
             if not isinstance(awaited, Deferred):
                 return awaited
-            future = _follow(awaited, self._loop)
+            future = self._follow(awaited)
             if not future.done():
                 self._future = future
                 return future
             resume, argument = self._resumption(future.result())
+
+    def _follow(self, deferred: Deferred[Any]) -> asyncio.Future[Any]:
+        """
+        A future for the task to wait for in place of a Deferred.
+
+        When that fires, the coroutine goes on at once, so that whoever fired it may see what comes
+        of it; the task learns of it later. ``Deferred.__await__`` takes the result from where it
+        is, so that has to stay.
+        """
+        future = self._loop.create_future()
+
+        def fired(result: Any) -> Any:
+            if not future.done():  # else it was canceled
+                isAwaited = self._future is future  # else it had fired already
+                future.set_result(None if isAwaited else result)
+                if isAwaited:
+                    self._future = None
+                    self._goOn(*self._resumption(result))
+            return None if isinstance(result, Failure) else result
+
+        def ended(future: asyncio.Future[Any]) -> None:
+            if future.cancelled():
+                deferred.cancel()
+
+        deferred.addBoth(fired)
+        future.add_done_callback(ended)
+        future._asyncio_future_blocking = True  # as its __await__ would
+        return future
 
     def _resumption(self, result: Any) -> tuple[Callable[[Any], Any], Any]:
         """How to go on with the result of a Deferred."""
         if isinstance(result, Failure):
             return self._coroutine.throw, result.value
         return self._coroutine.send, result
-
-
-def _follow(deferred: Deferred[Any], loop: asyncio.AbstractEventLoop) -> asyncio.Future[Any]:
-    """
-    A future that stands for a Deferred; unlike ``asFuture()`` it leaves the result where
-    ``Deferred.__await__`` looks for it.
-
-    :returns: a future of the result, or of a Failure.
-    """
-    future = loop.create_future()
-
-    def fired(result: Any) -> Any:
-        if not future.done():
-            future.set_result(result)
-        return None if isinstance(result, Failure) else result
-
-    def ended(future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            deferred.cancel()
-
-    deferred.addBoth(fired)
-    future.add_done_callback(ended)
-    future._asyncio_future_blocking = True  # as its __await__ would
-    return future
 
 
 Coroutine.register(HookTask)  # a task asks for no more than send(), throw() and close()

@@ -13,7 +13,7 @@ from twisted_smtpserver.auth.credentials import Credentials
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.testing._faults import DROP, Fault, Faults, Stage
 from twisted_smtpserver.testing._mailbox import Mailbox
@@ -80,7 +80,7 @@ class CapturingHandler(SMTPHandler):
         await self._meet("rcpt", session, envelope.mailFrom, [address])
         self._check("recipients", len(envelope.rcptTo) + 1, session, 452, "4.5.3")
 
-    async def onData(self, stream: IMessageStream, session: Session) -> Any:
+    async def onData(self, stream: IncomingMessage, session: Session) -> Any:
         """See :mod:`twisted_smtpserver.interfaces`."""
         envelope = session.envelope
         await self._meet("data", session, envelope.mailFrom, envelope.rcptTo)

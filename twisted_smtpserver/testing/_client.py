@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email.message import Message
 from email.utils import getaddresses
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -22,9 +22,16 @@ from twisted.python.failure import Failure
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.message.slices import finish
+from twisted_smtpserver.message.threads import threadsWork
+from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import MAX_CHALLENGE_LINE, MAX_REPLY_LINE
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.testing._transport import MemoryTransport
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from twisted_smtpserver.keywords import Keywords
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])([- ])(?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?([^\r\n]*)\r\n")
 
@@ -50,24 +57,35 @@ def runInline(function: Callable[..., Any], *arguments: Any, **keywords: Any) ->
     return maybeDeferred(function, *arguments, **keywords)
 
 
-def makeFactory(handler: object = None, **keywords: Any) -> SMTPServerFactory:
+def makeFactory(
+    handler: object = None,
+    options: Options | None = None,
+    reactor: Any = None,
+    **keywords: Unpack[Keywords],
+) -> SMTPServerFactory:
     """
     A factory for tests: its time is a :class:`Clock`, its threads are none.
 
     :param handler: as for :class:`~twisted_smtpserver.factory.SMTPServerFactory`.
+    :param options: likewise.
+    :param reactor: likewise, but a new :class:`Clock` by default.
     :param keywords: likewise. The name is ``mx.test`` unless given.
     """
-    keywords.setdefault("reactor", Clock())
-    if "options" not in keywords:
+    if options is None:
         keywords.setdefault("name", "mx.test")
-    factory = SMTPServerFactory(handler, **keywords)
+    factory = SMTPServerFactory(handler, options, reactor or Clock(), **keywords)
     factory.runInThread = runInline
     factory.runInSlices = partial(runInline, finish)
     return factory
 
 
 def connect(
-    handler: object = None, peer: IAddress | None = None, transport: Any = None, **keywords: Any
+    handler: object = None,
+    peer: IAddress | None = None,
+    transport: Any = None,
+    options: Options | None = None,
+    reactor: Any = None,
+    **keywords: Unpack[Keywords],
 ) -> Client:
     """
     Connect a client to a handler.
@@ -75,15 +93,19 @@ def connect(
     :param handler: a handler, or a whole :class:`SMTPServerFactory`.
     :param peer: the client's address; by default 192.0.2.1, port 40000.
     :param transport: a :class:`MemoryTransport` of your own.
+    :param options: as for :class:`~twisted_smtpserver.factory.SMTPServerFactory`.
+    :param reactor: likewise, but a new :class:`Clock` by default.
     :param keywords: options and hooks, unless a factory is given.
     :returns: the client; its :attr:`Client.greeting` has come, if the handler let it.
     """
     if isinstance(handler, SMTPServerFactory):
-        if keywords:
-            raise TypeError(f"the factory has its options already: {', '.join(keywords)}")
+        given = {"options": options, "reactor": reactor, **keywords}
+        names = [name for name, value in given.items() if value is not None]
+        if names:
+            raise TypeError(f"the factory has its options already: {', '.join(names)}")
         factory = handler
     else:
-        factory = makeFactory(handler, **keywords)
+        factory = makeFactory(handler, options, reactor, **keywords)
     return Client(factory, transport or MemoryTransport(peer))
 
 
@@ -228,7 +250,7 @@ class Client:
             return "the server has closed the connection"
         if hook is None or findHook(self.factory.handler, hook) is None:
             return "the server waits"
-        if _threadsWork():
+        if threadsWork(sys.modules.get("twisted.internet.reactor")):
             return (
                 f"{hook} waits for a thread, whose result comes only when the reactor runs; in a "
                 "test, patch deferToThread (or give runInThread) with "
@@ -358,13 +380,6 @@ class Client:
         if not self._isLost:
             self._isLost = self.transport.isClosed = True
             self.transport.protocol.connectionLost(Failure(reason or ConnectionLost()))
-
-
-def _threadsWork() -> bool:
-    """Whether the reactor's thread pool, if there is one, has something to do, or to tell."""
-    reactor: Any = sys.modules.get("twisted.internet.reactor")
-    pool = getattr(reactor, "threadpool", None)
-    return pool is not None and bool(pool.q.qsize() or pool.working or reactor.threadCallQueue)
 
 
 def _addresses(message: Message, *names: str) -> tuple[str, ...]:

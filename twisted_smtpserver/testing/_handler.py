@@ -8,7 +8,7 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Envelope, Session
 
 
@@ -61,7 +61,7 @@ class RecordingHandler(SMTPHandler):
         """See :mod:`twisted_smtpserver.interfaces`."""
         self.calls.append("onRcptTo")
 
-    async def onData(self, stream: IMessageStream, session: Session) -> Any:
+    async def onData(self, stream: IncomingMessage, session: Session) -> Any:
         """See :mod:`twisted_smtpserver.interfaces`."""
         self.calls.append("onData")
         envelope = session.envelope

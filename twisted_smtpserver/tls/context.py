@@ -31,6 +31,7 @@ from twisted_smtpserver.tls.certificates import (
     readKey,
     selfSignedCertificate,
 )
+from twisted_smtpserver.tls.info import TLSInfo
 
 __all__ = [
     "ALPN_PROTOCOLS",
@@ -347,28 +348,6 @@ class ServerContextFactory:
         context = self._named.get(name) or self._named.get(f"*.{name.partition('.')[2]}")
         if context is not None:
             connection.set_context(context)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class TLSInfo:
-    """
-    What a handshake came to. All is ``None`` or ``False`` where there was none.
-    """
-
-    #: The version of the protocol, ``"TLSv1.3"`` for example.
-    version: str | None = None
-    #: OpenSSL's name of the cipher suite.
-    cipher: str | None = None
-    #: How many secret bits the cipher has.
-    cipherBits: int | None = None
-    #: The name the client asked for (RFC 6066 §3), if it is a host name: A-labels, lower case.
-    serverName: str | None = None
-    #: The client's certificate, whether it could be verified or not.
-    peerCertificate: x509.Certificate | None = dataclasses.field(default=None, repr=False)
-    #: Whether the client has a certificate that was verified.
-    authorized: bool = False
-    #: The protocol agreed upon by ALPN (RFC 7301).
-    alpn: str | None = None
 
 
 def _connectionOf(transport: object) -> SSL.Connection | None:

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted_smtpserver.resolver import DatagramResolver
+from twisted_smtpserver.twistd.filters import PROGRAMS, readMilter
 from twisted_smtpserver.wire.domain import parseDomain, toAscii
 
 DEFAULT_HOST = "127.0.0.1"
@@ -23,7 +24,13 @@ DEFAULT_MAILDIR = "Maildir"
 MOST_WORKERS = 512
 
 #: Flags for files that workers mightn't be allowed to read; they get what was in them.
-SECRETS = ("amqp-password-file", "postgres-password-file", "shared-state-password-file")
+SECRETS = (
+    "amqp-password-file",
+    "forward-password-file",
+    "postgres-password-file",
+    "shared-state-password-file",
+    "webhook-secret-file",
+)
 
 # -- What stands behind a flag ---------------------------------------------------------------------
 # Each of these reads one value, and raises a ValueError that says what it should have been.
@@ -75,6 +82,23 @@ def _zones(text: str) -> list[str]:
             raise ValueError(f"{word!r} is no domain name")
         zones.append(toAscii(zone))
     return zones
+
+
+def _methods(text: str) -> list[str]:
+    methods = [word.lower() for word in _words([text])]
+    for method in methods:
+        if method not in ("arc", "dkim", "dmarc", "spf"):
+            raise ValueError(f"{method!r} isn't dmarc, dkim, spf or arc")
+    return methods
+
+
+def _kinds(text: str) -> list[str]:
+    from twisted_smtpserver.filters import BlockAttachments
+
+    kinds = _words([text])
+    if kinds != [PROGRAMS]:
+        BlockAttachments(*kinds)
+    return kinds
 
 
 def _yesOrNo(text: str) -> bool:
@@ -223,6 +247,20 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("discard", "", "throw them away"),
         Flag("handler", "NAME", "give them to a handler of your own: the dotted name of an object, "
              "or of a class or function that makes one"),
+        Flag("forward", "URL", "hand them on to another server while they come in: smtp://HOST, "
+             "smtps://HOST, smtp+starttls://HOST, lmtp://HOST or lmtp:unix:PATH; if it is given "
+             "several times, the first that can be reached gets them", str, list),
+        Flag("forward-password-file", "FILE", "the first line is the password for the user in "
+             "smtps://USER@HOST", _firstLine),
+        Flag("forward-ca", "FILE", "the certificates that its certificate must be signed by "
+             "[default: the system's]"),
+        Flag("webhook", "URL", "post them to a program of yours, signed"),
+        Flag("webhook-secret-file", "FILE", "the first line is the secret, of 16 octets at least",
+             _firstLine),
+        Flag("webhook-ca", "FILE", "the certificates that its certificate must be signed by "
+             "[default: the system's]"),
+        Flag("webhook-parsed", "", "post what is in a message, too, and its attachments as files"),
+        Flag("webhook-allow-private", "", "the URL may lead to a private address, as localhost is"),
         Flag("postgres", "DSN", "store them in PostgreSQL, postgresql://USER@HOST/DATABASE; first "
              "run python -m twisted_smtpserver.stores.postgres migrate"),
         Flag("postgres-table", "NAME", "the table's name [default: mail]"),
@@ -319,6 +357,21 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "all servers and workers with this Redis: redis://HOST:PORT/DATABASE, rediss://… for "
              "TLS, unix:///PATH"),
         Flag("shared-state-password-file", "FILE", "the first line is its password", _firstLine),
+    ),
+    "Filters, which see each message before it is stored": (
+        Flag("milter", "ENDPOINT[,onFailure=WORD]", "ask this milter: unix:/run/milter.sock, "
+             "tcp:127.0.0.1:11332 …; while it fails, tempfail mail [default], reject or accept it. "
+             "Further: connectTimeout=, commandTimeout= and messageTimeout=SECONDS", readMilter,
+             list),
+        Flag("quarantine", "DIR", "what a milter wants in quarantine goes into this Maildir "
+             "[default: it is refused for a while]"),
+        Flag("require-authentication", "METHODS", "refuse mail, but of users who have logged in, "
+             "for which a milter reports none of these as passed: dmarc, dkim, spf, arc",
+             _methods, _flat),
+        Flag("require-fields", "", "refuse messages without From, Date or Message-ID, or with two "
+             "From"),
+        Flag("block-attachments", "KINDS", "refuse attachments with such names or types: "
+             ".exe,.js,video/*; or programs, for what Windows runs", _kinds, _flat),
     ),
     "The conversation": (
         _flag("name", "NAME", "our host name [default: the system's]"),

@@ -14,16 +14,18 @@ from typing import Any
 from twisted.application.service import MultiService, Service
 from twisted.cred.checkers import FilePasswordDB
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from zope.interface import provider
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.handlers import Maildir, fromFunctions
 from twisted_smtpserver.handlers.cred import checkFile
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.twistd.supervisor import Supervisor
+
+_log = Logger()
 
 
 class LateMaildir(Service):
@@ -33,11 +35,13 @@ class LateMaildir(Service):
 
     :param path: where.
     :param hostName: as for :class:`~twisted_smtpserver.Maildir`.
+    :param flag: the flag that named it.
     :ivar handler: what stores messages in it.
     """
 
-    def __init__(self, path: str, hostName: str | None) -> None:
+    def __init__(self, path: str, hostName: str | None, flag: str = "maildir") -> None:
         self.handler = fromFunctions(onData=self._onData)
+        self._flag = flag
         self._path = path
         self._hostName = hostName
         self._maildir: Maildir
@@ -52,9 +56,11 @@ class LateMaildir(Service):
         try:
             self._maildir = Maildir(self._path, self._hostName)
         except FileExistsError as error:
-            raise ConfigurationError(f"--maildir: {error.filename!r} is not a folder") from error
+            raise ConfigurationError(
+                f"--{self._flag}: {error.filename!r} is not a folder"
+            ) from error
 
-    def _onData(self, stream: IMessageStream, session: Session) -> Any:
+    def _onData(self, stream: IncomingMessage, session: Session) -> Any:
         return self._maildir.onData(stream, session)
 
 
@@ -99,7 +105,15 @@ class SharedState(Service):
 
 
 class Server(MultiService):
-    """All there is to run; says in one line why it can't start."""
+    """
+    All there is to run; says in one line why it can't start.
+
+    :param isWorker: whether a supervisor has said already that it runs as root.
+    """
+
+    def __init__(self, isWorker: bool = False) -> None:
+        super().__init__()
+        self._isWorker = isWorker
 
     def privilegedStartService(self) -> None:
         """Bind the ports."""
@@ -110,6 +124,12 @@ class Server(MultiService):
         """Begin to serve."""
         with _sayingWhy():
             super().startService()
+        # By now, twistd has become the user that it was told.
+        if os.geteuid() == 0 and not self._isWorker:
+            _log.warn(
+                "Running as root, which is needed for the ports only: give twistd --uid and --gid, "
+                "or systemd's unit User="
+            )
 
     def stopService(self) -> Deferred[list[Any]]:
         """Stop serving, and then what was needed for it."""

@@ -10,7 +10,7 @@ from twisted.application.service import Service
 from twisted_smtpserver.errors import ConfigurationError
 
 #: The flags that choose a store, and the extra that each needs.
-STORES = {"postgres": "postgres", "amqp": "amqp"}
+STORES = {"postgres": "postgres", "forward": "", "webhook": "webhook", "amqp": "amqp"}
 
 #: Flags that say more of another one, and are nothing without it.
 BELONG_TO = {
@@ -22,6 +22,12 @@ BELONG_TO = {
     "postgres-password-file": "postgres",
     "postgres-retention": "postgres",
     "postgres-table": "postgres",
+    "forward-password-file": "forward",
+    "forward-ca": "forward",
+    "webhook-secret-file": "webhook",
+    "webhook-ca": "webhook",
+    "webhook-parsed": "webhook",
+    "webhook-allow-private": "webhook",
 }
 
 
@@ -30,18 +36,18 @@ class StoreService(Service):
     Looks at the start whether a store can be used, and ends its connections.
 
     :param store: the store.
-    :param size: the largest message that the server takes, in octets; 0 for no limit.
-    :ivar handler: the store.
+    :ivar handler: the same.
     """
 
-    def __init__(self, store: Any, size: int) -> None:
+    def __init__(self, store: Any) -> None:
         self.handler = store
-        self._size = size
 
     def startService(self) -> None:
         """Look. What is wrong goes into the log, and clients get 451 until it isn't any more."""
         super().startService()
-        self.handler.check(self._size)
+        check = getattr(self.handler, "check", None)
+        if check is not None:
+            check()
 
     def close(self) -> Any:
         """End its connections. ``stopService`` would be too early: messages may still finish."""
@@ -60,6 +66,8 @@ def checkStores(given: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"--{name}: needs --{other}")
     if "amqp" in given and not {"amqp-queue", "amqp-exchange"} & set(given):
         raise ConfigurationError("--amqp: needs --amqp-queue or --amqp-exchange")
+    if "webhook" in given and "webhook-secret-file" not in given:
+        raise ConfigurationError("--webhook: needs --webhook-secret-file")
 
 
 def makeStore(given: Mapping[str, Any], hostName: str | None, size: int) -> StoreService | None:
@@ -75,7 +83,7 @@ def makeStore(given: Mapping[str, Any], hostName: str | None, size: int) -> Stor
     for name, extra in STORES.items():
         if name in given:
             try:
-                return StoreService(_MAKERS[name](given, hostName), size)
+                return StoreService(_MAKERS[name]({**given, "size": size}, hostName))
             except ImportError as error:
                 raise ConfigurationError(
                     f'--{name}: {error}: pip install "twisted-smtpserver[{extra}]"'
@@ -88,28 +96,60 @@ def makeStore(given: Mapping[str, Any], hostName: str | None, size: int) -> Stor
 def _makePostgres(given: Mapping[str, Any], hostName: str | None) -> Any:
     from twisted_smtpserver.stores.postgres import PostgresStore
 
-    options: dict[str, Any] = {
-        "table": given.get("postgres-table"),
-        "password": given.get("postgres-password-file"),
-        "retention": given.get("postgres-retention"),
-        "hostName": hostName,
-    }
-    known = {name: value for name, value in options.items() if value is not None}
+    known = _given(
+        table=given.get("postgres-table"),
+        password=given.get("postgres-password-file"),
+        retention=given.get("postgres-retention"),
+        hostName=hostName,
+    )
     return PostgresStore(given["postgres"], **known)
 
 
 def _makeAMQP(given: Mapping[str, Any], hostName: str | None) -> Any:
     from twisted_smtpserver.stores.amqp import AMQP
 
-    options: dict[str, Any] = {
-        "exchange": given.get("amqp-exchange"),
-        "routingKey": given.get("amqp-routing-key"),
-        "password": given.get("amqp-password-file"),
-        "maxSize": given.get("amqp-max-size"),
-        "hostName": hostName,
-    }
-    known = {name: value for name, value in options.items() if value is not None}
+    known = _given(
+        exchange=given.get("amqp-exchange"),
+        routingKey=given.get("amqp-routing-key"),
+        password=given.get("amqp-password-file"),
+        maxSize=given.get("amqp-max-size"),
+        hostName=hostName,
+        serverSize=given["size"],
+    )
     return AMQP(given["amqp"], given.get("amqp-queue"), **known)
 
 
-_MAKERS = {"postgres": _makePostgres, "amqp": _makeAMQP}
+def _makeForward(given: Mapping[str, Any], hostName: str | None) -> Any:
+    from twisted_smtpserver.stores.forward import Forward
+
+    known = _given(
+        password=given.get("forward-password-file"),
+        ca=given.get("forward-ca"),
+        hostName=hostName,
+    )
+    return Forward(*given["forward"], **known)
+
+
+def _makeWebhook(given: Mapping[str, Any], hostName: str | None) -> Any:
+    from twisted_smtpserver.stores.webhook import Webhook
+
+    known = _given(
+        ca=given.get("webhook-ca"),
+        parsed=given.get("webhook-parsed"),
+        allowPrivate=given.get("webhook-allow-private"),
+        hostName=hostName,
+    )
+    return Webhook(given["webhook"], given["webhook-secret-file"], **known)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given; the store knows the others' defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+_MAKERS = {
+    "postgres": _makePostgres,
+    "forward": _makeForward,
+    "webhook": _makeWebhook,
+    "amqp": _makeAMQP,
+}

@@ -34,7 +34,7 @@ class HandOver(SMTPHandler):
         recipients = [address.address for address in envelope.recipients]
         try:
             await publish(
-                base64.b64encode(content).decode("ascii"), envelope.mailFrom.address, recipients
+                base64.b64encode(content).decode("ascii"), str(envelope.mailFrom), recipients
             )
         except process.OperationalError as error:
             raise Rejection("The queue isn't there, try again later", code=451) from error

@@ -4,6 +4,9 @@ A notice board: what comes in by mail is shown by the API, out of one process an
 Run it with ``uvicorn notices:app``.
 """
 
+# What Twisted describes with zope interfaces, type checkers misunderstand.
+# pyright: reportAttributeAccessIssue=false
+
 import asyncio
 import os
 from collections import deque
@@ -14,14 +17,14 @@ from twisted.internet import asyncioreactor
 
 from twisted_smtpserver import SMTPHandler
 
-notices = deque(maxlen=100)
+notices: deque = deque(maxlen=100)
 changed = asyncio.Condition()
 
 
 class Board(SMTPHandler):
     async def onData(self, stream, session):
         message = await stream.message(limit=2**20)
-        notices.appendleft({"from": session.envelope.mailFrom.address, "what": message["Subject"]})
+        notices.appendleft({"from": str(session.envelope.mailFrom), "what": message["Subject"]})
         async with changed:  # hooks are tasks of the loop: whatever asyncio has can be awaited
             changed.notify_all()
 

@@ -8,13 +8,13 @@ from twisted_smtpserver import SMTPHandler
 from twisted_smtpserver.threaded import ServerThread
 
 app = Flask(__name__)
-notices = deque(maxlen=100)  # appending to it and copying it is safe from any thread
+notices: deque = deque(maxlen=100)  # appending to it and copying it is safe from any thread
 
 
 class Board(SMTPHandler):
     async def onData(self, stream, session):
         message = await stream.message(limit=2**20)
-        notices.appendleft({"from": session.envelope.mailFrom.address, "what": message["Subject"]})
+        notices.appendleft({"from": str(session.envelope.mailFrom), "what": message["Subject"]})
 
 
 @app.get("/")

@@ -49,9 +49,9 @@ class Report(SMTPHandler):
             "Authenticated user": session.user,
             "Secure connection": session.secure,
             "Transmission type": session.transmissionType,
-            "From": envelope.mailFrom.address,
+            "From": str(envelope.mailFrom),
             "To": [recipient.address for recipient in envelope.rcptTo],
-            "Size": envelope.mailFrom.args.get("SIZE"),
+            "Size": envelope.mailFrom and envelope.mailFrom.args.get("SIZE"),
             "Body type": envelope.bodyType,
             "UTF-8": envelope.smtpUtf8,
             "Require TLS": envelope.requireTLS,  # with extensions=["REQUIRETLS"]

@@ -4,6 +4,9 @@ An asyncio program that receives mail in its own event loop, until the subject i
 Run it with ``python asyncio_program.py 2525``.
 """
 
+# What Twisted describes with zope interfaces, type checkers misunderstand.
+# pyright: reportAttributeAccessIssue=false
+
 import asyncio
 import sys
 from contextlib import suppress

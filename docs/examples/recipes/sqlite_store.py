@@ -36,7 +36,7 @@ class SQLiteStore(SMTPHandler):
         envelope = session.envelope
         await blocking(self.store)(
             envelope.id,
-            envelope.mailFrom.address,
+            str(envelope.mailFrom),
             [address.address for address in envelope.recipients],
             content,
         )

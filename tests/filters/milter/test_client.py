@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from typing import Any
+from typing import Any, cast
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -95,16 +95,26 @@ class ConnectionTests(SynchronousTestCase):
 class ReuseTests(MilterCase):
     """Connections are used again."""
 
+    def reusing(self, fake: FakeMilter) -> Any:
+        """A handler that asks for it."""
+        return self.client(fake, reuse=True).factory.handler
+
     def test_reused(self) -> None:
-        """The next client's session goes over the same connection."""
+        """The next client's session goes over the same connection, where that is asked for."""
         fake = FakeMilter()
-        handler = self.client(fake).factory.handler
+        handler = self.reusing(fake)
         for _ in range(3):
             client = self.connectTo(handler)
             client.deliver(MESSAGE)
             client.say("QUIT")
         self.assertEqual(len(fake.transports), 2)  # the first client is still there
         self.assertEqual(fake.said, "C" + "CHMRTLLNBEK" * 3)
+
+    def test_old(self) -> None:
+        """A milter of an older version can't do that, and isn't asked to."""
+        fake = FakeMilter(version=5, actions=0x3F)
+        self.connectTo(self.reusing(fake)).say("QUIT")
+        self.assertEqual(fake.said, "CCQ")
 
     def connectTo(self, handler: Any) -> Any:
         """Another client of the same server."""
@@ -113,7 +123,7 @@ class ReuseTests(MilterCase):
     def test_closedMeanwhile(self) -> None:
         """One that was closed while nobody needed it isn't noticed, whenever that shows."""
         fake = FakeMilter()
-        handler = self.client(fake).factory.handler
+        handler = self.reusing(fake)
         first = self.connectTo(handler)
         first.say("QUIT")
         fake.transports[1].lose()
@@ -145,16 +155,22 @@ class ReuseTests(MilterCase):
     def test_bounded(self) -> None:
         """So many are kept; close() closes those that nobody uses."""
         fake = FakeMilter()
-        milter = self.milter(fake)
+        milter = self.milter(fake, reuse=True)
         handler = self.serve(milter).factory.handler
         clients = [self.connectTo(handler) for _ in range(MAX_IDLE + 2)]
         for client in clients:
             client.say("QUIT")
         closed = [transport.isClosed for transport in fake.transports]
         self.assertEqual(closed.count(True), 2)
-        milter.close()
+        last = self.connectTo(handler)
+        closing = milter.close()
         closed = [transport.isClosed for transport in fake.transports]
-        self.assertEqual(closed.count(False), 1)
+        self.assertEqual(closed.count(False), 2)  # those of two clients that are still there
+        last.say("QUIT")
+        self.assertNoResult(closing)
+        for transport in fake.transports:
+            transport.lose()
+        self.successResultOf(closing)
 
     def test_diskFull(self) -> None:
         """If the new body can't be put aside the client gets 452, whatever onFailure says."""
@@ -184,7 +200,7 @@ class MacroTests(SynchronousTestCase):
             peerCertificate = Certificate
 
         session = Session()
-        session.tls = TLS
+        session.tls = cast("Any", TLS)
         agreement = Agreement(6, Action(0), Step(0), {})
         self.assertEqual(
             macrosFor(Command.HELLO, session, agreement, "mx.test"),
@@ -239,11 +255,9 @@ class SocketTests(TestCase):
         connection = yield Deferred.fromCoroutine(pool.take())
         self.assertEqual(connection.agreement.version, 6)
         self.assertEqual(repr(pool), description)
-        closed: Deferred[None] = Deferred()
-        self.patch(connection, "connectionLost", lambda reason: closed.callback(None))
         pool.giveBack(connection)
-        pool.close()
-        yield closed
+        yield Deferred.fromCoroutine(pool.close())
+        self.assertTrue(connection.lost.called)
 
     def test_TCP(self) -> Any:
         """TCP."""

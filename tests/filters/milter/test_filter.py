@@ -64,7 +64,7 @@ class StageTests(MilterCase):
         client = self.client(fake)
         client.deliver(MESSAGE, "joe@example.org", "ann@example.com", "bob@example.com")
         client.say("QUIT")
-        self.assertEqual(fake.said, "CHMRRTLLNBEK")
+        self.assertEqual(fake.said, "CHMRRTLLNBEQ")
         said = dict(fake.commands)
         self.assertEqual(said["C"], b"[192.0.2.1]\x004\x9c\x40192.0.2.1\x00")
         self.assertEqual(said["H"], b"client.example\0")
@@ -227,7 +227,7 @@ class StageTests(MilterCase):
         client.say(HELLO)
         client.say("XCLIENT ADDR=198.51.100.7 NAME=other.example")
         client.deliver(MESSAGE)
-        self.assertEqual(fake.said, "CHKCHMRTLLNBE")
+        self.assertEqual(fake.said, "CHQCHMRTLLNBE")
         self.assertIn(b"198.51.100.7", fake.data("C")[1])
 
 

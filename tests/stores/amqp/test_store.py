@@ -293,9 +293,10 @@ class StoreTests(SynchronousTestCase):
 
     def test_check(self) -> None:
         """At the start the sizes are compared."""
-        for size, count in ((0, 1), (10**7, 1), (1000, 0)):
+        for size, count in ((0, 1), (10**7, 1), (1000, 0), (None, 0)):
+            self.store._serverSize = size
             with capturedLogs() as events:
-                self.successResultOf(self.store.check(size))
+                self.successResultOf(self.store.check())
             self.assertEqual(len(events), count)
 
     def test_checkFails(self) -> None:

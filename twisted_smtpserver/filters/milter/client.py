@@ -36,6 +36,7 @@ class MilterConnection(Protocol):
     :ivar agreement: what was negotiated, after :meth:`negotiate`.
     :ivar isUsable: whether it is open, and nothing was given up halfway.
     :ivar isReused: whether it served another client before.
+    :ivar lost: a Deferred that fires when it is closed, by whomever.
     """
 
     agreement: Agreement
@@ -43,6 +44,7 @@ class MilterConnection(Protocol):
     def __init__(self) -> None:
         self.isUsable = False
         self.isReused = False
+        self.lost: Deferred[None] = Deferred()
         self._packets = PacketReader()
         self._isPaused = False
         self._reader: Deferred[None] | None = None
@@ -87,6 +89,7 @@ class MilterConnection(Protocol):
         self.isUsable = False
         self._wake()
         self.resumeProducing()
+        self.lost.callback(None)
 
     def pauseProducing(self) -> None:
         """(The transport's call.) Its buffer is full."""

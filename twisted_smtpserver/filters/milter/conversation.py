@@ -116,16 +116,17 @@ class Conversation:
             self.isInMessage = False
             self.connection.send(codec.packet(Command.ABORT))
 
-    def end(self) -> bool:
+    def end(self, reuse: bool) -> bool:
         """
         The client is gone.
 
-        :returns: whether the connection may be used for another client.
+        :param reuse: whether the connection is wanted for another client.
+        :returns: whether it can be used for one.
         """
         if not self.connection.isQuiet:
             return False
         self.abort()
-        isReusable = self._agreement.version >= VERSION
+        isReusable = reuse and self._agreement.version >= VERSION
         command = Command.NEW_CONNECTION if isReusable else Command.QUIT
         self.connection.send(codec.packet(command))
         return isReusable

@@ -106,6 +106,9 @@ class Milter:
     :param messageTimeout: how long all may take that concerns the whole message, in seconds. Keep
         it below the server's ``handlerTimeout``.
     :param hostName: our name, which milters put into what they add; by default this machine's.
+    :param reuse: whether a connection serves one client after the other, which saves making a new
+        one. rspamd can do that. Debian's libmilter, and so OpenDKIM and ClamAV, says that it can
+        (version 6 of the protocol), and then doesn't answer.
     :param reactor: by default the one that is installed.
     :raises ConfigurationError: if the endpoint or ``onFailure`` is none.
     """
@@ -122,6 +125,7 @@ class Milter:
         commandTimeout: float = COMMAND_TIMEOUT,
         messageTimeout: float = MESSAGE_TIMEOUT,
         hostName: str | None = None,
+        reuse: bool = False,
         reactor: Any = None,
     ) -> None:
         if onFailure not in _ON_FAILURE:
@@ -131,13 +135,18 @@ class Milter:
         self._commandTimeout = commandTimeout
         self._messageTimeout = messageTimeout
         self._hostName = hostName or socket.gethostname()
+        self._reuse = reuse
 
     def __repr__(self) -> str:
         return f"<Milter {self._pool!r}>"
 
-    def close(self) -> None:
-        """Close the connections that are kept for the next client."""
-        self._pool.close()
+    def close(self) -> Deferred[None]:
+        """
+        Close the connections that no client needs, and the others when they aren't needed any more.
+
+        :returns: a Deferred that fires when all are closed.
+        """
+        return Deferred.fromCoroutine(self._pool.close())
 
     # -- The hooks ---------------------------------------------------------------------------------
 
@@ -199,12 +208,12 @@ class Milter:
                 self._failed(course, session, error)
 
     def onClose(self, session: Session) -> None:
-        """Keep the connection for the next client."""
+        """The client is gone."""
         course = session.data.pop(self, None)
         if course is None or course.conversation is None:
             return
         conversation, course.conversation = course.conversation, None
-        if conversation.end():
+        if conversation.end(self._reuse):
             self._pool.giveBack(conversation.connection)
         else:
             conversation.connection.close()

@@ -65,7 +65,7 @@ def _hello(session: Session, hostName: str, address: Address | None) -> _Values:
         "cipher": tls.cipher,
         "cipher_bits": _number(tls.cipherBits),
     }
-    if tls.authorized:
+    if tls.authorized and tls.peerCertificate is not None:
         values["cert_subject"] = _commonName(tls.peerCertificate.subject)
         values["cert_issuer"] = _commonName(tls.peerCertificate.issuer)
     return values

@@ -47,6 +47,8 @@ class Pool:
         self._timeout = timeout
         self._reactor = reactor
         self._idle: list[MilterConnection] = []
+        self._keepsNone = False
+        self._all: set[MilterConnection] = set()
 
     def __repr__(self) -> str:
         return str(self._endpoint)
@@ -94,6 +96,8 @@ class Pool:
             raise
         except Exception as error:  # endpoints raise what they like
             raise MilterError(f"can't connect: {error}") from error
+        self._all.add(connection)
+        connection.lost.addCallback(lambda _: self._all.discard(connection))
         try:
             await connection.negotiate()
         except BaseException:
@@ -107,16 +111,21 @@ class Pool:
 
         :param connection: nobody uses it any more.
         """
-        if len(self._idle) < MAX_IDLE:
+        if len(self._idle) < MAX_IDLE and not self._keepsNone:
             connection.isReused = True
             self._idle.append(connection)
         else:
             connection.close()
 
-    def close(self) -> None:
-        """Close those that are free."""
+    async def close(self) -> None:
+        """Keep none any more, and wait until those are closed that clients still need."""
+        self._keepsNone = True
         while self._idle:
             self._idle.pop().close()
+        for connection in tuple(self._all):
+            closed: Deferred[None] = Deferred()
+            connection.lost.chainDeferred(closed)
+            await closed
 
 
 def _checkDescription(description: str) -> None:

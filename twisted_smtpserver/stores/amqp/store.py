@@ -17,7 +17,7 @@ from twisted_smtpserver.errors import ConfigurationError, MessageTooLarge, Rejec
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.stores.amqp.address import BrokerAddress
 from twisted_smtpserver.stores.amqp.link import Link, describe
@@ -72,6 +72,8 @@ class AMQP(SMTPHandler):
     :param deadline: how long the broker may take, in seconds; then the client gets 451.
     :param hostName: our name in ``Received:``; by default this machine's.
     :param maxHops: so many ``Received:`` fields are too many (RFC 5321 §6.3).
+    :param serverSize: the server's option ``size``; at the start the log warns if the broker takes
+        less.
     :param reactor: by default the reactor.
     :raises ConfigurationError: if that makes no sense.
     """
@@ -89,6 +91,7 @@ class AMQP(SMTPHandler):
         deadline: float = DEADLINE,
         hostName: str | None = None,
         maxHops: int = MAX_HOPS,
+        serverSize: int | None = None,
         reactor: Any = None,
     ) -> None:
         if (queue is None) == (exchange is None):
@@ -101,6 +104,7 @@ class AMQP(SMTPHandler):
         literal = (queue or "").replace("{", "{{").replace("}", "}}")
         self._router = Router(literal or routingKey)
         self._maxSize = maxSize
+        self._serverSize = serverSize
         self._reactor = reactor or _theReactor()
         self._deadline = deadline
         self._hostName = hostName
@@ -127,7 +131,7 @@ class AMQP(SMTPHandler):
         """452 if the recipients get too many for a message's headers, 550 if one is too long."""
         self._router.check([*session.envelope.rcptTo, address])
 
-    async def onData(self, stream: IMessageStream, session: Session) -> Any:
+    async def onData(self, stream: IncomingMessage, session: Session) -> Any:
         """
         Publish a message.
 
@@ -273,16 +277,15 @@ class AMQP(SMTPHandler):
         if self._maxSize is None:
             self._maxSize = link.limit
 
-    def check(self, size: int = 0) -> Deferred[None]:
+    def check(self) -> Deferred[None]:
         """
-        Look whether messages can be published. If not, the log says why.
+        Look whether messages can be published, and of which size. If not, the log says why.
 
-        :param size: the largest message that the server takes, in octets; 0 for no limit.
         :returns: a Deferred that fires when that is known.
         """
-        return Deferred.fromCoroutine(self._look(size))
+        return Deferred.fromCoroutine(self._look())
 
-    async def _look(self, size: int) -> None:
+    async def _look(self) -> None:
         try:
             await self._linked()
         except Exception as error:
@@ -293,7 +296,7 @@ class AMQP(SMTPHandler):
             )
             return
         assert self._maxSize is not None  # what a connection leaves
-        if not size or size > self._maxSize:
+        if self._serverSize is not None and not 0 < self._serverSize <= self._maxSize:
             _log.warn(
                 "{store} takes messages up to {most} octets, less than the server's size:"
                 " larger ones get 552",

@@ -17,7 +17,7 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.stores.base import (
     DEADLINE,
@@ -100,7 +100,7 @@ class PostgresStore(SMTPHandler):
     def __repr__(self) -> str:
         return f"<PostgresStore {self._table} in {self._where}>"
 
-    async def onData(self, stream: IMessageStream, session: Session) -> str:
+    async def onData(self, stream: IncomingMessage, session: Session) -> str:
         """
         Store a message.
 
@@ -121,11 +121,10 @@ class PostgresStore(SMTPHandler):
         self._sweep()
         return f"Message stored as {envelope.id}"
 
-    def check(self, size: int = 0) -> Deferred[None]:
+    def check(self) -> Deferred[None]:
         """
         Look whether messages can be stored. If not, the log says why.
 
-        :param size: what the server takes at most; any size can be stored.
         :returns: a Deferred that fires when that is known.
         """
         looked: Deferred[None] = self._desk.run(Job(), lambda connection, job: None)

@@ -18,7 +18,7 @@ from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
-from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.message.parsed import ParsedMessage, parsing
 from twisted_smtpserver.message.slices import runInSlices
 from twisted_smtpserver.session import Envelope, Session
@@ -110,13 +110,13 @@ class Webhook(SMTPHandler):
         self._clock = reactor
         self._backOff = backOff or BackOff(reactor)
         self._slots = DeferredSemaphore(maxRequests)
-        trust = None if ca is None else readAuthorities(ca, "webhook")
+        trust = None if ca is None else readAuthorities(ca, "Webhook")
         self._poster = Poster(reactor, url, allowPrivate, trust, deadline)
 
     def __repr__(self) -> str:
         return f"<Webhook {self._name}>"
 
-    async def onData(self, stream: IMessageStream, session: Session) -> str:
+    async def onData(self, stream: IncomingMessage, session: Session) -> str:
         """
         Post a message.
 
@@ -199,18 +199,18 @@ def _checkedURL(url: str, allowPrivate: bool) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ConfigurationError("webhook: that is no URL") from None
+        raise ConfigurationError("Webhook: that is no URL") from None
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError("webhook: the URL must begin with https:// or http://, and a host")
+        raise ConfigurationError("Webhook: the URL must begin with https:// or http://, and a host")
     if ":" in host:
-        raise ConfigurationError("webhook: give the host's name, or an address of IPv4")
+        raise ConfigurationError("Webhook: give the host's name, or an address of IPv4")
     if parts.username is not None:
-        raise ConfigurationError("webhook: no login in the URL: requests are signed instead")
+        raise ConfigurationError("Webhook: no login in the URL: requests are signed instead")
     isAddress = host.replace(".", "").isdigit()
     if not allowPrivate and (host == "localhost" or (isAddress and not isPublic(host))):
         raise ConfigurationError(
-            f"webhook: {host} is private: say allowPrivate, or --webhook-allow-private"
+            f"Webhook: {host} is private: say allowPrivate, or --webhook-allow-private"
         )
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 

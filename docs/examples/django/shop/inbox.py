@@ -12,7 +12,7 @@ class Inbox(SMTPHandler):
     async def onData(self, stream, session):
         content = await stream.read(limit=10 * 2**20)
         recipients = [address.address for address in session.envelope.rcptTo]
-        await store(content, session.envelope.mailFrom.address, recipients)
+        await store(content, str(session.envelope.mailFrom), recipients)
 
 
 @blocking  # the ORM waits for the database, so it gets a thread of its own
