@@ -30,12 +30,12 @@ from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.hooks.advice import loopAdvice
+from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.message.slices import RunInSlices, runInSlices
 from twisted_smtpserver.message.threads import threadsWork
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
-from twisted_smtpserver.oversights import findOversights
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.tls.context import ServerContextFactory

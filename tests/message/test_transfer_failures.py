@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -281,14 +280,15 @@ class LostTests(SynchronousTestCase):
 
 class UnreadTests(SynchronousTestCase):
     def test_inTheBackground(self) -> None:
-        """Who reads on after onData has returned gets an error, never an end of file."""
-        readings: list[Deferred[bytes]] = []
+        """Who reads on after onData has returned gets an error, and no 250."""
+        errors: list[Failure] = []
 
         def body(stream: Any) -> None:
-            readings.append(stream.read())
+            stream.read().addErrback(errors.append)
 
         client = sender(body)
         client.say("DATA")
         client.send(MESSAGE)
-        self.assertEqual(codes(client.answers()), [250])
-        self.failureResultOf(readings[0], RuntimeError)
+        self.assertEqual(codes(client.answers()), [451])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertTrue(errors[0].check(RuntimeError))

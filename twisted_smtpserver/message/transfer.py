@@ -162,6 +162,14 @@ class MessageTransfer:
     def _returned(self, result: Any) -> None:
         if self._done:
             return
+        forgotten = self.stream.forgotten()
+        if forgotten:
+            # What was to be read isn't stored: no 250 for that.
+            error = RuntimeError(
+                f"onData returned before stream.{forgotten}() was done: await it, or return its"
+                " Deferred"
+            )
+            self._refusal = self._dialogue.refuse(error, "onData")
         self._result = result
         self._end()
 
