@@ -23,9 +23,11 @@ extensions = [
     "generated",
     "glance",
     "interfaces",
+    "myst_parser",
     "names",
     "stacked",
 ]
+source_suffix = {".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
 language = "en"
 default_role = "any"

@@ -38,6 +38,7 @@ from twisted_smtpserver.sasl.credentials import Authenticated
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.tlsinfo import TLSInfo
+from twisted_smtpserver.wire.scanning import isCompiled
 
 __version__ = "0.1.0"
 
@@ -74,6 +75,7 @@ __all__ = [
     "TransactionReset",
     "__version__",
     "blocking",
+    "isCompiled",
     "parseMessage",
     "receivedHeader",
     "returnPathHeader",

@@ -34,6 +34,7 @@ from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.message.slices import RunInSlices, runInSlices
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
+from twisted_smtpserver.oversights import findOversights
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.tls.context import ServerContextFactory
@@ -126,6 +127,8 @@ class SMTPServerFactory(ServerFactory):
         #: Told how many connections this factory has, it says how many count: with several workers,
         #: those of the others, too.
         self.countAll: Callable[[int], int] = lambda own: own
+        #: Whether to log, at the first port, what may have been overlooked.
+        self.tellsOversights = True
         self._allGone: Deferred[None] | None = None
 
     def _build(self) -> None:
@@ -143,6 +146,10 @@ class SMTPServerFactory(ServerFactory):
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
         _checkHooks(self.handler)
+        if self.tellsOversights:
+            self.tellsOversights = False
+            for text in findOversights(self.options, self.handler):
+                self.log.oversight(text)
         allGone, self._allGone = self._allGone, None
         if allGone is not None and not allGone.called:
             # Otherwise the timer would close the new connections together with the old ones.

@@ -15,9 +15,15 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from twisted_smtpserver.connection.listening import makeEndpoints, namesBacklog, widenBacklog
+from twisted_smtpserver.connection.listening import (
+    makeEndpoints,
+    namesBacklog,
+    speaksTLS,
+    widenBacklog,
+)
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SecureContext, SMTPServerFactory
+from twisted_smtpserver.oversights import findOversights
 from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
@@ -61,6 +67,8 @@ class SMTPService(Service):
             # Without maxClients it is the process's descriptors that count.
             if factory.options.maxClients is None:
                 factory.countAll = self._countConnections
+            factory.tellsOversights = False  # the service does, and once for all
+        self._speakTLS = {factory for where, factory in given if speaksTLS(where)}
         self.ports: list[IListeningPort] = []
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
@@ -95,6 +103,7 @@ class SMTPService(Service):
         super().startService()
         self._installSignalHandler()
         self._tellCertificates()
+        self._tellOversights()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -177,6 +186,15 @@ class SMTPService(Service):
                 verb="expired" if isOver else "expires",
                 date=certificate.not_valid_after_utc,
             )
+
+    def _tellOversights(self) -> None:
+        """Log what may have been overlooked, once for all factories."""
+        given = set()
+        for factory in self._factories():
+            for text in findOversights(factory.options, factory.handler, factory in self._speakTLS):
+                if text not in given:
+                    factory.log.oversight(text)
+                given.add(text)
 
     def _factories(self) -> list[SMTPServerFactory]:
         """The factories, each once."""

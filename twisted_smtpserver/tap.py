@@ -389,7 +389,7 @@ def _build(config: Options) -> MultiService:
                 raise ConfigurationError(f"--{name}: needs --auth, or a --handler with onAuth")
     if "self-signed" in config:
         _log.warn("Using a certificate that was made just now: only good for trying things out")
-    service = Server()
+    service = Server(isWorker=config.inheritance is not None)
     if config.inheritance is None and config.get("workers", 1) > 1:
         _makeSupervisor(config, handler).setServiceParent(service)
         return service

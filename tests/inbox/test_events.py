@@ -35,6 +35,14 @@ class EventTests(SynchronousTestCase):
             [event] = self.heard(transport)
             self.assertEqual((event["Type"], event["Data"]["ID"]), ("new", identifier))
 
+    def test_read(self) -> None:
+        """The first look at a message is told."""
+        _, transport = self.listen()
+        identifier = deliver(self.inbox, b"Subject: a\n\n\n")
+        for _ in range(2):
+            get(self.inbox, "/api/v1/message/latest")
+        self.assertEqual(self.heard(transport)[1:], [{"Type": "read", "Data": {"ID": identifier}}])
+
     def test_changed(self) -> None:
         """What changes other messages is told, without details."""
         _, transport = self.listen()

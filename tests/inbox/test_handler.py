@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from typing import Any
 
@@ -29,8 +30,8 @@ class InboxHandlerTests(SynchronousTestCase):
         content = b"Subject: a\n\n.dot\n" + b"x" * 2 * SPOOLED + b"\n"
         identifier = deliver(self.inbox, content, "x@anywhere.example", "y@else.example")
         self.assertEqual(self.store.raw(identifier), content.replace(b"\n", b"\r\n"))
-        found = self.store.message(identifier)
-        assert found is not None
+        found, wasUnread = self.store.message(identifier) or ({}, False)
+        self.assertTrue(wasUnread)
         self.assertEqual(
             found["Envelope"],
             {
@@ -60,15 +61,22 @@ class InboxHandlerTests(SynchronousTestCase):
 
     def test_broken(self) -> None:
         """When the database can't store it, the client comes again; the log says why."""
+        for error, code, enhanced in (
+            (sqlite3.OperationalError("database or disk is full"), 452, "4.3.1"),
+            (sqlite3.OperationalError("disk I/O error"), 451, "4.3.0"),
+            (OSError(errno.ENOSPC, "no disk"), 452, "4.3.1"),
+        ):
 
-        def broken(*arguments: Any) -> None:
-            raise sqlite3.OperationalError("database or disk is full")
+            def broken(*arguments: Any, error: Exception = error) -> None:
+                raise error
 
-        self.patch(self.store, "add", broken)
-        answer = connect(self.inbox.handler).deliver(b"x\r\n")
-        self.assertEqual(answer.code, 451)
-        self.assertNotIn("disk", answer.text)
-        self.assertEqual((self.inbox.desk.accepted, self.inbox.desk.rejected), (0, 1))
+            self.patch(self.store, "add", broken)
+            with capturedLogs() as events:
+                answer = connect(self.inbox.handler).deliver(b"x\r\n")
+            self.assertEqual(brief(answer), (code, enhanced))
+            self.assertNotIn("disk", answer.text)
+            self.assertIn("can't be stored in the inbox", formatEvent(events[0]))
+        self.assertEqual((self.inbox.desk.accepted, self.inbox.desk.rejected), (0, 3))
 
     def test_user(self) -> None:
         """Who was logged in is kept, if it is a name."""

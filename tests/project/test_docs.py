@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -43,6 +44,12 @@ SHOWN = {
     "reference/options": ('<p class="cell-label">Default</p>',),
     "reference/twistd": ("<p>--port and --listen are for LMTP</p>", "tcp:25, tcp6:25,"),
 }
+
+#: What people look for, as the search has it: without endings. Each must be in a title.
+SEARCHED = (
+    *("pytest", "attach", "databas", "fastapi", "django", "asyncio", "metric", "sqlite", "flask"),
+    *("celeri", "tls", "lmtp", "login", "inbox", "log", "limit"),
+)
 
 #: What smtp-server 3.21.6 takes, but for its callbacks and what goes to Node's own servers.
 REFERENCE_OPTIONS = """
@@ -152,6 +159,7 @@ class CodeTests(SynchronousTestCase):
     def test_commands(self) -> None:
         """Every command line of ``twistd smtpserver`` is one."""
         Path("passwd").write_text("joe:sesame\n")
+        Path("secret").write_text("sixteen octets at least\n")
         self.patch(sys, "stdout", open(os.devnull, "w"))  # noqa: SIM115
         self.addCleanup(sys.stdout.close)
         for name, arguments in commands():
@@ -180,6 +188,7 @@ class CodeTests(SynchronousTestCase):
 
     def test_handlers(self) -> None:
         """The handlers that command lines name are made by the examples."""
+        Path("secret").write_text("sixteen octets at least\n")
         found = set()
         for name, arguments in commands():
             if "--handler" in arguments:
@@ -236,7 +245,7 @@ def existingTests() -> set[str]:
     """Every test there is, as ``folder.module.Class.method``."""
     return {
         ".".join([*path.relative_to(TESTS).with_suffix("").parts, case.name, method.name])
-        for path in TESTS.rglob("test_*.py")
+        for path in (*TESTS.rglob("test_*.py"), *TESTS.rglob("suite.py"))
         for case in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(case, ast.ClassDef)
         for method in case.body
@@ -349,6 +358,9 @@ if importlib.util.find_spec("sphinx"):  # CI builds the documentation in a step 
                 check=False,
             )
             self.assertEqual((done.stderr, done.returncode), ("", 0))
+            index = (folder / "html" / "searchindex.js").read_text(encoding="utf-8")
+            titles = json.loads(index[index.index("{") : index.rindex("}") + 1])["titleterms"]
+            self.assertEqual([stem for stem in SEARCHED if stem not in titles], [])
             for page, parts in SHOWN.items():
                 html = (folder / "html" / f"{page}.html").read_text(encoding="utf-8")
                 for part in parts:

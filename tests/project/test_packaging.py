@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -10,14 +11,17 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support import compiledscanner
+
 ROOT = Path(__file__).parent.parent.parent
 
 TWISTD = "from twisted.scripts.twistd import run; run()"
 PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
+COMPILED = "import twisted_smtpserver; print(twisted_smtpserver.isCompiled)"
 ORIGIN = "import twisted_smtpserver as package; print(package.__file__)"
 
 
-def run(*command: object, cwd: Path = Path("/")) -> str:
+def run(*command: object, cwd: Path = Path("/"), **environment: str) -> str:
     """Run a program; its output if it succeeds, else an error that shows the output."""
     done = subprocess.run(
         [str(word) for word in command],
@@ -27,6 +31,7 @@ def run(*command: object, cwd: Path = Path("/")) -> str:
         text=True,
         check=False,
         cwd=cwd,
+        env={**os.environ, **environment},
     )
     if done.returncode:
         raise AssertionError(f"{command} exited {done.returncode}:\n{done.stdout}")
@@ -64,8 +69,9 @@ class PackagingTests(SynchronousTestCase):
             *arguments,
         )
 
-    def buildWheel(self) -> Path:
-        run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", self.folder, cwd=ROOT)
+    def buildWheel(self, **environment: str) -> Path:
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", self.folder]
+        run(*build, cwd=ROOT, **environment)
         (wheel,) = self.folder.glob("*.whl")
         return wheel
 
@@ -81,6 +87,25 @@ class PackagingTests(SynchronousTestCase):
         self.install(self.buildWheel())
         self.assertPluginWorks(self.purelib)
 
+    def test_compiled(self) -> None:
+        """A wheel has compiled parts if that is asked for, and then says which Python it is for."""
+        compiledscanner.build()  # skips where there is no compiler
+        wheel = self.buildWheel(TWISTED_SMTPSERVER_COMPILE="1")
+        self.assertNotIn("py3-none-any", wheel.name)
+        self.makeEnvironment()
+        self.install(wheel)
+        self.assertPluginWorks(self.purelib)
+        self.assertEqual(run(self.python, "-c", COMPILED).strip(), "True")
+
+    def test_noCompiler(self) -> None:
+        """Where it doesn't work the wheel is a pure one, unless it mustn't be."""
+        wheel = self.buildWheel(TWISTED_SMTPSERVER_COMPILE="1", CC="false")
+        self.assertIn("py3-none-any", wheel.name)
+        with self.assertRaisesRegex(AssertionError, "CalledProcessError"):
+            self.buildWheel(TWISTED_SMTPSERVER_COMPILE="require", CC="false")
+        with zipfile.ZipFile(wheel) as archive:
+            self.assertEqual([name for name in archive.namelist() if name.endswith(".so")], [])
+
     def test_editable(self) -> None:
         """It does so after ``pip install -e .`` as well."""
         self.makeEnvironment()
@@ -92,7 +117,10 @@ class PackagingTests(SynchronousTestCase):
         with zipfile.ZipFile(self.buildWheel()) as archive:
             names = {name for name in archive.namelist() if not name.endswith("/")}
         code = {name for name in names if ".dist-info/" not in name}
-        modules = list((ROOT / "twisted_smtpserver").rglob("*.py"))
+        modules = [
+            *(ROOT / "twisted_smtpserver").rglob("*.py"),
+            *(ROOT / "twisted_smtpserver").rglob("*.pyi"),
+        ]
         page = (ROOT / "twisted_smtpserver" / "inbox" / "static").iterdir()
         self.assertEqual(
             code,

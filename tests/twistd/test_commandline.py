@@ -208,7 +208,8 @@ class RefusalTests(SynchronousTestCase):
 
     def test_handlers(self) -> None:
         """Messages go to one place."""
-        reason = "--maildir, --discard, --handler and --postgres: choose one of them"
+        stores = "--maildir, --discard, --handler, --postgres, --forward and --webhook"
+        reason = f"{stores}: choose one of them"
         self.assertRefused(reason, "--maildir=mail", "--discard")
 
     def test_host(self) -> None:

@@ -10,7 +10,8 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver import tap
-from twisted_smtpserver.stores import postgres
+from twisted_smtpserver.stores import forward, postgres, webhook
+from twisted_smtpserver.twistd.flags import SECRETS
 
 
 class StoreCase(SynchronousTestCase):
@@ -63,7 +64,8 @@ class PostgresTests(StoreCase):
     def test_wrong(self) -> None:
         """What makes no sense is said in a line."""
         self.assertRefused("--postgres-table: needs --postgres", "--postgres-table=mail")
-        choice = "--maildir, --discard, --handler and --postgres: choose one of them"
+        stores = "--maildir, --discard, --handler, --postgres, --forward and --webhook"
+        choice = f"{stores}: choose one of them"
         self.assertRefused(choice, "--discard", "--postgres=x")
         self.assertFails(
             "--postgres: PostgresStore: the DSN makes no sense:"
@@ -76,3 +78,66 @@ class PostgresTests(StoreCase):
         with mock.patch.dict("sys.modules", {"twisted_smtpserver.stores.postgres": None}):
             error = self.assertRaises(SystemExit, self.make, "--postgres=x")
         self.assertIn('pip install "twisted-smtpserver[postgres]"', str(error))
+
+
+class ForwardTests(StoreCase):
+    """``--forward``."""
+
+    def test_flags(self) -> None:
+        """What the flags say gets to the store."""
+        with mock.patch.object(forward, "Forward") as made:
+            needed = self.make(
+                *("--forward=smtps://joe@a.example", "--forward=smtps://b.example"),
+                *(f"--forward-password-file={self.secret()}", "--forward-ca=ca.pem"),
+                "--name=mx.example",
+            )
+            self.make("--forward=smtp://a.example")
+        options = {"password": "swordfish", "ca": "ca.pem", "hostName": "mx.example"}
+        urls = ("smtps://joe@a.example", "smtps://b.example")
+        self.assertEqual(
+            made.call_args_list, [mock.call(*urls, **options), mock.call("smtp://a.example")]
+        )
+        needed.startService()
+        made.return_value.check.assert_called_once_with()
+        needed.close()
+        made.return_value.close.assert_called_once_with()
+
+    def test_wrong(self) -> None:
+        """What makes no sense is said in a line."""
+        self.assertRefused("--forward-ca: needs --forward", "--forward-ca=x")
+        self.assertFails(
+            "--forward: Forward: 'a.example' isn't of the form smtp://HOST, smtps://HOST,"
+            " smtp+starttls://HOST, lmtp://HOST or lmtp:unix:PATH",
+            "--forward=a.example",
+        )
+
+    def test_workers(self) -> None:
+        """Workers get the password from their supervisor: they may not read its file."""
+        self.assertTrue({"forward-password-file", "webhook-secret-file"} <= set(SECRETS))
+
+
+class WebhookTests(StoreCase):
+    """``--webhook``."""
+
+    def test_flags(self) -> None:
+        """What the flags say gets to the store, which is nothing to be looked at."""
+        with mock.patch.object(webhook, "Webhook", spec=webhook.Webhook) as made:
+            needed = self.make(
+                *("--webhook=https://a.example/x", f"--webhook-secret-file={self.secret()}"),
+                *("--webhook-parsed", "--webhook-allow-private", "--webhook-ca=ca.pem"),
+            )
+        made.assert_called_once_with(
+            "https://a.example/x", "swordfish", ca="ca.pem", parsed=True, allowPrivate=True
+        )
+        needed.startService()
+        needed.close()
+        made.return_value.close.assert_called_once_with()
+
+    def test_wrong(self) -> None:
+        """What makes no sense is said in a line."""
+        self.assertRefused("--webhook: needs --webhook-secret-file", "--webhook=https://x.example")
+        self.assertRefused("--webhook-parsed: needs --webhook", "--webhook-parsed")
+        self.assertFails(
+            "--webhook: Webhook: the secret must have 16 octets at least",
+            *("--webhook=https://x.example", f"--webhook-secret-file={self.secret()}"),
+        )

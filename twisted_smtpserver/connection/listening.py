@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import SSL4ServerEndpoint, serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.tcp import Port
 from zope.interface import implementer
@@ -38,6 +38,17 @@ def namesBacklog(description: object) -> bool:
     :param description: the description, or the endpoint itself.
     """
     return isinstance(description, str) and _NAMES_BACKLOG.search(description) is not None
+
+
+def speaksTLS(endpoint: object) -> bool:
+    """
+    Whether an endpoint speaks TLS by itself.
+
+    :param endpoint: its description, or the endpoint.
+    """
+    if isinstance(endpoint, str):
+        return endpoint.startswith("ssl:")
+    return isinstance(endpoint, SSL4ServerEndpoint)
 
 
 def widenBacklog(port: Any) -> None:

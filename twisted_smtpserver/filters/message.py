@@ -5,7 +5,7 @@ A message as filters see it, and as the store gets it.
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import IO, Any
 
 from twisted.internet.defer import Deferred
@@ -187,12 +187,12 @@ class Replay:
     """
     Feeds a stream from a message, at the reader's pace.
 
-    :param message: the message.
+    :param message: the message, or whatever else yields its octets.
     :param runInThread: see :class:`~twisted_smtpserver.message.stream.MessageStream`.
     :ivar stream: the :class:`~twisted_smtpserver.interfaces.IMessageStream`.
     """
 
-    def __init__(self, message: Message, runInThread: RunInThread) -> None:
+    def __init__(self, message: AsyncIterable[bytes], runInThread: RunInThread) -> None:
         self.stream = MessageStream(self, 0, runInThread)
         self._message = message
         self._gate: Deferred[None] | None = None

@@ -153,7 +153,10 @@ class API:
 
     async def _message(self, question: Question) -> Answer:
         run, store = self._desk.run, self._desk.store
-        return await self._large(_found(await run(store.message, question.path["id"])))
+        message, wasUnread = _found(await run(store.message, question.path["id"]))
+        if wasUnread:
+            self._desk.events.publish("read", {"ID": message["ID"]})
+        return await self._large(message)
 
     async def _headers(self, question: Question) -> Answer:
         run, store = self._desk.run, self._desk.store

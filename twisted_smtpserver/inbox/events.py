@@ -55,8 +55,8 @@ class Events:
         """
         Tell everybody.
 
-        :param kind: ``"new"`` with a message's row in the list; ``"changed"`` if any others
-            changed.
+        :param kind: ``"new"`` with a message's row in the list; ``"read"`` with the id of one that
+            was opened; ``"changed"`` if any others changed.
         :param data: what can be written as JSON.
         """
         if self._listeners:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -16,6 +17,7 @@ from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.rows import Envelope
 from twisted_smtpserver.inbox.store import TooLargeForInbox
+from twisted_smtpserver.message.files import storageRefusal
 from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Session
 
@@ -65,8 +67,16 @@ class InboxHandler(SMTPHandler):
                     id=session.envelope.id,
                     error=error,
                 )
-                raise Rejection("Local error in processing, try again later", 451) from error
+                raise _refusal(error) from error
         return f"Message stored as {summary['ID']}"
+
+
+def _refusal(error: Exception) -> Rejection:
+    """What the client is told, which is nothing about our disks (RFC 3463 §3.4)."""
+    if isinstance(error, OSError):
+        return storageRefusal(error)
+    isFull = isinstance(error, sqlite3.OperationalError) and "full" in str(error)
+    return storageRefusal(OSError(errno.ENOSPC if isFull else errno.EIO, ""))
 
 
 class InboxCopy:

@@ -250,12 +250,12 @@ class MessageStore:
                 "problems": condition.problems,
             }
 
-    def message(self, identifier: str) -> dict[str, Any] | None:
+    def message(self, identifier: str) -> tuple[dict[str, Any], bool] | None:
         """
         A whole message, which is read from now on.
 
         :param identifier: its id, or ``"latest"``.
-        :returns: ``None`` if there is no such message.
+        :returns: and whether it was unread; ``None`` if there is no such message.
         """
         with self._transaction() as database:
             row = _find(database, identifier, "seq, read, summary")
@@ -277,7 +277,7 @@ class MessageStore:
         whole |= {"Text": text, "HTML": html}
         whole["Attachments"] = [_attachment(part) for part in parts if not part[0]]
         whole["Inline"] = [_attachment(part) for part in parts if part[0]]
-        return whole
+        return whole, not row[1]
 
     def headers(self, identifier: str) -> list[tuple[str, str]] | None:
         """

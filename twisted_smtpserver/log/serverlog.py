@@ -228,6 +228,15 @@ class ServerLog:
             reply=replies[0].code,
         )
 
+    def oversight(self, text: str) -> None:
+        """
+        Something makes sense, and is hardly meant.
+
+        :param text: what, and what to do.
+        """
+        if self._logger is not None:
+            self._logger.warn("{text}", event="oversight", text=text)
+
     def refusedConnection(self, address: str, why: str) -> None:
         """
         A connection was closed before it got a session.

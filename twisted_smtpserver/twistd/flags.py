@@ -24,7 +24,12 @@ DEFAULT_MAILDIR = "Maildir"
 MOST_WORKERS = 512
 
 #: Flags for files that workers mightn't be allowed to read; they get what was in them.
-SECRETS = ("postgres-password-file", "shared-state-password-file")
+SECRETS = (
+    "forward-password-file",
+    "postgres-password-file",
+    "shared-state-password-file",
+    "webhook-secret-file",
+)
 
 # -- What stands behind a flag ---------------------------------------------------------------------
 # Each of these reads one value, and raises a ValueError that says what it should have been.
@@ -241,6 +246,20 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("discard", "", "throw them away"),
         Flag("handler", "NAME", "give them to a handler of your own: the dotted name of an object, "
              "or of a class or function that makes one"),
+        Flag("forward", "URL", "hand them on to another server while they come in: smtp://HOST, "
+             "smtps://HOST, smtp+starttls://HOST, lmtp://HOST or lmtp:unix:PATH; if it is given "
+             "several times, the first that can be reached gets them", str, list),
+        Flag("forward-password-file", "FILE", "the first line is the password for the user in "
+             "smtps://USER@HOST", _firstLine),
+        Flag("forward-ca", "FILE", "the certificates that its certificate must be signed by "
+             "[default: the system's]"),
+        Flag("webhook", "URL", "post them to a program of yours, signed"),
+        Flag("webhook-secret-file", "FILE", "the first line is the secret, of 16 octets at least",
+             _firstLine),
+        Flag("webhook-ca", "FILE", "the certificates that its certificate must be signed by "
+             "[default: the system's]"),
+        Flag("webhook-parsed", "", "post what is in a message, too, and its attachments as files"),
+        Flag("webhook-allow-private", "", "the URL may lead to a private address, as localhost is"),
         Flag("postgres", "DSN", "store them in PostgreSQL, postgresql://USER@HOST/DATABASE; first "
              "run python -m twisted_smtpserver.stores.postgres migrate"),
         Flag("postgres-table", "NAME", "the table's name [default: mail]"),

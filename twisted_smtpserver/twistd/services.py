@@ -14,7 +14,7 @@ from typing import Any
 from twisted.application.service import MultiService, Service
 from twisted.cred.checkers import FilePasswordDB
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from zope.interface import provider
 
 from twisted_smtpserver.errors import ConfigurationError
@@ -24,6 +24,8 @@ from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.twistd.supervisor import Supervisor
+
+_log = Logger()
 
 
 class LateMaildir(Service):
@@ -103,7 +105,15 @@ class SharedState(Service):
 
 
 class Server(MultiService):
-    """All there is to run; says in one line why it can't start."""
+    """
+    All there is to run; says in one line why it can't start.
+
+    :param isWorker: whether a supervisor has said already that it runs as root.
+    """
+
+    def __init__(self, isWorker: bool = False) -> None:
+        super().__init__()
+        self._isWorker = isWorker
 
     def privilegedStartService(self) -> None:
         """Bind the ports."""
@@ -114,6 +124,12 @@ class Server(MultiService):
         """Begin to serve."""
         with _sayingWhy():
             super().startService()
+        # By now, twistd has become the user that it was told.
+        if os.geteuid() == 0 and not self._isWorker:
+            _log.warn(
+                "Running as root, which is needed for the ports only: give twistd --uid and --gid, "
+                "or systemd's unit User="
+            )
 
     def stopService(self) -> Deferred[list[Any]]:
         """Stop serving, and then what was needed for it."""

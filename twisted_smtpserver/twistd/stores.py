@@ -10,13 +10,19 @@ from twisted.application.service import Service
 from twisted_smtpserver.errors import ConfigurationError
 
 #: The flags that choose a store, and the extra that each needs.
-STORES = {"postgres": "postgres"}
+STORES = {"postgres": "postgres", "forward": "", "webhook": "webhook"}
 
 #: Flags that say more of another one, and are nothing without it.
 BELONG_TO = {
     "postgres-password-file": "postgres",
     "postgres-retention": "postgres",
     "postgres-table": "postgres",
+    "forward-password-file": "forward",
+    "forward-ca": "forward",
+    "webhook-secret-file": "webhook",
+    "webhook-ca": "webhook",
+    "webhook-parsed": "webhook",
+    "webhook-allow-private": "webhook",
 }
 
 
@@ -34,7 +40,9 @@ class StoreService(Service):
     def startService(self) -> None:
         """Look. What is wrong goes into the log, and clients get 451 until it isn't any more."""
         super().startService()
-        self.handler.check()
+        check = getattr(self.handler, "check", None)
+        if check is not None:
+            check()
 
     def close(self) -> Any:
         """End its connections. ``stopService`` would be too early: messages may still finish."""
@@ -51,6 +59,8 @@ def checkStores(given: Mapping[str, Any]) -> None:
     for name, other in BELONG_TO.items():
         if name in given and other not in given:
             raise ConfigurationError(f"--{name}: needs --{other}")
+    if "webhook" in given and "webhook-secret-file" not in given:
+        raise ConfigurationError("--webhook: needs --webhook-secret-file")
 
 
 def makeStore(given: Mapping[str, Any], hostName: str | None) -> StoreService | None:
@@ -78,14 +88,41 @@ def makeStore(given: Mapping[str, Any], hostName: str | None) -> StoreService | 
 def _makePostgres(given: Mapping[str, Any], hostName: str | None) -> Any:
     from twisted_smtpserver.stores.postgres import PostgresStore
 
-    options: dict[str, Any] = {
-        "table": given.get("postgres-table"),
-        "password": given.get("postgres-password-file"),
-        "retention": given.get("postgres-retention"),
-        "hostName": hostName,
-    }
-    known = {name: value for name, value in options.items() if value is not None}
+    known = _given(
+        table=given.get("postgres-table"),
+        password=given.get("postgres-password-file"),
+        retention=given.get("postgres-retention"),
+        hostName=hostName,
+    )
     return PostgresStore(given["postgres"], **known)
 
 
-_MAKERS = {"postgres": _makePostgres}
+def _makeForward(given: Mapping[str, Any], hostName: str | None) -> Any:
+    from twisted_smtpserver.stores.forward import Forward
+
+    known = _given(
+        password=given.get("forward-password-file"),
+        ca=given.get("forward-ca"),
+        hostName=hostName,
+    )
+    return Forward(*given["forward"], **known)
+
+
+def _makeWebhook(given: Mapping[str, Any], hostName: str | None) -> Any:
+    from twisted_smtpserver.stores.webhook import Webhook
+
+    known = _given(
+        ca=given.get("webhook-ca"),
+        parsed=given.get("webhook-parsed"),
+        allowPrivate=given.get("webhook-allow-private"),
+        hostName=hostName,
+    )
+    return Webhook(given["webhook"], given["webhook-secret-file"], **known)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given; the store knows the others' defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+_MAKERS = {"postgres": _makePostgres, "forward": _makeForward, "webhook": _makeWebhook}

@@ -229,6 +229,9 @@ class WorkerService(SMTPService):
     def _tellCertificates(self) -> None:
         """The supervisor did."""
 
+    def _tellOversights(self) -> None:
+        """Likewise."""
+
     def takeCertificates(self, handed: Mapping[str, Any]) -> Deferred[bool]:
         """
         Use certificates that the supervisor has tried already. If that fails here the log says why,

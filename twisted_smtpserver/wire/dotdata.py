@@ -11,9 +11,8 @@ the next one, at most four octets of it.
 
 from __future__ import annotations
 
-import re
-
-from twisted_smtpserver.wire.newlines import BareNewlines, NewlineFilter, hasBareNewline
+from twisted_smtpserver.wire.newlines import BareNewlines, NewlineFilter
+from twisted_smtpserver.wire.scanning import hasBareNewline, scan
 
 __all__ = ["BareNewlines", "DotDecoder"]
 
@@ -23,11 +22,6 @@ _END = b"\r\n.\r\n"
 # How a segment may end without deciding what comes next, the longest first: each is what _END
 # begins with.
 _UNDECIDED = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
-
-# A stuffing dot, or the end. To join the pieces between takes a fifth of the time of bytes.replace,
-# unless there are very many.
-_findStuffed = re.compile(rb"\r\n\.(\r\n)?").finditer
-_MANY = 200
 
 # Up to how many octets it pays to look for the end alone first.
 _SMALL = 4096
@@ -80,16 +74,16 @@ class DotDecoder:
                 if not self._isStrict or not hasBareNewline(content):
                     return content, b""
         raw = carry + data if carry else data
-        content, end = _undot(raw)
+        content, end, isBare = scan(raw, self._isStrict and not self.bareNewline)
         if end >= 0:
-            raw, rest = raw[: end + len(_CRLF)], raw[end + len(_END) :]
+            rest = raw[end + len(_END) :]
         else:
             rest = None
             self._carry = _undecided(raw)
             if self._carry == _UNDECIDED[0]:  # its CR is the only octet held back
-                raw, content = raw[:-1], content[:-1]
-        if self._isStrict and not self.bareNewline:
-            self.bareNewline = hasBareNewline(raw)
+                content = content[:-1]
+        if isBare:
+            self.bareNewline = True
         # The CRLF, or its CR, that was carried over was given out with the segment before.
         if carry:
             content = content[min(len(carry), len(_CRLF)) :]
@@ -97,31 +91,6 @@ class DotDecoder:
             # At the end of a message, which is a CRLF, it holds nothing back.
             content = self._normalizer.feed(content)
         return content, rest
-
-
-def _undot(raw: bytes) -> tuple[bytes, int]:
-    """
-    Take stuffing dots out, up to the end of the message.
-
-    :returns: the content, the last CRLF included; and where in ``raw`` that begins, or -1.
-    """
-    dot = raw.find(b".")  # this is memchr, and base64 has no dots: nearly free there
-    if dot < 0:
-        return raw, -1
-    pieces = []
-    start = 0
-    for found in _findStuffed(raw, max(dot - len(_CRLF), 0)):
-        pieces.append(raw[start : found.start() + len(_CRLF)])
-        if found[1] is not None:
-            return b"".join(pieces), found.start()
-        start = found.end()
-        if len(pieces) >= _MANY:
-            break
-    # What is left has no stuffing dots, or there are so many that pieces don't pay.
-    end = raw.find(_END, start) if pieces else -1
-    rest = raw[start:] if end < 0 else raw[start : end + len(_CRLF)]
-    pieces.append(rest.replace(_STUFFED, _CRLF) if len(pieces) >= _MANY else rest)
-    return b"".join(pieces), end
 
 
 def _undecided(raw: bytes) -> bytes:

@@ -4,8 +4,9 @@ Bare newlines: a CR or LF in a message that is no part of a CRLF (RFC 5321 §2.3
 
 from __future__ import annotations
 
-from io import IncrementalNewlineDecoder
 from typing import Literal
+
+from twisted_smtpserver.wire.scanning import hasBareNewline
 
 __all__ = ["BareNewlines", "NewlineFilter", "hasBareNewline"]
 
@@ -17,43 +18,6 @@ _CRLF = b"\r\n"
 # So many CRs before a LF are one line's end under "normalize": a program that made CRLF of each LF
 # more than once wrote them. Were they several, a header of such lines would end after the first.
 _MOST_RETURNS = 8
-
-# From how many octets on it pays to look whether the lines are even.
-_LARGE = 4096
-
-
-def hasBareNewline(raw: bytes) -> bool:
-    """Whether a CR or LF stands alone; a CR at the very end is left to the next segment."""
-    if len(raw) >= _LARGE and _isEven(raw):
-        return False
-    # The one thing in the standard library that tells line endings apart in one pass, in C: as
-    # fast as a single bytes.translate or count, and never slow whatever the octets are.
-    newlines = IncrementalNewlineDecoder(None, translate=False)
-    newlines.decode(raw.decode("latin-1"))
-    return newlines.newlines not in (None, "\r\n")
-
-
-def _isEven(raw: bytes) -> bool:
-    """
-    Whether all lines are equally long, and no CR or LF stands alone.
-
-    So it is in base64, which is most of what large messages are made of, and there it takes a
-    quarter of the time: the CRLFs are two columns, which are compared, blanked out, and then there
-    must be no CR and no LF left. Where the lines aren't even, the first comparison says so.
-    """
-    first = raw.find(_CRLF)
-    second = raw.find(_CRLF, first + len(_CRLF))
-    if first < 0 or second < 0:
-        return False
-    length = second - first
-    returns = raw[first::length]
-    feeds = raw[first + 1 :: length]
-    if returns != b"\r" * len(returns) or feeds != b"\n" * len(feeds):
-        return False
-    others = bytearray(raw)
-    others[first::length] = bytes(len(returns))
-    others[first + 1 :: length] = bytes(len(feeds))
-    return b"\r" not in others and b"\n" not in others
 
 
 def normalized(content: bytes) -> bytes:

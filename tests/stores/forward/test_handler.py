@@ -341,6 +341,26 @@ class CutThroughTests(Bench):
         self.mail2(client)
 
 
+class CheckTests(Bench):
+    def test_reached(self) -> None:
+        """At the start it is looked whether a next hop is there; the connection is kept."""
+        checking = self.forward.check()
+        self.hop.open()
+        self.successResultOf(checking)
+        self.assertIn("next.example:25>: reached smtp://next.example:25", self.logged())
+        self.successResultOf(self.forward.check())
+        self.assertEqual(len(self.host.hops), 1)
+        self.forward.close()
+        self.hop.lose()
+
+    def test_away(self) -> None:
+        """If not, the log says why, and what that means."""
+        self.host.set(isAway=True)
+        self.successResultOf(self.forward.check())
+        self.assertIn("can't be reached: smtp://next.example:25: Connection", self.logged())
+        self.assertIn("clients get 451 until it can", self.logged())
+
+
 class FailureTests(Bench):
     def test_away(self) -> None:
         """No next hop: 451 at MAIL, and a line in the log with who, where and why."""

@@ -7,10 +7,12 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS
+from zope.interface import alsoProvides
 
 from twisted_smtpserver.stores.base import Unavailable
 from twisted_smtpserver.stores.webhook.destination import Endpoints, isPublic
@@ -60,6 +62,8 @@ class EndpointsTests(SynchronousTestCase):
         """Connect to a host with these addresses."""
         reactor: Any = MemoryReactorClock()
         self.reactor = reactor
+        if not IReactorPluggableNameResolver.providedBy(reactor):  # an older Twisted's
+            alsoProvides(reactor, IReactorPluggableNameResolver)
         self.resolver: Any = Resolver(*addresses)
         self.reactor.nameResolver = self.resolver
         policy = BrowserLikePolicyForHTTPS()

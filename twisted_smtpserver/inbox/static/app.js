@@ -162,9 +162,7 @@ async function open(id) {
     const message = await api.message(id);
     if (list.active !== id) return undefined; // another one was chosen since
     list.active = message.ID;
-    const known = list.get(list.find(message.ID));
-    if (known && !known.Read) showCounts({ ...counts, unread: Math.max(0, counts.unread - 1) });
-    list.change(message.ID, { Read: true });
+    showRead(message.ID);
     const index = list.find(message.ID);
     if (index >= 0) list.reveal(index);
     return view.show(message);
@@ -198,16 +196,35 @@ function listen() {
   };
   events.onmessage = ({ data }) => {
     const event = JSON.parse(data);
+    if (event.Type === "read") return showRead(event.Data.ID);
     if (event.Type !== "new" || query) return refreshSoon();
-    list.add(event.Data);
-    showCounts({
-      total: counts.total + 1,
-      unread: counts.unread + 1,
-      tags: [...new Set([...counts.tags, ...event.Data.Tags])].sort(),
-    });
-    showNothing();
-    return countSoon();
+    arrived.push(event.Data);
+    if (arrived.length === 1) setTimeout(showArrived, 40);
+    return undefined;
   };
+}
+
+const arrived = []; // messages that came since the list was painted
+
+function showArrived() {
+  const messages = arrived.splice(0);
+  if (query) return refreshSoon();
+  for (const message of messages) list.add(message);
+  showCounts({
+    total: counts.total + messages.length,
+    unread: counts.unread + messages.length,
+    tags: [...new Set([...counts.tags, ...messages.flatMap((each) => each.Tags)])].sort(),
+  });
+  showNothing();
+  return countSoon();
+}
+
+/** Somebody has opened a message: here, or in another window. */
+function showRead(id) {
+  const known = list.get(list.find(id));
+  if (known && !known.Read) showCounts({ ...counts, unread: Math.max(0, counts.unread - 1) });
+  list.change(id, { Read: true });
+  if (!known) countSoon();
 }
 
 // The oldest messages may have gone when new ones came.

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.logger import Logger
 
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
@@ -32,6 +33,8 @@ from twisted_smtpserver.stores.forward.transaction import Transaction
 
 #: Connections to one host at a time, unless told otherwise. Each client in a transaction has one.
 MAX_CONNECTIONS = 100
+
+_log = Logger()
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -88,8 +91,8 @@ class Forward(SMTPHandler):
             from twisted.internet import reactor
         hosts = [_checked(parseURL(url), password) for url in urls]
         if not hosts:
-            raise ConfigurationError("forward: name a host to forward to")
-        trust = None if ca is None else readAuthorities(ca, "forward")
+            raise ConfigurationError("Forward: name a host to forward to")
+        trust = None if ca is None else readAuthorities(ca, "Forward")
         self.hostName = hostName or socket.gethostname()
         self.maxHops = maxHops
         self._name = ", ".join(map(str, hosts))
@@ -203,6 +206,27 @@ class Forward(SMTPHandler):
         if transaction is not None:
             transaction.abandon()
 
+    def check(self) -> Deferred[None]:
+        """
+        Look whether a next hop can be reached; if none can, say so in the log.
+
+        :returns: fires when that is known.
+        """
+        return Deferred.fromCoroutine(self._check())
+
+    async def _check(self) -> None:
+        try:
+            connection = await self._pool.acquire()
+        except Unavailable as error:
+            _log.error(
+                "{store} can't be reached: {reason}; clients get 451 until it can",
+                store=self,
+                reason=str(error),
+            )
+        else:
+            _log.info("{store}: reached {host}", store=self, host=str(connection.host))
+            connection.release()
+
     def close(self) -> Deferred[Any]:
         """
         Close the connections that nobody uses; those in use when their transactions end.
@@ -222,7 +246,7 @@ def _checked(host: Host, password: str) -> Host:
     if not host.user:
         return host
     if not password:
-        raise ConfigurationError(f"forward: {host}: the login of {host.user!r} needs a password")
+        raise ConfigurationError(f"Forward: {host}: the login of {host.user!r} needs a password")
     if host.isLmtp or not (host.isTLS or host.name in _LOCAL):
-        raise ConfigurationError(f"forward: {host}: a login needs smtps:// or smtp+starttls://")
+        raise ConfigurationError(f"Forward: {host}: a login needs smtps:// or smtp+starttls://")
     return host

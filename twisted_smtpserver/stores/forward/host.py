@@ -76,21 +76,21 @@ def parseURL(url: str) -> Host:
     if url.startswith("lmtp:unix:"):
         path = url.removeprefix("lmtp:unix:")
         if not path.startswith("/"):
-            raise ConfigurationError(f"forward: {url!r}: the path must begin with a slash")
+            raise ConfigurationError(f"Forward: {url!r}: the path must begin with a slash")
         return Host("lmtp", path=path)
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"forward: {_shown(url)} is no URL: {error}") from None
+        raise ConfigurationError(f"Forward: {_shown(url)} is no URL: {error}") from None
     if parts.password is not None:
         raise ConfigurationError(
-            "forward: no password in the URL: give password=, or --forward-password-file"
+            "Forward: no password in the URL: give password=, or --forward-password-file"
         )
     # The spaces are those of a shell's list: several hosts are several URLs.
     isPlain = not (parts.path.strip("/") or parts.query or parts.fragment) and " " not in url
     if parts.scheme not in _PORTS or not parts.hostname or not isPlain or port == 0:
-        raise ConfigurationError(f"forward: {_shown(url)} isn't of the form {FORMS}")
+        raise ConfigurationError(f"Forward: {_shown(url)} isn't of the form {FORMS}")
     user = unquote(parts.username or "")
     return Host(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], user=user)
 

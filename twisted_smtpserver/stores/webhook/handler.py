@@ -110,7 +110,7 @@ class Webhook(SMTPHandler):
         self._clock = reactor
         self._backOff = backOff or BackOff(reactor)
         self._slots = DeferredSemaphore(maxRequests)
-        trust = None if ca is None else readAuthorities(ca, "webhook")
+        trust = None if ca is None else readAuthorities(ca, "Webhook")
         self._poster = Poster(reactor, url, allowPrivate, trust, deadline)
 
     def __repr__(self) -> str:
@@ -199,18 +199,18 @@ def _checkedURL(url: str, allowPrivate: bool) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ConfigurationError("webhook: that is no URL") from None
+        raise ConfigurationError("Webhook: that is no URL") from None
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError("webhook: the URL must begin with https:// or http://, and a host")
+        raise ConfigurationError("Webhook: the URL must begin with https:// or http://, and a host")
     if ":" in host:
-        raise ConfigurationError("webhook: give the host's name, or an address of IPv4")
+        raise ConfigurationError("Webhook: give the host's name, or an address of IPv4")
     if parts.username is not None:
-        raise ConfigurationError("webhook: no login in the URL: requests are signed instead")
+        raise ConfigurationError("Webhook: no login in the URL: requests are signed instead")
     isAddress = host.replace(".", "").isdigit()
     if not allowPrivate and (host == "localhost" or (isAddress and not isPublic(host))):
         raise ConfigurationError(
-            f"webhook: {host} is private: say allowPrivate, or --webhook-allow-private"
+            f"Webhook: {host} is private: say allowPrivate, or --webhook-allow-private"
         )
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 

@@ -1,0 +1,317 @@
+"""Different stores for different recipients."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_smtpserver.errors import ConfigurationError, Rejection, asRejection
+from twisted_smtpserver.filters.message import Replay
+from twisted_smtpserver.filters.spool import MEMORY, Spool
+from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.hooks import findHook, invoke
+from twisted_smtpserver.message.files import RunInThread
+from twisted_smtpserver.message.incoming import IncomingMessage
+from twisted_smtpserver.session import Address, Envelope, Session
+from twisted_smtpserver.stores.base import oneAnswer, outcomes
+
+__all__ = ["ByRecipient"]
+
+_log = Logger()
+
+#: The key for everybody else.
+OTHERS = "*"
+
+_NOT_HERE = Rejection("No mail is taken for this recipient", 550, "5.7.1")
+
+
+@dataclass
+class _Share:
+    """
+    What one store has to do with a transaction.
+
+    :ivar store: the store.
+    :ivar session: the session as the store sees it: its envelope has the store's recipients only.
+    """
+
+    store: Any
+    session: Session
+
+    @property
+    def envelope(self) -> Envelope:
+        return self.session.envelope
+
+
+@dataclass
+class _Transaction:
+    """The shares in a transaction, in the order in which they were needed."""
+
+    sender: Address | None
+    shares: list[_Share] = field(default_factory=list)
+
+
+class ByRecipient(SMTPHandler):
+    """
+    Gives each message to the store of each of its recipients::
+
+        ByRecipient({
+            "example.com": Maildir("mail"),
+            "tickets@example.com": Webhook("https://tickets.example/mail", secret),
+            "*": Forward("smtp+starttls://relay.example.net"),
+        })
+
+    A recipient's address is looked for first, then its domain, then ``"*"``. Who isn't found is
+    refused with 550 5.7.1.
+
+    A client of LMTP is told for each recipient what its store says. A client of SMTP gets one
+    answer: 250 if all stores have accepted; else a refusal, a temporary one if any is. The log says
+    who has the message then. Clients that send to one recipient at a time don't get there.
+
+    A store is asked from the first of its recipients on: ``onMailFrom``, ``onRcptTo``, ``onData``
+    and ``onTransactionEnd`` are called, and see an envelope with its recipients only. If a message
+    is for one store, that reads the client's stream; if for several, it is put aside first.
+
+    :param stores: handlers with ``onData``, by address, domain or ``"*"``.
+    :param memory: as for :class:`~twisted_smtpserver.filters.spool.Spool`; ``folder`` likewise.
+    :param runInThread: where the disk is waited for; by default the reactor's thread pool.
+    :raises ConfigurationError: if there is no store, or one can't store.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[str, object],
+        *,
+        memory: int = MEMORY,
+        folder: str | os.PathLike[str] | None = None,
+        runInThread: RunInThread = deferToThread,
+    ) -> None:
+        if not stores:
+            raise ConfigurationError("ByRecipient: name a domain, and where its mail goes")
+        for key, store in stores.items():
+            if findHook(store, "onData") is None:
+                raise ConfigurationError(f"ByRecipient: {key}: {store!r} has no onData")
+        self._stores = {_normalized(key): store for key, store in stores.items()}
+        self._memory = memory
+        self._folder = folder
+        self._runInThread = runInThread
+        self._transactions: WeakKeyDictionary[Session, _Transaction] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{key}: {store!r}" for key, store in self._stores.items())
+        return f"<ByRecipient {shown}>"
+
+    async def onRcptTo(self, address: Address, session: Session) -> Any:
+        """
+        Ask the recipient's store.
+
+        :raises Rejection: what it says; 550 if there is none.
+        """
+        share = await self._shareFor(address, session)
+        result = await _call(share.store, "onRcptTo", address, share.session)
+        share.envelope.rcptTo.append(address)
+        return result
+
+    async def _shareFor(self, address: Address, session: Session) -> _Share:
+        store = self._find(address)
+        if store is None:
+            raise _NOT_HERE
+        transaction = self._transaction(session)
+        for share in transaction.shares:
+            if share.store is store:
+                return share
+        share = _Share(store, _copyFor(session))
+        await _call(store, "onMailFrom", _sender(session), share.session)
+        transaction.shares.append(share)
+        return share
+
+    def _transaction(self, session: Session) -> _Transaction:
+        """The current one; what was left of the last one is ended."""
+        sender = session.envelope.mailFrom
+        transaction = self._transactions.get(session)
+        if transaction is None or transaction.sender is not sender:
+            transaction = self._transactions[session] = _Transaction(sender)
+        return transaction
+
+    def _find(self, address: Address) -> object | None:
+        for key in (address.address, address.domain, OTHERS):
+            store = self._stores.get(_normalized(key or ""))
+            if store is not None:
+                return store
+        return None
+
+    async def onData(self, stream: IncomingMessage, session: Session) -> object:
+        """
+        Give the message to the stores.
+
+        :returns: the result of each recipient if the client is told; else the one of all.
+        :raises Rejection: if the client is told one, and it isn't accepted for all.
+        """
+        envelope = session.envelope
+        results: dict[int, object] = {}  # by the recipient's number
+        shares = await self._settleShares(session, results)
+        if len(shares) == 1 and not results:
+            (share,) = shares
+            return await _call(share.store, "onData", stream, share.session)
+        if results and not envelope.perRecipient:
+            # Nobody has got anything yet, so that one answer is true for all.
+            return oneAnswer(list(results.values()), self, envelope)
+        await self._storeAside(stream, shares, session, results)
+        ordered = [results[number] for number in range(len(envelope.rcptTo))]
+        return ordered if envelope.perRecipient else oneAnswer(ordered, self, envelope)
+
+    async def _settleShares(self, session: Session, results: dict[int, object]) -> list[_Share]:
+        """
+        The shares for exactly the envelope's recipients: another stage may have refused somebody
+        whom a store had accepted, and a filter may have changed the recipients.
+
+        :param results: gets the refusals.
+        """
+        envelope = session.envelope
+        transaction = self._transaction(session)
+        wanted = {id(address) for address in envelope.rcptTo}
+        for share in transaction.shares:
+            kept = [address for address in share.envelope.rcptTo if id(address) in wanted]
+            wanted -= {id(address) for address in kept}
+            share.envelope.rcptTo[:] = kept
+        for number, address in enumerate(envelope.rcptTo):
+            if id(address) in wanted:
+                try:
+                    await self.onRcptTo(address, session)
+                except Rejection as refused:
+                    results[number] = refused
+        return [share for share in transaction.shares if share.envelope.rcptTo]
+
+    async def _storeAside(
+        self,
+        stream: IncomingMessage,
+        shares: Sequence[_Share],
+        session: Session,
+        results: dict[int, object],
+    ) -> None:
+        """Put the message aside, and give it to each store."""
+        numbers = {id(each): number for number, each in enumerate(session.envelope.rcptTo)}
+        spool = Spool(self._memory, self._folder, runInThread=self._runInThread)
+        try:
+            with outcomes(self, session.envelope):  # a disk that is full
+                await spool.fill(stream)
+            storing = [Deferred.fromCoroutine(self._store(share, spool)) for share in shares]
+            try:
+                for share, waiting in zip(shares, storing, strict=True):
+                    for address, result in zip(share.envelope.rcptTo, await waiting, strict=True):
+                        results[numbers[id(address)]] = result
+            except BaseException:
+                for waiting in storing:
+                    waiting.addErrback(lambda _: None)
+                    waiting.cancel()
+                raise
+        finally:
+            spool.close()
+
+    async def _store(self, share: _Share, spool: Spool) -> list[object]:
+        """The results of a store, one for each of its recipients."""
+        replay = Replay(spool, self._runInThread)
+        try:
+            result = await _call(share.store, "onData", replay.stream, share.session)
+            return [_refusal(each, share) for each in _expanded(result, share.envelope)]
+        except CancelledError:
+            raise
+        except Exception as error:
+            return [_refusal(error, share)] * len(share.envelope.rcptTo)
+        finally:
+            replay.stop()
+
+    def onTransactionEnd(self, envelope: Envelope, outcome: str, session: Session) -> Any:
+        """Tell the stores that had a part in it."""
+        transaction = self._transactions.pop(session, None)
+        if transaction is None:
+            return None
+        telling = [
+            Deferred.fromCoroutine(
+                _call(share.store, "onTransactionEnd", share.envelope, outcome, share.session)
+            )
+            for share in transaction.shares
+        ]
+        return DeferredList(telling, fireOnOneErrback=True, consumeErrors=True)
+
+    def close(self) -> Deferred[Any]:
+        """
+        Close the stores that can be closed.
+
+        :returns: fires when they are.
+        """
+        closing = [
+            Deferred.fromCoroutine(_value(invoke(store.close)))
+            for store in {id(each): each for each in self._stores.values()}.values()
+            if hasattr(store, "close")
+        ]
+        return DeferredList(closing)
+
+
+def _normalized(key: str) -> str:
+    """Domains are the same in any case, local parts aren't (RFC 5321 §2.4)."""
+    local, at, domain = key.rpartition("@")
+    return f"{local}{at}{domain.lower()}"
+
+
+def _copyFor(session: Session) -> Session:
+    """The session with an envelope of its own, which has no recipients yet."""
+    session.data  # noqa: B018  # it is made when it is asked for, and must be the same in both
+    view = copy.copy(session)
+    view.envelope = copy.copy(session.envelope)
+    view.envelope.rcptTo = []
+    return view
+
+
+def _sender(session: Session) -> Address:
+    sender = session.envelope.mailFrom
+    assert sender is not None  # there is a RCPT
+    return sender
+
+
+async def _call(store: object, name: str, *arguments: object) -> Any:
+    """What a hook of a store answers; ``None`` if it has none."""
+    hook = findHook(store, name)
+    return None if hook is None else await _value(invoke(hook, *arguments))
+
+
+async def _value(result: Any) -> Any:
+    return await result if isinstance(result, Deferred) else result
+
+
+def _refusal(result: object, share: _Share) -> object:
+    """A result, where an exception is a :class:`Rejection`: what isn't one is a bug."""
+    if not isinstance(result, BaseException):
+        return result
+    refused = asRejection(result)
+    if refused is None:
+        _log.failure(
+            "Message {id} isn't stored by {store}",
+            Failure(result),
+            id=share.envelope.id,
+            store=share.store,
+        )
+        refused = Rejection("Local error in processing", 451, "4.3.0")
+    elif refused.code is None:
+        refused = Rejection(refused.text, 450, refused.enhanced)  # the default of onData
+    return refused
+
+
+def _expanded(result: Any, envelope: Envelope) -> list[object]:
+    """One result for each recipient (see :func:`~twisted_smtpserver.results.messageReplies`)."""
+    recipients = envelope.rcptTo
+    if isinstance(result, Mapping):
+        return [result[each if each in result else each.address] for each in recipients]
+    if isinstance(result, Sequence) and not isinstance(result, str):
+        if len(result) != len(recipients):
+            raise ValueError(f"{len(result)} results for {len(recipients)} recipients")
+        return list(result)
+    return [result] * len(recipients)
