@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from typing import Any
-
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, WAYS, Later, brief, codes, talk
-from twisted_smtpserver import Maildir, Rejection
+from twisted_smtpserver import Rejection
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import Client, RecordingHandler, connect, makeFactory
-
-
-class Threads:
-    """
-    Threads that do one step at a time: to work, then to say what came of it.
-
-    :ivar waiting: what is to be done.
-    """
-
-    def __init__(self) -> None:
-        self.waiting: list[Callable[[], Any]] = []
-
-    def run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """Stand in for ``deferToThread``."""
-        result: Deferred[Any] = Deferred()
-
-        def work() -> None:
-            outcome = maybeDeferred(function, *arguments)
-            self.waiting.append(lambda: outcome.chainDeferred(result))
-
-        self.waiting.append(work)
-        return result
-
-    def step(self) -> None:
-        """Do the next one, if there is one."""
-        if self.waiting:
-            self.waiting.pop(0)()
 
 
 class ShutdownTests(SynchronousTestCase):
@@ -174,46 +143,6 @@ class ShutdownTests(SynchronousTestCase):
             self.assertEqual(codes(client.answers()), [421])
             self.assertEqual(handler.outcomes, ["lost"])
             self.assertEqual(handler.calls[-1], "onClose")
-            self.assertGone(client, done)
-
-    def test_storedTooLate(self):
-        """A message that is there, but not stored by then, gets 421; its handler is canceled."""
-        for lmtp, expected in ((False, [421]), (True, [421, 421])):
-            client = talk(
-                Phase.MAIL,
-                onData=(later := Later()),
-                onTransactionEnd=(ended := Later()),
-                closeTimeout=7,
-                lmtp=lmtp,
-            )
-            client.pipeline(RCPT, RCPT)
-            client.send(b"BDAT 2 LAST\r\n\r\n")
-            done = self.begin(client)
-            client.wait(6.5)
-            self.assertEqual((client.answers(), later.canceled), ([], 0))
-            client.wait(0.5)
-            self.assertEqual(codes(client.answers()), expected)
-            self.assertEqual(later.canceled, 1)
-            self.assertEqual([outcome for _, outcome, _ in ended.calls], ["refused"])
-            self.assertGone(client, done)
-
-    def test_notStored(self):
-        """So nothing of it is left in the Maildir, however far a thread had come."""
-        for steps in range(12):
-            threads = Threads()
-            maildir = Maildir(self.mktemp(), runInThread=threads.run)
-            client = talk(Phase.RCPT, maildir, closeTimeout=7)
-            client.send(b"BDAT 2 LAST\r\n\r\n")
-            done = self.begin(client)
-            for _ in range(steps):
-                threads.step()
-            client.wait(7)
-            answers = codes(client.answers())
-            for _ in range(20):
-                threads.step()
-            self.assertEqual(threads.waiting, [])
-            stored = os.listdir(os.path.join(maildir.path, "new"))
-            self.assertEqual((answers[0], len(stored)), (250, 1) if stored else (421, 0), steps)
             self.assertGone(client, done)
 
     def test_otherTimeout(self):

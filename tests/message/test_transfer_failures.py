@@ -250,22 +250,26 @@ class LostTests(SynchronousTestCase):
                 self.assertEqual(result.canceled, 1)
 
     def test_stoppedServer(self) -> None:
-        """When the server stops waiting for it, it is canceled: 421, and nothing is stored."""
-        log = Log()
-        later = Later()
-        client = sender(later, logger=log.logger, handlerTimeout=60)
-        client.send(b"DATA\r\n")
-        later.calls[0][0].read().addErrback(lambda failure: None)
-        client.send(MESSAGE)
-        client.factory.shutdown(5)
-        client.wait(5)
-        self.assertEqual(codes(client.answers())[1:], [421])
-        self.assertTrue(client.isClosed)
-        self.assertEqual(later.canceled, 1)
-        self.assertEqual(outcomes(client), ["refused"])
-        self.assertEqual([event["reply"][:3] for event in log.of("message")], ["421"])
-        self.assertEqual(log.of("replyLost"), [])
-        self.assertEqual(client.clock.getDelayedCalls(), [])
+        """Nor is it canceled when the server stops waiting for it; its time still runs."""
+        for end in ("answers", "never"):
+            log = Log()
+            later = Later()
+            client = sender(later, logger=log.logger, handlerTimeout=60)
+            client.send(b"DATA\r\n")
+            later.calls[0][0].read().addErrback(lambda failure: None)
+            client.send(MESSAGE)
+            client.factory.shutdown(5)
+            client.wait(5)
+            self.assertEqual(codes(client.answers())[1:], [421])
+            self.assertTrue(client.isClosed)
+            self.assertEqual(later.canceled, 0)
+            if end == "answers":
+                later.answer("stored")
+            else:
+                client.clock.advance(60)
+            self.assertEqual(outcomes(client), ["accepted" if end == "answers" else "refused"])
+            self.assertEqual(len(log.of("replyLost")), 1)
+            self.assertEqual(client.clock.getDelayedCalls(), [])
 
     def test_earlyResult(self) -> None:
         """A result that came before the octets makes no message of them."""

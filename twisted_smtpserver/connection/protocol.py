@@ -359,11 +359,7 @@ class SMTPProtocol(PipelinedLineReceiver):
     def cutOff(self) -> None:
         """The server stops, and has waited long enough."""
         self.dialogue.closeAfterReply("server shut down")
-        transfer = self.dialogue.transfer
-        if transfer is not None and transfer.isFinishing:
-            transfer.cutOff()
-        else:
-            self.respond(replies.SHUTTING_DOWN)
+        self.respond(replies.SHUTTING_DOWN)
         self.timeout.setTimeout(LAST_WORD_TIME, self.transport.abortConnection)
 
     def readConnectionLost(self) -> None:

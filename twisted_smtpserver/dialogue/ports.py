@@ -92,9 +92,6 @@ class Transfer(Protocol):
     def abandon(self, error: MessageIncomplete) -> None:
         """The rest of the message will never come."""
 
-    def cutOff(self) -> None:
-        """The server stops, and can't wait for the handler any longer."""
-
     def detach(self) -> None:
         """All is over."""
 

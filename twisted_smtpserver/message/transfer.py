@@ -205,19 +205,6 @@ class MessageTransfer:
         self._refusal = replies.HANDLER_TIMED_OUT
         self.stop()
 
-    def cutOff(self) -> None:
-        """
-        The server stops, and can't wait for the handler any longer.
-
-        The whole message is there, and the handler may be about to store it: it is canceled, which
-        undoes that, so that no client that was told 421 sends what we have already.
-        """
-        assert self._final is not None
-        final, self._final = self._final, None
-        self._refusal = replies.SHUTTING_DOWN
-        self.stop()
-        final.callback(self._finalReplies())
-
     def abandon(self, error: MessageIncomplete) -> None:
         """
         The rest of the message will never come.
