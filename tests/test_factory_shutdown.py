@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.talk import HELLO, MAIL, RCPT, WAYS, Later, brief, codes, talk
+from tests.support.talk import HELLO, MAIL, RCPT, WAYS, Later, brief, codes, talk, walk
 from twisted_smtpserver import Rejection
+from twisted_smtpserver.factory import THREAD_INTERVAL
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import Client, RecordingHandler, connect, makeFactory
 
@@ -128,6 +132,73 @@ class ShutdownTests(SynchronousTestCase):
         self.assertEqual([answer.text for answer in client.answers()[:1]], ["stored"])
         self.assertTrue(client.isClosed)
         self.assertGone(client, done)
+
+    def test_storingTooLong(self) -> None:
+        """One that takes longer than closeTimeout is canceled before the 421: nothing is stored."""
+        for lmtp in (False, True):
+            handler: Any = RecordingHandler()
+            handler.onData = later = Later()
+            client = talk(Phase.RCPT, handler, lmtp=lmtp)
+            client.send(b"BDAT 2 LAST\r\n\r\n")
+            done = self.begin(client)
+            client.wait(29.5)
+            self.assertEqual((later.canceled, client.answers()), (0, []))
+            client.wait(0.5)
+            self.assertEqual(later.canceled, 1)
+            self.assertEqual([brief(a) for a in client.answers()], [(421, "4.3.2")])
+            self.assertEqual(handler.outcomes, ["refused"])
+            self.assertTrue(client.isClosed)
+            self.assertGone(client, done)
+
+    def test_thread(self) -> None:
+        """If a thread is at work, its message is waited for, and gets its 250; others aren't."""
+        factory = makeFactory(onData=(later := Later()))
+        threads: list[None] = [None]
+        pool = SimpleNamespace(q=SimpleNamespace(qsize=lambda: 0), working=threads)
+        factory.clock.threadpool = pool  # type: ignore[attr-defined]
+        factory.clock.threadCallQueue = []  # type: ignore[attr-defined]
+        storing, other = (walk(connect(factory), Phase.RCPT) for _ in range(2))
+        storing.send(b"BDAT 2 LAST\r\n\r\n")
+        done = self.begin(storing)
+        storing.wait(30)
+        self.assertEqual((codes(other.answers()), storing.answers()), ([421], []))
+        other.lose()
+        storing.wait(20)
+        self.assertEqual((later.canceled, storing.answers()), (0, []))
+        later.answer("stored")
+        storing.settle()
+        self.assertEqual(codes(storing.answers()), [250, 421])
+        self.assertGone(storing, done)
+
+    def test_threadGone(self) -> None:
+        """When no thread is at work any more, whoever still isn't done is canceled."""
+        factory = makeFactory(onData=(later := Later()))
+        threads: list[None] = [None]
+        pool = SimpleNamespace(q=SimpleNamespace(qsize=lambda: 0), working=threads)
+        factory.clock.threadpool = pool  # type: ignore[attr-defined]
+        factory.clock.threadCallQueue = []  # type: ignore[attr-defined]
+        client = walk(connect(factory), Phase.RCPT)
+        client.send(b"BDAT 2 LAST\r\n\r\n")
+        done = self.begin(client)
+        client.wait(31)
+        self.assertNoResult(done)
+        threads.clear()
+        client.wait(THREAD_INTERVAL)
+        self.assertEqual((later.canceled, codes(client.answers())), (1, [421]))
+        self.assertGone(client, done)
+
+    def test_tooLate(self) -> None:
+        """What the client says after its 421 brings nothing any more."""
+        handler = RecordingHandler()
+        client = talk(Phase.DATA, handler)
+        transport: Any = client.transport
+        transport.loseConnection = lambda: None  # the 421 is on its way
+        self.begin(client, closeTimeout=0)
+        client.send(b"x\r\n.\r\n")
+        self.assertEqual(codes(client.answers()), [421])
+        self.assertEqual(handler.messages, [])
+        client.wait(1)
+        self.assertEqual(handler.outcomes, ["lost"])
 
     def test_closeTimeout(self):
         """What takes longer than closeTimeout is closed, in every phase."""

@@ -37,7 +37,7 @@ from twisted_smtpserver.results import Accepted
 from twisted_smtpserver.sasl.credentials import Authenticated
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.session import Address, Envelope, Session
-from twisted_smtpserver.tlsinfo import TLSInfo
+from twisted_smtpserver.tls.info import TLSInfo
 from twisted_smtpserver.wire.scanning import isCompiled
 
 __version__ = "0.1.0"

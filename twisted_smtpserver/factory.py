@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
@@ -30,11 +30,12 @@ from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.hooks.advice import loopAdvice
+from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.message.slices import RunInSlices, runInSlices
+from twisted_smtpserver.message.threads import threadsWork
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
-from twisted_smtpserver.oversights import findOversights
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import TLSSettings, selfSignedCertificate
 from twisted_smtpserver.tls.context import ServerContextFactory
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
 
 #: File descriptors that are left for everything but connections.
 SPARE_DESCRIPTORS = 64
+
+#: When the server stops, and a thread stores a message beyond ``closeTimeout``: how often to look
+#: whether it is done, in seconds.
+THREAD_INTERVAL = 0.1
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ class SMTPServerFactory(ServerFactory):
         #: Whether to log, at the first port, what may have been overlooked.
         self.tellsOversights = True
         self._allGone: Deferred[None] | None = None
+        self._closing: IDelayedCall
 
     def _build(self) -> None:
         self.extensions = buildExtensions(self.options, self.handler)
@@ -220,8 +226,8 @@ class SMTPServerFactory(ServerFactory):
         if self._allGone is None:
             self._allGone = Deferred()
             timeout = self.options.closeTimeout if closeTimeout is None else closeTimeout
-            timer = self.clock.callLater(timeout, self._closeAll)
-            self._allGone.addCallback(lambda _: timer.cancel() if timer.active() else None)
+            self._closing = self.clock.callLater(timeout, self._closeAll)
+            self._allGone.addCallback(self._stopClosing)
             for connection in list(self.connections):
                 connection.shutDown()
             if not self.connections and not self._allGone.called:
@@ -231,8 +237,18 @@ class SMTPServerFactory(ServerFactory):
         return waiter
 
     def _closeAll(self) -> None:
+        # No thread can be stopped, and the process doesn't end before it is done: if one may be
+        # about to store a message, that one gets its 250 after all.
+        waits = threadsWork(self.clock)
         for connection in list(self.connections):
-            connection.cutOff()
+            if not (waits and connection.isStoring):
+                connection.cutOff()
+        if any(connection.isStoring for connection in self.connections):
+            self._closing = self.clock.callLater(THREAD_INTERVAL, self._closeAll)
+
+    def _stopClosing(self, _: object) -> None:
+        if self._closing.active():
+            self._closing.cancel()
 
     def updateSecureContext(self, **changes: Any) -> None:
         """

@@ -7,6 +7,7 @@ into replies, one for the message or one for each recipient.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,17 +43,26 @@ class Accepted:
         return Reply(self.code, self.enhanced or stage.enhanced, self.text or stage.lines[0])
 
 
+# Text that begins like a reply: whoever returns it means more than the words of an acceptance.
+_LIKE_A_CODE = re.compile(r"\s*[2-5][0-9][0-9](?:[\s-]|$)")
+
+
 def acceptance(result: object, stage: Reply) -> Reply:
     """
     The positive reply for a hook's result.
 
     :param result: ``None``, a text or an :class:`Accepted`.
     :param stage: the stage's usual reply.
-    :raises TypeError: for anything else; it is a bug in the handler.
+    :raises ValueError: for text that begins with a reply code: ``return "550 no"`` would accept.
+    :raises TypeError: for anything else; both are bugs in the handler.
     """
     if result is None:
         return stage
     if isinstance(result, str):
+        if _LIKE_A_CODE.match(result):
+            raise ValueError(
+                f"a hook returned {result[:3]}…, which accepts: raise Rejection to refuse"
+            )
         return Reply(stage.code, stage.enhanced, result or stage.lines[0])
     if isinstance(result, Accepted):
         if result.code not in (250, stage.code, 251 if stage is replies.RECIPIENT_OK else 250):

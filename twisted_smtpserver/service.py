@@ -23,7 +23,7 @@ from twisted_smtpserver.connection.listening import (
 )
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SecureContext, SMTPServerFactory
-from twisted_smtpserver.oversights import findOversights
+from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
@@ -63,7 +63,7 @@ class SMTPService(Service):
         endpoints = makeEndpoints(self._reactor, [where for where, _ in given])
         self._listeners = list(zip(endpoints, [factory for _, factory in given], strict=True))
         self._haveBacklog = [namesBacklog(where) for where, _ in given]
-        for factory in self._factories():
+        for factory in self.factories():
             # Without maxClients it is the process's descriptors that count.
             if factory.options.maxClients is None:
                 factory.countAll = self._countConnections
@@ -113,7 +113,7 @@ class SMTPService(Service):
         """
         super().stopService()
         stopping = self._stopListening()
-        stopping += [factory.shutdown() for factory in self._factories()]
+        stopping += [factory.shutdown() for factory in self.factories()]
         # Until then SIGHUP must not cut off the messages in flight.
         return DeferredList(stopping).addCallback(lambda _: self._restoreSignalHandler())
 
@@ -126,7 +126,7 @@ class SMTPService(Service):
 
         :returns: a Deferred that fires with whether there are any, and all could be read.
         """
-        if not list(filter(_hasCertificates, self._factories())):
+        if not list(filter(_hasCertificates, self.factories())):
             _log.info("There are no certificates to read again")
             return succeed(False)
         return self.replaceCertificates(self.readCertificates)
@@ -150,7 +150,7 @@ class SMTPService(Service):
         return replaced
 
     def _replace(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
-        factories = list(filter(_hasCertificates, self._factories()))
+        factories = list(filter(_hasCertificates, self.factories()))
         preparing = factories[0].runInThread(_prepareAll, factories, read)
         return preparing.addCallbacks(self._use, _notPrepared)
 
@@ -175,7 +175,7 @@ class SMTPService(Service):
 
     def _tellCertificates(self) -> None:
         """Log what certificates there are; one that has expired is easily overlooked."""
-        contexts = [f.contextFactory for f in self._factories() if _hasCertificates(f)]
+        contexts = [f.contextFactory for f in self.factories() if _hasCertificates(f)]
         found = [c for context in contexts if context is not None for c in context.certificates]
         for certificate in dict.fromkeys(found):
             isOver = hasExpired(certificate)
@@ -190,18 +190,18 @@ class SMTPService(Service):
     def _tellOversights(self) -> None:
         """Log what may have been overlooked, once for all factories."""
         given = set()
-        for factory in self._factories():
+        for factory in self.factories():
             for text in findOversights(factory.options, factory.handler, factory in self._speakTLS):
                 if text not in given:
                     factory.log.oversight(text)
                 given.add(text)
 
-    def _factories(self) -> list[SMTPServerFactory]:
+    def factories(self) -> list[SMTPServerFactory]:
         """The factories, each once."""
         return list(dict.fromkeys(factory for _, factory in self._listeners))
 
     def _countConnections(self, own: int) -> int:
-        return sum(len(factory.connections) for factory in self._factories())
+        return sum(len(factory.connections) for factory in self.factories())
 
     # -- Ports -------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from twisted_smtpserver.wire.authresults import NOTHING_KNOWN, Authentication
 from twisted_smtpserver.wire.text import escape
 
 if TYPE_CHECKING:
-    from twisted_smtpserver.tlsinfo import TLSInfo
+    from twisted_smtpserver.tls.info import TLSInfo
     from twisted_smtpserver.wire.path import Path, PathParts
 
 

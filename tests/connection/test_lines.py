@@ -281,6 +281,20 @@ class TurnTests(FramingTestCase):
         self.receiver.clock.advance(0)
         self.assertEqual(self.receiver.seen, [b"count", b"<x>"] * SLICE_LINES)
 
+    def test_notCopied(self) -> None:
+        """What follows a line or a chunk isn't copied for it."""
+        buffers = []
+
+        class Watched(Receiver):
+            def lineReceived(self, line: bytes) -> None:
+                buffers.append(self._buffer)
+                self.beginRaw(lambda octets: buffers.append(self._buffer), 1)
+
+        receiver = self.connected(Watched())
+        receiver.dataReceived(b"count\r\nx" * 50)
+        self.assertEqual(len(buffers), 100)
+        self.assertEqual(len({id(buffer) for buffer in buffers}), 1)
+
     def test_countedInPieces(self) -> None:
         """Counted octets may come in any pieces, and lines follow them."""
         octets = b"count\r\nx" + b"a\r\n"

@@ -177,6 +177,22 @@ class GatesTests(SynchronousTestCase):
         self.assertEqual(codes(client.answers()), [421])
         self.assertTrue(client.isClosed)
 
+    def test_endless(self):
+        """A chunk that nobody will wait for closes at once; one that is only too large doesn't."""
+        for size, octets in ((0, 2**40 + 1), (1000, 2**20 + 2001), (50 * 2**20, int("9" * 20))):
+            client = talk(Phase.RCPT, size=size)
+            client.send(b"BDAT %d LAST\r\nNOOP\r\n" % octets)
+            self.assertEqual(codes(client.answers()), [552], size)
+            self.assertTrue(client.isClosed)
+        client = talk(Phase.MAIL)
+        client.send(b"BDAT %d\r\nNOOP\r\n" % (2**40 + 1))
+        self.assertEqual(codes(client.answers()), [503])
+        self.assertTrue(client.isClosed)
+        client = talk(Phase.RCPT, size=1000)
+        client.send(b"BDAT 3000 LAST\r\n" + bytes(3000))
+        self.assertEqual(codes(client.answers()), [552])
+        self.assertEqual(client.say("NOOP").code, 250)
+
     def test_largeRefused(self):
         """What is thrown away is never held."""
         client = talk(Phase.MAIL)

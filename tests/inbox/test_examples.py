@@ -19,7 +19,7 @@ class ServiceExampleTests(SynchronousTestCase):
         page = load("inbox_service")
         inbox, server = IServiceCollection(page.application)
         self.assertIs(inbox, page.inbox)
-        self.assertIs(server._factories()[0].handler, inbox.handler)
+        self.assertIs(server.factories()[0].handler, inbox.handler)
         self.assertEqual(inbox._address, ("127.0.0.1", 8025))
 
 

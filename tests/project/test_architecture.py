@@ -6,7 +6,7 @@ import ast
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,49 +14,34 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = "twisted_smtpserver"
 
-# What each floor has, and which distributions it may import besides the standard library. A module
-# may import those of its own floor and of the floors below.
-FLOORS: tuple[tuple[str, set[str], set[str]], ...] = (
-    ("ground", {"errors", "replies", "sasl", "states", "wire"}, {"idna"}),
-    ("first", {"interfaces", "options", "results", "session"}, {"idna", "zope"}),
-    ("second", set(), {"OpenSSL", "cryptography", "idna", "twisted", "zope"}),  # all the others
-    (
-        "roof",
-        # "": the package itself: it gathers the names
-        {"", "__main__", "service", "shared", "tap", "testing", "threaded", "twistd"},
-        {"OpenSSL", "cryptography", "idna", "twisted", "zope"},
-    ),
-)
-SECOND = 2
+#: The rooms of the house, from the ground up: for each, which others it imports, and which
+#: distributions besides the standard library. It may name only rooms above its own row: so there
+#: is no circle. What only type checkers import counts as well.
+TABLE = ROOT / "docs" / "rooms.txt"
 
-#: The optional distributions, and the one room that may import each.
-OPTIONAL = {
-    "psycopg": "stores",
-    "treq": "stores",
-    "trustme": "testing",
-    "txredisapi": "shared",
+
+def readTable(text: str) -> dict[str, tuple[set[str], set[str]]]:
+    """The table of the rooms: a row for each; one that begins with blanks goes on."""
+    found = {}
+    for row in re.sub(r"\n +", " ", text).splitlines():
+        name, _, rest = row.partition(" ")
+        rooms, outside = (
+            {word for word in part.split() if word != "–"} for part in rest.split("|")
+        )
+        found["" if name == "__init__" else name] = (rooms, outside)
+    return found
+
+
+ROOMS = readTable(TABLE.read_text(encoding="utf-8"))
+
+#: What may stand at the top of the package; everything else has a room.
+MOST_AT_THE_TOP = 16
+
+#: Attributes of others that are private to them, and why they are used all the same.
+FOREIGN = {
+    "_tempDataLen",  # Twisted's transport: the only way to know whether all was sent
+    "_asyncio_future_blocking",  # whoever drives a coroutine must set or clear it
 }
-
-#: All that the handlers that come with the library see of it, so that they are good to copy.
-HANDLERS_SEE = {
-    "auth",
-    "errors",
-    "handlers",
-    "headers",
-    "hooks",
-    "interfaces",
-    "limits",
-    "message",
-    "replies",
-    "resolver",
-    "results",
-    "sasl",
-    "session",
-    "wire",
-}
-
-#: Those who may know the protocol.
-KNOW_PROTOCOL = {"connection", "factory", "testing"}
 
 # Names of the place where this was written, which nobody else could make sense of. A class of one
 # character keeps the pattern from finding itself.
@@ -82,76 +67,125 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def forTypesOnly(node: ast.If) -> bool:
-    """Whether it is ``if TYPE_CHECKING:``."""
-    return ast.unparse(node.test).endswith("TYPE_CHECKING")
-
-
 def imports(node: ast.AST) -> Iterator[str]:
-    """What a piece of code imports when it runs, wherever in it, by full names."""
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        assert node.level == 0, "relative imports aren't the custom here"
-        # "from package import module" imports package.module.
-        yield from (f"{node.module}.{alias.name}" for alias in node.names)
-    else:
-        skipped = node.body if isinstance(node, ast.If) and forTypesOnly(node) else []
-        for child in ast.iter_child_nodes(node):
-            if child not in skipped:
-                yield from imports(child)
+    """What a piece of code imports, wherever in it, by full names; also for type checkers only."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Import):
+            yield from (alias.name for alias in each.names)
+        elif isinstance(each, ast.ImportFrom):
+            assert each.level == 0, "relative imports aren't the custom here"
+            # "from package import module" imports package.module.
+            yield from (f"{each.module}.{alias.name}" for alias in each.names)
 
 
-def rooms(path: Path) -> set[str]:
-    """The rooms of the package that a file imports: the first part of each module's name."""
-    inside = (name.split(".") for name in imports(parse(path)))
-    return {parts[1] for parts in inside if parts[0] == PACKAGE}
+def room(name: str) -> str:
+    """The room that a module is in: the first part of its name."""
+    return name.partition(".")[0]
 
 
-def floor(name: str) -> int:
-    """The number of the floor that a module is on."""
-    room = name.partition(".")[0]
-    return next((n for n, (_, on, _) in enumerate(FLOORS) if room in on), SECOND)
+def inside(path: Path, names: Container[str]) -> set[str]:
+    """The modules of the package that a file imports, by their names inside of it."""
+    found = set()
+    for full in imports(parse(path)):
+        package, _, name = full.partition(".")
+        if package == PACKAGE:
+            while name and name not in names:
+                name = name.rpartition(".")[0]
+            found.add(name)
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """The nodes that lead back to themselves."""
+    reached = {node: set(after) for node, after in graph.items()}
+    changed = True
+    while changed:
+        changed = False
+        for node, after in reached.items():
+            more = after.union(*(reached.get(each, set()) for each in after))
+            changed |= more != after
+            reached[node] = more
+    return [node for node, after in reached.items() if node in after]
 
 
 class ImportTests(SynchronousTestCase):
     """Who imports whom."""
 
-    def test_inside(self) -> None:
-        """No module imports one from a floor above its own."""
-        for name, path in modules():
-            above = {room for room in rooms(path) if floor(room) > floor(name)}
-            self.assertEqual(above, set(), f"imported by {name or PACKAGE}")
+    def setUp(self) -> None:
+        """Read all files."""
+        self.modules = dict(modules())
+        self.graph = {name: inside(path, self.modules) for name, path in self.modules.items()}
+
+    def test_rooms(self) -> None:
+        """Every room is in the table, once, and imports exactly what its row says."""
+        found: dict[str, set[str]] = {room(name): set() for name in self.modules}
+        for name, imported in self.graph.items():
+            found[room(name)] |= {room(each) for each in imported} - {room(name), ""}
+        expected = {name: row for name, (row, _) in ROOMS.items()}
+        for name in found.keys() | expected.keys():
+            self.assertEqual(found.get(name), expected.get(name), f"the row of {name}")
+
+    def test_order(self) -> None:
+        """A room imports only what stands above it in the table."""
+        above: set[str] = set()
+        for name, (row, _) in ROOMS.items():
+            self.assertEqual(row - above, set(), f"imported by {name}")
+            above.add(name)
+
+    def test_circles(self) -> None:
+        """No file leads back to itself. A package that gathers the names of its modules may."""
+        files = {
+            name: {each for each in after if each and not name.startswith(f"{each}.")}
+            for name, after in self.graph.items()
+        }
+        self.assertEqual(circles(files), [])
+        self.assertEqual(circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}), ["b", "c"])
 
     def test_outside(self) -> None:
-        """The lower floors know nothing of Twisted, and nothing is imported that isn't required."""
-        for name, path in modules():
+        """Nothing is imported that a room has no need of."""
+        found: dict[str, set[str]] = {room(name): set() for name in self.modules}
+        for name, path in self.modules.items():
             tops = {top.partition(".")[0] for top in imports(parse(path))}
-            allowed = FLOORS[floor(name)][2] | {
-                distribution
-                for distribution, room in OPTIONAL.items()
-                if name.partition(".")[0] == room
+            found[room(name)] |= tops - sys.stdlib_module_names - {PACKAGE}
+        expected = {name: row for name, (_, row) in ROOMS.items()}
+        for name in found.keys() | expected.keys():
+            self.assertEqual(found.get(name), expected.get(name), f"the row of {name}")
+
+    def test_top(self) -> None:
+        """There are few modules outside of rooms."""
+        top = [path.name for path in self.modules.values() if path.parent.name == PACKAGE]
+        self.assertLessEqual(len(top), MOST_AT_THE_TOP, top)
+
+    def test_private(self) -> None:
+        """A private attribute is used in the file that defines it, and nowhere else."""
+        for name, path in self.modules.items():
+            tree = parse(path)
+            used = {
+                each.attr
+                for each in ast.walk(tree)
+                if isinstance(each, ast.Attribute) and re.match("_[^_]", each.attr)
             }
-            foreign = tops - sys.stdlib_module_names - {PACKAGE} - allowed
-            self.assertEqual(foreign, set(), f"imported by {name or PACKAGE}")
+            self.assertEqual(used - definitions(tree) - FOREIGN, set(), name)
 
-    def test_protocol(self) -> None:
-        """Only the factory knows the protocol; the fakes for tests may."""
-        for name, path in modules():
-            protocol = f"{PACKAGE}.connection.protocol."
-            if any(full.startswith(protocol) for full in imports(parse(path))):
-                self.assertIn(name.partition(".")[0], KNOW_PROTOCOL)
+    def test_privateIsSeen(self) -> None:
+        """The test of that sees something."""
+        tree = ast.parse("class A:\n def _b(self):\n  self._c = a._d\n  self._b(self._e)")
+        self.assertEqual(definitions(tree), {"A", "_b", "_c"})
 
-    def test_handlers(self) -> None:
-        """The handlers see no more of the library than a user's handler does."""
-        for name, path in modules():
-            if name.startswith("handlers"):
-                self.assertEqual(rooms(path) - HANDLERS_SEE, set(), f"imported by {name}")
 
-    def test_types(self) -> None:
-        """What only type checkers import doesn't count; the other branch does."""
-        code = "if TYPE_CHECKING:\n import a\nelse:\n from b import c\ndef f():\n import d.e"
-        self.assertEqual(list(imports(ast.parse(code))), ["b.c", "d.e"])
+def definitions(tree: ast.Module) -> set[str]:
+    """All names that a file gives to attributes: methods, slots, what is assigned to."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)  # a slot
+    return found
 
 
 class TextTests(SynchronousTestCase):

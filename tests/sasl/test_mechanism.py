@@ -33,13 +33,13 @@ class Echo(Mechanism):
 
     def _first(self, response: bytes) -> Step:
         if response == b"?":
-            return self._ask(ScramQuery("jo", self.name), self._got)
+            return self.ask(ScramQuery("jo", self.name), self._got)
         if response == b".":
             return Done(Credentials(self.name, "jo"))
-        return self._challenge(response, self._first)
+        return self.challenge(response, self._first)
 
     def _got(self, secret: ScramSecret | None) -> Step:
-        return self._challenge(b"none" if secret is None else secret.salt, self._first)
+        return self.challenge(b"none" if secret is None else secret.salt, self._first)
 
 
 class SaslContextTests(SynchronousTestCase):

@@ -35,7 +35,7 @@ class FilterTests(SynchronousTestCase):
         self.services = service.services
         server = service.services[-1]
         assert isinstance(server, SMTPService)
-        return server._factories()[0].handler
+        return server.factories()[0].handler
 
     def deliver(self, handler: Any, content: bytes = WHOLE) -> tuple[int, str | None]:
         """The answer to a message."""

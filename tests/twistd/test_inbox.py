@@ -36,7 +36,7 @@ def make(*arguments: str) -> tuple[MultiService, Inbox, Any]:
     inbox = service.getServiceNamed("inbox")
     assert isinstance(inbox, Inbox)
     server: Any = service.services[-1]
-    return service, inbox, server._factories()[0].handler
+    return service, inbox, server.factories()[0].handler
 
 
 class Picky:

@@ -59,7 +59,7 @@ class PolicyTests(SynchronousTestCase):
         server = service.services[-1]
         assert isinstance(server, SMTPService)
         self.server = server
-        self.handler = server._factories()[0].handler
+        self.handler = server.factories()[0].handler
 
     def stages(self) -> list[Any]:
         return list(self.handler.stages)  # type: ignore[attr-defined]
@@ -95,7 +95,7 @@ class PolicyTests(SynchronousTestCase):
         """Who comes too often gets 421, on whichever listener."""
         self.make("--discard", "--rate-connections=2/h", "--listen=25", "--listen-lmtp=24")
         self.assertEqual([self.greeting()[0] for _ in range(3)], [220, 220, 421])
-        self.assertEqual(len({id(f.handler) for f in self.server._factories()}), 1)
+        self.assertEqual(len({id(f.handler) for f in self.server.factories()}), 1)
 
     def test_rateMessages(self) -> None:
         """Who sends too many messages gets 450."""
@@ -241,7 +241,7 @@ class PolicyTests(SynchronousTestCase):
         state = rate._state
         self.assertIs(greylist._state, state)
         self.assertEqual(greylist._delay, 7)
-        self.assertIs(self.server._factories()[0].options.state, state)
+        self.assertIs(self.server.factories()[0].options.state, state)
         self.assertEqual(state._address.password, "swordfish")
         self.assertNotIn("swordfish", repr(state))
         gone: list[None] = []
@@ -316,5 +316,5 @@ class PolicyTests(SynchronousTestCase):
         self.make("--discard", "--rate-messages=1/h", f"--cert={cert}", f"--key={key}")
         self.assertEqual(self.mail()[0], 250)
         self.server.reloadCertificates()
-        self.handler = self.server._factories()[0].handler
+        self.handler = self.server.factories()[0].handler
         self.assertEqual(self.mail()[0], 450)

@@ -469,7 +469,7 @@ class ReloadTests(SupervisorCase):
             self.writeCertificate()
             return result
 
-        for factory in made._factories():
+        for factory in made.factories():
             factory.runInThread = check
         self.assertTrue(self.successResultOf(made.reloadCertificates()))
         self.assertEqual([written for _, written in worker.written[1:]], checked)
@@ -485,7 +485,7 @@ class ReloadTests(SupervisorCase):
             threads.append(lambda: runInline(function, *arguments).chainDeferred(done))
             return done
 
-        for factory in made._factories():
+        for factory in made.factories():
             factory.runInThread = later
         first, second = made.reloadCertificates(), made.reloadCertificates()
         self.assertEqual((len(threads), len(worker.written)), (1, 1))

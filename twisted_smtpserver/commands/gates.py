@@ -12,8 +12,7 @@ from collections.abc import Collection, Mapping
 from twisted_smtpserver import replies
 from twisted_smtpserver.commands.shortcuts import SHORTCUTS
 from twisted_smtpserver.commands.verbs import VERBS
-from twisted_smtpserver.dialogue.dialogue import Dialogue
-from twisted_smtpserver.dialogue.ports import Gate, Shortcut, Steps, Verb
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Gate, Shortcut, Steps, Verb
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.states import (
     ALLOWED,

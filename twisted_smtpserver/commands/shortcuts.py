@@ -17,9 +17,8 @@ from twisted_smtpserver.commands.verbs import (
     takeRecipient,
     takeSender,
 )
-from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Shortcut
 from twisted_smtpserver.dialogue.outcome import Outcome, withoutEnhanced
-from twisted_smtpserver.dialogue.ports import Shortcut
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Address
 from twisted_smtpserver.states import Phase

@@ -12,9 +12,8 @@ from functools import lru_cache
 from itertools import zip_longest
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
-from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.message.transfer import MessageTransfer
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance

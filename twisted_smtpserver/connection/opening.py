@@ -9,19 +9,17 @@ How a connection comes about.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.connection.ports import Connection
 from twisted_smtpserver.dialogue.outcome import Outcome, withoutEnhanced
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.ip import normalizeAddress
 from twisted_smtpserver.wire.proxy import ProxyError, ProxyHeader, ProxyParser
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.connection.protocol import SMTPProtocol
 
 #: How long a PROXY header may take, in seconds; the proxy is near, and sends it at once.
 PROXY_TIME = 10.0
@@ -38,7 +36,7 @@ class Opening:
 
     __slots__ = ("_connection", "_lookup", "hasNoDialogue")
 
-    def __init__(self, connection: SMTPProtocol) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lookup: Deferred[Any] | None = None
         self.hasNoDialogue = False
@@ -155,7 +153,7 @@ class Opening:
 
     def _welcome(self) -> None:
         connection = self._connection
-        connection.reachedHandler = True
+        connection.reachHandler()
         dialogue = connection.dialogue
         arguments = (connection.session,)
         outcome = withoutEnhanced(
@@ -171,7 +169,7 @@ class Opening:
             connection.release()
 
     def _over(self, outcome: Outcome) -> Outcome:
-        self._connection.opening = None
+        self._connection.opened()
         return outcome
 
     def _accepted(self, result: object) -> Outcome:
@@ -184,7 +182,7 @@ class Opening:
         return self._connection.dialogue.welcomed()
 
 
-def fillAddresses(connection: SMTPProtocol) -> None:
+def fillAddresses(connection: Connection) -> None:
     """Tell the session who the socket's two ends are."""
     session, transport = connection.session, connection.transport
     peer, host = transport.getPeer(), transport.getHost()

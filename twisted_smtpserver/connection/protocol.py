@@ -10,7 +10,7 @@ in :meth:`SMTPProtocol.respond` and nowhere else.
 from __future__ import annotations
 
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -25,6 +25,7 @@ from zope.interface import implementer
 from twisted_smtpserver import replies
 from twisted_smtpserver.connection.lines import BODY_UNREAD, PipelinedLineReceiver
 from twisted_smtpserver.connection.opening import Opening
+from twisted_smtpserver.connection.ports import Factory
 from twisted_smtpserver.connection.replying import Pending
 from twisted_smtpserver.connection.timeouts import IdleTimeout
 from twisted_smtpserver.dialogue.dialogue import Dialogue
@@ -35,9 +36,6 @@ from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.tls.context import channelBinding, describeTLS, handshakeTrouble
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.factory import SMTPServerFactory
 
 #: What is read from a socket at once, in octets. The more the better: the reactor's way to a read
 #: costs as much as all that is done with 32 KiB. But from 128 KiB on, the C library has the memory
@@ -70,22 +68,22 @@ class SMTPProtocol(PipelinedLineReceiver):
     :ivar dialogue: the conversation.
     :ivar opening: what comes before the greeting; ``None`` afterwards.
     :ivar pending: the outcome that commands wait for; ``None`` if there is none.
-    :ivar reachedHandler: whether ``onConnect`` was called, so that ``onClose`` will be.
+    :ivar factory: the factory.
     """
 
     __slots__ = (
         "MAX_LENGTH",
         "_block",
         "_handshakeDue",
+        "_reachedHandler",
         "_startedAt",
         "dialogue",
         "factory",
         "opening",
         "pending",
-        "reachedHandler",
     )
 
-    def __init__(self, factory: SMTPServerFactory) -> None:
+    def __init__(self, factory: Factory) -> None:
         super().__init__(IdleTimeout(factory.clock, factory.firstLooks))
         self.factory = factory
         self.dialogue = Dialogue(self, factory)
@@ -93,7 +91,7 @@ class SMTPProtocol(PipelinedLineReceiver):
         self.MAX_LENGTH = max(_MAX_AUTH_LINE, self.options.maxCommandLength) - len(b"\r\n")
         self.opening: Opening | None = None
         self.pending: Pending | None = None
-        self.reachedHandler = False
+        self._reachedHandler = False
         self._block: int | str | None = None  # see counts.ClientCounts
         self._handshakeDue = False
         self._startedAt = factory.clock.seconds()
@@ -137,6 +135,14 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.factory.log.refusedConnection(str(address), "maxClientsPerAddress reached")
             return False
         return True
+
+    def reachHandler(self) -> None:
+        """``onConnect`` is called, so that ``onClose`` will be."""
+        self._reachedHandler = True
+
+    def opened(self) -> None:
+        """The client was greeted, or refused: what comes before that is over."""
+        self.opening = None
 
     # -- Commands and replies ---------------------------------------------------------------------
 
@@ -359,8 +365,19 @@ class SMTPProtocol(PipelinedLineReceiver):
     def cutOff(self) -> None:
         """The server stops, and has waited long enough."""
         self.dialogue.closeAfterReply("server shut down")
-        self.respond(replies.SHUTTING_DOWN)
+        transfer = self.dialogue.transfer
+        if transfer is not None and self.isStoring:
+            # First of all, so that nothing is stored that was answered 421.
+            transfer.withdraw()
+        else:
+            self.respond(replies.SHUTTING_DOWN)
         self.timeout.setTimeout(LAST_WORD_TIME, self.transport.abortConnection)
+
+    @property
+    def isStoring(self) -> bool:
+        """Whether a message is there as a whole, and its handler is at work."""
+        transfer = self.dialogue.transfer
+        return transfer is not None and transfer.isFinishing
 
     def readConnectionLost(self) -> None:
         """The client will say no more, but may listen: what it said is answered first."""
@@ -383,7 +400,7 @@ class SMTPProtocol(PipelinedLineReceiver):
             seconds = factory.clock.seconds() - self._startedAt
             why = dialogue.closeReason or _describe(reason, self._handshakeDue)
             factory.connectionGone(self)
-            if self.reachedHandler:
+            if self._reachedHandler:
                 dialogue.notify("onClose", self.session)
             factory.log.sessionEnded(self.session, why, seconds)
 

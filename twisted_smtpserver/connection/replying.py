@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.connection.ports import Connection
 from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.dialogue.refusals import HookTimedOut
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.connection.protocol import SMTPProtocol
 
 
 class Pending:
@@ -25,7 +23,7 @@ class Pending:
 
     __slots__ = ("_connection", "_isCanceling", "_lastReply", "_outcome")
 
-    def __init__(self, connection: SMTPProtocol, outcome: Deferred[Any]) -> None:
+    def __init__(self, connection: Connection, outcome: Deferred[Any]) -> None:
         self._connection = connection
         self._isCanceling = False
         self._lastReply: Outcome = replies.HANDLER_TIMED_OUT

@@ -23,7 +23,7 @@ from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.conduct import Conduct
 from twisted_smtpserver.dialogue.octets import RATE_WINDOW, CountedOctets, Pace
 from twisted_smtpserver.dialogue.outcome import LATER, Outcome, withoutEnhanced
-from twisted_smtpserver.dialogue.ports import Connection, Server, Shortcut, Transfer, Verb
+from twisted_smtpserver.dialogue.ports import Connection, Server, Shortcuts, Transfer, Verbs
 from twisted_smtpserver.dialogue.refusals import (
     REFUSALS,
     REJECTING,
@@ -49,8 +49,8 @@ _TLS_RECORD = b"\x16\x03"  # RFC 8446 §5.1: a handshake record
 HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
 _HELLO_LINES = frozenset({b"EHLO", b"HELO", b"LHLO"})
 
-_NO_VERBS: Mapping[str, Verb] = MappingProxyType({})
-_NO_SHORTCUTS: Mapping[bytes, Shortcut] = MappingProxyType({})
+_NO_VERBS: Verbs = MappingProxyType({})
+_NO_SHORTCUTS: Shortcuts = MappingProxyType({})
 
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
@@ -106,8 +106,8 @@ class Dialogue:
         self.closeReason: str | None = None
         self.unwelcome: Reply = replies.NOT_WELCOME
         # Verbs that pass all gates in this phase, and short ways to some; see commands.gates.
-        self._admitted: Mapping[str, Verb] = _NO_VERBS
-        self._shortcuts: Mapping[bytes, Shortcut] = _NO_SHORTCUTS
+        self._admitted: Verbs = _NO_VERBS
+        self._shortcuts: Shortcuts = _NO_SHORTCUTS
         self._lineTaker: Callable[[bytes], Outcome] | None = None
         self._isStopping = False
         self.pace: Pace | None = None
@@ -604,3 +604,17 @@ class Dialogue:
 
 def _isAuth(line: bytes) -> bool:
     return line[:5].upper() in (b"AUTH ", b"AUTH")
+
+
+#: A command: given the dialogue and the command's argument, it returns an outcome.
+Verb = Callable[[Dialogue, bytes], Outcome]
+
+#: A short way to a verb: given the dialogue and the line; ``None`` where it doesn't apply.
+Shortcut = Callable[[Dialogue, bytes], "Outcome | None"]
+
+#: Something a command has to pass: ``None`` lets the verb pass, a Reply refuses it.
+Gate = Callable[[Dialogue, str], "Reply | None"]
+
+#: For each transition of the state machine: the next phase, the verbs that pass all gates in it,
+#: and the short ways to some of them by the first five octets of a line.
+Steps = Mapping[tuple[Phase, Event], tuple[Phase, Mapping[str, Verb], Mapping[bytes, Shortcut]]]

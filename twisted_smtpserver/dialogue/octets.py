@@ -5,12 +5,9 @@ Octets that are no lines: how fast they have to come, and chunks that are counte
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from twisted_smtpserver.dialogue.outcome import Outcome
-
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.ports import OctetsReceiver
 
 #: How long the rate of a message is judged at a time, in seconds; longer, if a client may be silent
 #: for longer.
@@ -83,7 +80,7 @@ class CountedOctets:
 
     def __init__(
         self,
-        dialogue: Dialogue,
+        dialogue: OctetsReceiver,
         count: int,
         sink: Callable[[bytes], object],
         done: Callable[[], Outcome],

@@ -8,7 +8,7 @@ What the dialogue asks of its neighbors: the one file that looks upwards, and on
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -22,21 +22,11 @@ from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Event, Phase
 
-if TYPE_CHECKING:
-    from twisted_smtpserver.dialogue.dialogue import Dialogue
+#: Commands by their verbs; see :data:`~twisted_smtpserver.dialogue.dialogue.Verb`.
+Verbs = Mapping[str, Callable[..., Outcome]]
 
-#: A command: given the dialogue and the command's argument, it returns an outcome.
-Verb = Callable[["Dialogue", bytes], Outcome]
-
-#: A short way to a verb: given the dialogue and the line, ``None`` where it doesn't apply.
-Shortcut = Callable[["Dialogue", bytes], "Outcome | None"]
-
-#: Something a command has to pass: ``None`` lets the verb pass, a Reply refuses it.
-Gate = Callable[["Dialogue", str], "Reply | None"]
-
-#: For each transition of the state machine: the next phase, the verbs that pass all gates in it,
-#: and the short ways to some of them by the first five octets of a line.
-Steps = Mapping[tuple[Phase, Event], tuple[Phase, Mapping[str, Verb], Mapping[bytes, Shortcut]]]
+#: Short ways to verbs, by the first five octets of a line.
+Shortcuts = Mapping[bytes, "Callable[..., Outcome | None]"]
 
 
 class Timeout(Protocol):
@@ -82,6 +72,20 @@ class Connection(Protocol):
         """The handler reads again."""
 
 
+class OctetsReceiver(Protocol):
+    """The dialogue, as octets that aren't lines see it."""
+
+    @property
+    def connection(self) -> Connection:
+        """What carries it."""
+
+    def octetsCame(self, count: int, isLast: bool = False) -> bool:
+        """Octets came; whether to go on."""
+
+    def attempt(self, step: Callable[[], Outcome]) -> Outcome:
+        """Do a step that may fail."""
+
+
 class Transfer(Protocol):
     """A message on its way."""
 
@@ -97,6 +101,9 @@ class Transfer(Protocol):
 
     def timedOut(self) -> None:
         """The handler took too long."""
+
+    def withdraw(self) -> None:
+        """The server stops, and can't wait for the handler."""
 
 
 class LoginFailures(Protocol):
@@ -129,16 +136,16 @@ class Server(Protocol):
         """What timers run on."""
 
     @property
-    def verbs(self) -> Mapping[str, Verb]:
+    def verbs(self) -> Verbs:
         """The commands, by verb."""
 
     @property
-    def gates(self) -> Sequence[Gate]:
+    def gates(self) -> Sequence[Callable[..., Reply | None]]:
         """What each command has to pass, in order."""
 
     @property
-    def steps(self) -> Steps:
-        """The state machine."""
+    def steps(self) -> Mapping[tuple[Phase, Event], tuple[Phase, Verbs, Shortcuts]]:
+        """The state machine, and what each of its transitions leads to."""
 
     @property
     def extensions(self) -> Any:

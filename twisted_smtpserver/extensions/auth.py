@@ -7,9 +7,8 @@ from types import MappingProxyType
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.auth.exchange import Exchange, availableMechanisms
-from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
-from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.extensions.base import Extension, ParameterParser, forParameters
 from twisted_smtpserver.hooks import findHook

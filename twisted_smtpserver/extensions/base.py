@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from zope.interface import implementer
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.dialogue.ports import Verb
+from twisted_smtpserver.dialogue.dialogue import Verb
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.interfaces import IExtension
 from twisted_smtpserver.replies import Reply

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver import replies
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
-from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.extensions.base import Extension, ParameterParser
 from twisted_smtpserver.extensions.basic import parseBody
 from twisted_smtpserver.message.transfer import MessageTransfer
@@ -15,6 +15,12 @@ from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Event
 from twisted_smtpserver.wire.bdat import Chunk, parseBdat
+
+#: Where the message's size is limited, the octets of a chunk that are drained beyond twice that.
+DRAINED = 2**20
+
+#: The octets of the largest chunk where nothing limits the message's size: 1 TiB.
+MOST_OCTETS = 2**40
 
 
 class Chunking(Extension):
@@ -42,6 +48,15 @@ class BinaryMime(Extension):
         return None if "BDAT" in session.disabledCommands else ""
 
 
+def _mostDrained(size: int) -> int:
+    """
+    So many octets of a chunk are read, though some of them only to be thrown away.
+
+    :param size: the option.
+    """
+    return 2 * size + DRAINED if size else MOST_OCTETS
+
+
 class _Bdat:
     """The verb. Its octets come whether it is refused or not, and must not be run as commands."""
 
@@ -49,6 +64,10 @@ class _Bdat:
         chunk = parseBdat(argument)
         if isinstance(chunk, Reply):
             return self.refused(dialogue, argument, chunk)
+        if chunk.size > _mostDrained(dialogue.options.size):
+            # Nobody waits for so many octets, only to refuse them in the end.
+            dialogue.closeAfterReply("a chunk beyond all bounds")
+            return replies.TOO_LARGE
         transfer = dialogue.transfer
         if not isinstance(transfer, MessageTransfer):
             transfer = MessageTransfer(dialogue)
@@ -60,6 +79,9 @@ class _Bdat:
         if isinstance(chunk, Reply):
             # Nobody knows where it ends: what comes next may be content, or may be commands.
             dialogue.closeAfterReply("malformed BDAT")
+            return refusal
+        if chunk.size > _mostDrained(dialogue.options.size):
+            dialogue.closeAfterReply("a chunk beyond all bounds")
             return refusal
         return dialogue.receiveOctets(chunk.size, _ignore, lambda: refusal)
 

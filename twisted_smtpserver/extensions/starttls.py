@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
-from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.extensions.base import Extension
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.session import Session

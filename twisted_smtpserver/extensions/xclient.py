@@ -10,9 +10,8 @@ from dataclasses import astuple
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.auth.exchange import askForLogin
-from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
-from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.errors import AuthenticationFailed
 from twisted_smtpserver.extensions.base import Extension
 from twisted_smtpserver.options import Options

@@ -5,9 +5,8 @@ XFORWARD, as Postfix documents it: a trusted filter says whom it has a message f
 from __future__ import annotations
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
-from twisted_smtpserver.dialogue.ports import Verb
 from twisted_smtpserver.extensions.base import Extension
 from twisted_smtpserver.extensions.xclient import attributes, isTrusted
 from twisted_smtpserver.options import Options

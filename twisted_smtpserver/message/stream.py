@@ -8,9 +8,9 @@ crossed the mark: then it asks its flow, the message transfer, to stop the socke
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from email.message import EmailMessage
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
@@ -37,6 +37,8 @@ _MOST_CHUNKS = 64
 READ_LIMIT = 32 * 2**20
 
 RunInThread = Callable[..., "Deferred[Any]"]
+
+_T = TypeVar("_T")
 
 
 class Flow(Protocol):
@@ -88,6 +90,7 @@ class MessageStream:
         "_runInSlices",
         "_runInThread",
         "_sizeLimit",
+        "_underWay",
         "_wanted",
         "byteLength",
         "failure",
@@ -111,6 +114,7 @@ class MessageStream:
         self._buffered = 0
         self._paused = False
         self._prepended = False
+        self._underWay: tuple[str, Deferred[Any]] | None = None
         self._wanted = False
         self._ended = False
         self._discarding = False
@@ -182,6 +186,19 @@ class MessageStream:
         """
         self._flow = _NO_FLOW
 
+    def forgotten(self) -> str:
+        """
+        The handler has returned: which way of reading did it begin, and not wait for?
+
+        :returns: its name, ``"saveTo"`` for example; ``""`` if there is none.
+        """
+        if self._underWay is None:
+            return ""
+        name, result = self._underWay
+        # It will fail, and nobody is there to hear it.
+        result.addErrback(lambda failure: None)
+        return name
+
     def discard(self) -> None:
         """The handler is done: what is left is read and thrown away."""
         if self._discarding:
@@ -243,9 +260,21 @@ class MessageStream:
             raise StopAsyncIteration
         return octets
 
+    def _begin(self, name: str, reading: Coroutine[Any, Any, _T]) -> Deferred[_T]:
+        """Begin a way of reading, and know until its end that it isn't over."""
+        result = Deferred.fromCoroutine(reading)
+        if not result.called:
+            self._underWay = name, result
+            result.addBoth(self._over)
+        return result
+
+    def _over(self, result: _T) -> _T:
+        self._underWay = None
+        return result
+
     def read(self, limit: int = READ_LIMIT) -> Deferred[bytes]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.read`."""
-        return Deferred.fromCoroutine(self._read(limit))
+        return self._begin("read", self._read(limit))
 
     async def _read(self, limit: int) -> bytes:
         parts = []
@@ -259,7 +288,7 @@ class MessageStream:
 
     def message(self, limit: int = READ_LIMIT) -> Deferred[EmailMessage]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.message`."""
-        return Deferred.fromCoroutine(self._message(limit))
+        return self._begin("message", self._message(limit))
 
     async def _message(self, limit: int) -> EmailMessage:
         octets = await self._gather(limit)
@@ -268,7 +297,7 @@ class MessageStream:
 
     def parsed(self, limit: int = READ_LIMIT) -> Deferred[ParsedMessage]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.parsed`."""
-        return Deferred.fromCoroutine(self._parsed(limit))
+        return self._begin("parsed", self._parsed(limit))
 
     async def _parsed(self, limit: int) -> ParsedMessage:
         octets = await self._gather(limit)
@@ -286,13 +315,13 @@ class MessageStream:
 
     def pipeTo(self, consumer: IConsumer) -> Deferred[int]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.pipeTo`."""
-        return Deferred.fromCoroutine(_Pipe(self, consumer).run())
+        return self._begin("pipeTo", _Pipe(self, consumer).run())
 
     def saveTo(self, target: str | os.PathLike[str] | IO[bytes]) -> Deferred[int]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.saveTo`."""
         if isinstance(target, (str, os.PathLike)):
-            return Deferred.fromCoroutine(saveToPath(self, target, self._runInThread))
-        return Deferred.fromCoroutine(saveToFile(self, target, self._runInThread))
+            return self._begin("saveTo", saveToPath(self, target, self._runInThread))
+        return self._begin("saveTo", saveToFile(self, target, self._runInThread))
 
     def prepend(self, octets: bytes) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.prepend`."""

@@ -155,6 +155,14 @@ class MessageTransfer:
     def _returned(self, result: Any) -> None:
         if self._done:
             return
+        forgotten = self.stream.forgotten()
+        if forgotten:
+            # What was to be read isn't stored: no 250 for that.
+            error = RuntimeError(
+                f"onData returned before stream.{forgotten}() was done: await it, or return its"
+                " Deferred"
+            )
+            self._refusal = self._dialogue.refuse(error, "onData")
         self._result = result
         self._end()
 
@@ -204,6 +212,14 @@ class MessageTransfer:
         self._dialogue.noteTimeout("onData")
         self._refusal = replies.HANDLER_TIMED_OUT
         self.stop()
+
+    def withdraw(self) -> None:
+        """The server stops, and can't wait for the handler: what it does now counts for nothing."""
+        assert self._final is not None
+        final, self._final = self._final, None
+        self._refusal = replies.SHUTTING_DOWN
+        self.stop()
+        final.callback(self._finalReplies())
 
     def abandon(self, error: MessageIncomplete) -> None:
         """

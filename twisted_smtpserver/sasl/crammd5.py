@@ -27,11 +27,11 @@ class CramMD5(Mechanism):
         # RFC 2195 §2: random digits, a timestamp, the server's name. Only the first is
         # unpredictable, and it suffices.
         self._sent = b"<%s.%d@%s>" % (
-            self._context.random(16).hex().encode("ascii"),
-            self._context.clock(),
-            self._context.hostName.encode("ascii", "replace"),
+            self.context.random(16).hex().encode("ascii"),
+            self.context.clock(),
+            self.context.hostName.encode("ascii", "replace"),
         )
-        return self._challenge(self._sent, self._verify)
+        return self.challenge(self._sent, self._verify)
 
     def _first(self, response: bytes) -> Step:
         return MALFORMED

@@ -25,7 +25,7 @@ class External(Mechanism):
             return MALFORMED
         # A certificate's name isn't beyond doubt because an authority signed it: it has to be as
         # good as one that comes over the wire.
-        identity = decodeName((self._context.peerIdentity or "").encode("utf-8", "surrogatepass"))
+        identity = decodeName((self.context.peerIdentity or "").encode("utf-8", "surrogatepass"))
         if identity is None:
             return REFUSED
         return Done(

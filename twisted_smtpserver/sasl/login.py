@@ -18,14 +18,14 @@ class Login(Mechanism):
 
     def _open(self) -> Step:
         # Some clients compare the prompts, so these two must be what everybody sends.
-        return self._challenge(b"Username:", self._first)
+        return self.challenge(b"Username:", self._first)
 
     def _first(self, response: bytes) -> Step:
         username = decodeName(response)
         if username is None:
             return MALFORMED
         self._username = username
-        return self._challenge(b"Password:", self._password)
+        return self.challenge(b"Password:", self._password)
 
     def _password(self, response: bytes) -> Step:
         password = decodePassword(response)

@@ -75,6 +75,7 @@ class Mechanism(ABC):
     cancels (RFC 4954 §4) are the caller's.
 
     :ivar name: the mechanism's name as registered with IANA.
+    :ivar context: what the mechanism may know.
     :ivar usesErrorChallenge: whether a refusal is explained to the client in a challenge of its
         own, see :meth:`errorChallenge`.
     """
@@ -86,7 +87,7 @@ class Mechanism(ABC):
         """
         :param context: what the mechanism may know.
         """
-        self._context = context
+        self.context = context
         self._begun = False
         # Who takes what comes next. Nobody once the exchange is over: each step empties these, and
         # only a challenge or a question fills one again.
@@ -138,16 +139,28 @@ class Mechanism(ABC):
 
     def _open(self) -> Step:
         """There was no initial response. By default, ask for one with an empty challenge."""
-        return self._challenge(b"", self._first)
+        return self.challenge(b"", self._first)
 
     @abstractmethod
     def _first(self, response: bytes) -> Step:
         """Take the client's first response, initial or not."""
 
-    def _challenge(self, data: bytes, then: Callable[[bytes], Step]) -> Step:
+    def challenge(self, data: bytes, then: Callable[[bytes], Step]) -> Step:
+        """
+        (For mechanisms.) Challenge the client.
+
+        :param data: the challenge.
+        :param then: takes the response.
+        """
         self._onResponse = then
         return Challenge(data)
 
-    def _ask(self, query: ScramQuery, then: Callable[[ScramSecret | None], Step]) -> Step:
+    def ask(self, query: ScramQuery, then: Callable[[ScramSecret | None], Step]) -> Step:
+        """
+        (For mechanisms.) Ask the caller for something that is stored.
+
+        :param query: the question.
+        :param then: takes the answer.
+        """
         self._onAnswer = then
         return Ask(query)

@@ -40,7 +40,7 @@ class OAuthBearer(BearerMechanism):
             return MALFORMED
         if not values[b"auth"]:
             # A client without a token asks in this way what it needs (RFC 7628 §4.3).
-            return self._challenge(self.errorChallenge({}), lambda dummy: REFUSED)
+            return self.challenge(self.errorChallenge({}), lambda dummy: REFUSED)
         return self._credentials(header, values)
 
     def _credentials(self, header: Gs2Header, values: dict[bytes, bytes]) -> Step:

@@ -67,27 +67,27 @@ class ScramSha256(Mechanism):
         self._nonce = match["nonce"]
         self._username = username
         self._authzid = header.authzid
-        return self._ask(ScramQuery(username, self.name), self._found)
+        return self.ask(ScramQuery(username, self.name), self._found)
 
     def _bindingInput(self, header: Gs2Header) -> bytes | Step:
         """What the client will have to repeat in ``c=``, or why the exchange fails (§6)."""
         if header.flag == "p":
             return MALFORMED
-        if header.flag == "y" and self._context.plusOffered:
+        if header.flag == "y" and self.context.plusOffered:
             # The client can bind and didn't see that we can: somebody took -PLUS from the list.
             return REFUSED
         return header.octets
 
     def _found(self, secret: ScramSecret | None) -> Step:
         self._known = secret is not None
-        self._secret = secret or _fakeSecret(self._context, self._username)
-        self._nonce += _serverNonce(self._context)
+        self._secret = secret or _fakeSecret(self.context, self._username)
+        self._nonce += _serverNonce(self.context)
         self._serverFirst = b"r=%s,s=%s,i=%d" % (
             self._nonce,
             base64.b64encode(self._secret.salt),
             self._secret.iterations,
         )
-        return self._challenge(self._serverFirst, self._final)
+        return self.challenge(self._serverFirst, self._final)
 
     def _final(self, response: bytes) -> Step:
         match = _FINAL.fullmatch(response)
@@ -108,7 +108,7 @@ class ScramSha256(Mechanism):
             return REFUSED
         serverSignature = hmac.digest(self._secret.serverKey, authMessage, "sha256")
         self._serverFinal = b"v=" + base64.b64encode(serverSignature)
-        return self._challenge(self._serverFinal, self._acknowledged)
+        return self.challenge(self._serverFinal, self._acknowledged)
 
     def _acknowledged(self, response: bytes) -> Step:
         if response:
@@ -136,7 +136,7 @@ class ScramSha256Plus(ScramSha256):
     def _bindingInput(self, header: Gs2Header) -> bytes | Step:
         if header.binding != "tls-exporter":
             return MALFORMED
-        data = self._context.bindingData()
+        data = self.context.bindingData()
         return header.octets + data if data else REFUSED
 
 

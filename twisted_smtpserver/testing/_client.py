@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.message.slices import finish
+from twisted_smtpserver.message.threads import threadsWork
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import MAX_CHALLENGE_LINE, MAX_REPLY_LINE
 from twisted_smtpserver.session import Session
@@ -249,7 +250,7 @@ class Client:
             return "the server has closed the connection"
         if hook is None or findHook(self.factory.handler, hook) is None:
             return "the server waits"
-        if _threadsWork():
+        if threadsWork(sys.modules.get("twisted.internet.reactor")):
             return (
                 f"{hook} waits for a thread, whose result comes only when the reactor runs; in a "
                 "test, patch deferToThread (or give runInThread) with "
@@ -379,13 +380,6 @@ class Client:
         if not self._isLost:
             self._isLost = self.transport.isClosed = True
             self.transport.protocol.connectionLost(Failure(reason or ConnectionLost()))
-
-
-def _threadsWork() -> bool:
-    """Whether the reactor's thread pool, if there is one, has something to do, or to tell."""
-    reactor: Any = sys.modules.get("twisted.internet.reactor")
-    pool = getattr(reactor, "threadpool", None)
-    return pool is not None and bool(pool.q.qsize() or pool.working or reactor.threadCallQueue)
 
 
 def _addresses(message: Message, *names: str) -> tuple[str, ...]:

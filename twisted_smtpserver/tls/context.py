@@ -31,7 +31,7 @@ from twisted_smtpserver.tls.certificates import (
     readKey,
     selfSignedCertificate,
 )
-from twisted_smtpserver.tlsinfo import TLSInfo
+from twisted_smtpserver.tls.info import TLSInfo
 
 __all__ = [
     "ALPN_PROTOCOLS",

@@ -134,7 +134,7 @@ class Supervisor(SMTPService):
         # Before twistd goes into its --rundir, where the workers will be.
         self.folder = os.getcwd()
         self._countsFile = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
-        self._countsFile.truncate(SharedCounts.size(len(self._factories()), count))
+        self._countsFile.truncate(SharedCounts.size(len(self.factories()), count))
         self.counts = SharedCounts(self._countsFile.fileno(), count)
         self.workers = [_Worker(self, self._reactor, number) for number in range(count)]
         self.hasFailed = False
@@ -152,7 +152,7 @@ class Supervisor(SMTPService):
         :returns: a Deferred that fires when all are gone.
         """
         listening = super().stopService()
-        timeout = max(factory.options.closeTimeout for factory in self._factories()) + GRACE
+        timeout = max(factory.options.closeTimeout for factory in self.factories()) + GRACE
         stopping = [listening, *(worker.stop(timeout) for worker in self.workers)]
         return DeferredList(stopping).addCallback(lambda _: None)
 

@@ -1,4 +1,4 @@
-"""Tests for :mod:`twisted_smtpserver.oversights`: what makes sense, and is hardly meant."""
+"""Tests for :mod:`twisted_smtpserver.hooks.oversights`: what makes sense, and is hardly meant."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.talk import Log
 from twisted_smtpserver import Discard, SMTPHandler, SMTPService
 from twisted_smtpserver.connection.listening import speaksTLS
 from twisted_smtpserver.handlers import fromFunctions
+from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.options import Options
-from twisted_smtpserver.oversights import findOversights
 from twisted_smtpserver.testing import makeFactory
 from twisted_smtpserver.twistd import services
 

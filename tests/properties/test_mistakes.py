@@ -1,0 +1,224 @@
+"""Mistakes that handlers make: each is answered, told the log, and loses no mail in silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.messages import CONTENT
+from tests.support.talk import HELLO, MAIL, RCPT, brief, talk
+from twisted_smtpserver import Rejection
+from twisted_smtpserver.dialogue import dialogue
+from twisted_smtpserver.hooks import coroutines, task
+from twisted_smtpserver.message import transfer
+from twisted_smtpserver.states import Phase
+from twisted_smtpserver.testing import Client, connect
+
+INCIDENT = (451, "4.3.0")
+
+
+def deliver(onData: Callable[..., Any], **keywords: Any) -> tuple[int, str | None]:
+    """The answer to a message that a handler takes."""
+    return brief(connect(onData=onData, **keywords).deliver(CONTENT))
+
+
+class ForgottenAwaitTests(SynchronousTestCase):
+    """A read that was begun, and not waited for."""
+
+    def assertNamed(self, name: str) -> None:
+        """The log says which call wants an await."""
+        (failure,) = self.flushLoggedErrors(RuntimeError)
+        self.assertIn(f"stream.{name}() was done: await it", failure.getErrorMessage())
+
+    def test_forgotten(self) -> None:
+        """However it was to be read, nothing is answered 250, and the log names the call."""
+        path = self.mktemp()
+        for name, arguments in (
+            ("saveTo", (path,)),
+            ("read", ()),
+            ("message", ()),
+            ("parsed", ()),
+            ("pipeTo", (StringTransport(),)),
+        ):
+
+            async def onData(stream: Any, session: object) -> str:
+                getattr(stream, name)(*arguments)  # noqa: B023  # called within the loop
+                return "Stored"
+
+            self.assertEqual(deliver(onData), INCIDENT, name)
+            self.assertNamed(name)
+
+    def test_plain(self) -> None:
+        """A plain function is told so, too."""
+
+        def onData(stream: Any, session: object) -> None:
+            stream.read()
+
+        self.assertEqual(deliver(onData), INCIDENT)
+        self.assertNamed("read")
+
+    def test_waitedFor(self) -> None:
+        """What is awaited, returned or given up is no mistake."""
+
+        async def awaited(stream: Any, session: object) -> None:
+            await stream.read()
+
+        def returned(stream: Any, session: object) -> Deferred[None]:
+            done: Deferred[None] = stream.read().addCallback(lambda octets: None)
+            return done
+
+        def givenUp(stream: Any, session: object) -> None:
+            stream.read().addErrback(lambda failure: None).cancel()
+
+        for onData in (awaited, returned, givenUp):
+            self.assertEqual(deliver(onData)[0], 250)
+
+    def test_refused(self) -> None:
+        """A refusal stays one, whatever was begun before it."""
+
+        async def onData(stream: Any, session: object) -> None:
+            stream.read().addErrback(lambda failure: None)
+            raise Rejection("No", 550)
+
+        self.assertEqual(deliver(onData)[0], 550)
+
+
+class RefusalAsTextTests(SynchronousTestCase):
+    """Text that begins like a reply code."""
+
+    def test_hooks(self) -> None:
+        """``return "550 no"`` is an incident, and no acceptance."""
+        for text in ("550 no", "450-later", "550", " 250 fine"):
+            for hook, lines in (
+                ("onMailFrom", [MAIL]),
+                ("onRcptTo", [MAIL, RCPT]),
+                ("onData", [MAIL, RCPT, "DATA", CONTENT.decode() + "."]),
+            ):
+                hooks: dict[str, Any] = {hook: lambda *_: text}  # noqa: B023  # called at once
+                client = talk(Phase.READY, **hooks)
+                *before, last = [client.say(line) for line in lines]
+                self.assertTrue(all(answer.code < 400 for answer in before))
+                self.assertEqual(brief(last), INCIDENT, (hook, text))
+                self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_perRecipient(self) -> None:
+        """Nor is it one for a recipient of LMTP."""
+        client = talk(Phase.RCPT, lmtp=True, onData=lambda stream, session: ["550 no"])
+        client.say("DATA")
+        self.assertEqual(brief(client.say(".")), INCIDENT)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_numbers(self) -> None:
+        """Text may begin with other numbers."""
+        for text in ("2500 thanks", "42", "1550 no", "5500", "550th message"):
+            self.assertEqual(deliver(lambda stream, session: text)[0], 250)  # noqa: B023
+
+
+class ExitTests(SynchronousTestCase):
+    """Exceptions that aren't Exceptions, from hooks that answer at once or wait."""
+
+    ERRORS = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
+
+    def ways(self, error: type[BaseException]) -> dict[str, Callable[..., Any]]:
+        """Hooks that fail."""
+        self.gates: list[Deferred[None]] = []
+
+        def plain(*arguments: object) -> None:
+            raise error
+
+        def deferred(*arguments: object) -> Deferred[None]:
+            return fail(error())
+
+        async def early(*arguments: object) -> None:
+            raise error
+
+        async def late(*arguments: object) -> None:
+            gate: Deferred[None] = Deferred()
+            self.gates.append(gate)
+            await gate
+            raise error
+
+        return {"plain": plain, "deferred": deferred, "early": early, "late": late}
+
+    def answer(self, client: Client, line: str) -> tuple[int, str | None]:
+        """The answer to a line, when hooks that wait go on."""
+        client.send(line.encode() + b"\r\n")
+        for gate in self.gates:
+            gate.callback(None)
+        (answer,) = client.answers()
+        return brief(answer)
+
+    def test_answered(self) -> None:
+        """Each is an incident like any other bug, and the session goes on."""
+        stages = {
+            "onHello": (Phase.READY, HELLO, (451, None)),
+            "onMailFrom": (Phase.READY, MAIL, INCIDENT),
+            "onRcptTo": (Phase.MAIL, RCPT, INCIDENT),
+            "onData": (Phase.RCPT, "DATA", INCIDENT),
+            "onAuth": (Phase.READY, "AUTH PLAIN AGpvZQBqb2U=", (454, "4.7.0")),
+        }
+        for error in self.ERRORS:
+            for hook, (phase, line, expected) in stages.items():
+                for way, function in self.ways(error).items():
+                    client = talk(phase, allowInsecureAuth=True, authOptional=True)
+                    setattr(client.factory.handler, hook, function)
+                    if hook == "onAuth":  # which is offered if the handler has it
+                        client = talk(
+                            phase, onAuth=function, allowInsecureAuth=True, authOptional=True
+                        )
+                    self.assertEqual(self.answer(client, line), expected, (error, hook, way))
+                    self.assertEqual(client.say("NOOP").code, 250)
+                    self.assertEqual(len(self.flushLoggedErrors(error)), 1)
+
+    def test_onConnect(self) -> None:
+        """In the place of the greeting the client is told of the incident."""
+        for error in self.ERRORS:
+            for way, function in self.ways(error).items():
+                client = connect(onConnect=function)
+                for gate in self.gates:
+                    gate.callback(None)
+                greeting = client.greeting or client.answer()
+                assert greeting is not None
+                self.assertEqual(greeting.code, 451, (error, way))
+                self.flushLoggedErrors(error)
+
+
+class BlockingHookTests(SynchronousTestCase):
+    """A hook that keeps the reactor, and so all clients, waiting."""
+
+    def blocked(self, **hooks: Any) -> list[str]:
+        """The hooks that the log names while a message is delivered."""
+        with capturedLogs() as events:
+            self.assertEqual(connect(**hooks).deliver(CONTENT).code, 250)
+        return [event["hook"] for event in events if event.get("event") == "hookBlocked"]
+
+    def tooLong(self) -> None:
+        """Any time is too long."""
+        for module in (dialogue, transfer, coroutines, task):
+            self.patch(module, "BLOCKING_TIME", -1)
+
+    def test_named(self) -> None:
+        """The log has its name, of plain functions and of each step of a coroutine."""
+
+        async def onData(stream: Any, session: object) -> None:
+            await stream.read()
+
+        def onMailFrom(address: object, session: object) -> None:
+            """Accept."""
+
+        self.assertEqual(self.blocked(onData=onData, onMailFrom=onMailFrom), [])
+        self.tooLong()
+        named = self.blocked(onData=onData, onMailFrom=onMailFrom)
+        self.assertIn("onMailFrom", named)
+        self.assertTrue(any(name.endswith("onData") for name in named), named)
+
+    def test_plainData(self) -> None:
+        """So is an onData that is a plain function."""
+        self.tooLong()
+        self.assertEqual(self.blocked(onData=lambda stream, session: None), ["onData"])
