@@ -10,6 +10,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.inbox import queries
 from twisted_smtpserver.inbox import store as storage
 from twisted_smtpserver.inbox.rows import Envelope
 from twisted_smtpserver.inbox.search import Condition, parseSearch
@@ -109,7 +110,7 @@ class ChangeTests(SynchronousTestCase):
 
     def test_deleteMany(self) -> None:
         """More than one statement's worth."""
-        self.patch(storage, "_BATCH", 2)
+        self.patch(queries, "_BATCH", 2)
         self.assertEqual(self.store.delete(EVERYTHING), 3)
 
     def test_tags(self) -> None:
@@ -131,12 +132,12 @@ class ChangeTests(SynchronousTestCase):
     def test_missing(self) -> None:
         """What isn't there is nothing, in every way of asking."""
         self.assertIsNone(self.store.message("none"))
-        self.assertIsNone(self.store.raw("none"))
-        self.assertIsNone(self.store.text("none"))
-        self.assertIsNone(self.store.html("none"))
-        self.assertIsNone(self.store.headers("none"))
-        self.assertIsNone(self.store.part("none", "1"))
-        self.assertIsNone(self.store.part(self.ids[0], "7"))
+        self.assertIsNone(self.store.contents.raw("none"))
+        self.assertIsNone(self.store.contents.text("none"))
+        self.assertIsNone(self.store.contents.html("none"))
+        self.assertIsNone(self.store.contents.headers("none"))
+        self.assertIsNone(self.store.contents.part("none", "1"))
+        self.assertIsNone(self.store.contents.part(self.ids[0], "7"))
 
     def test_failure(self) -> None:
         """What fails halfway is undone, and the counts with it."""

@@ -67,6 +67,20 @@ class NoxTests(SynchronousTestCase):
         self.assertIn(f"python: [{versions}]", workflow)
 
 
+class PlaceTests(SynchronousTestCase):
+    """Where a thing belongs."""
+
+    def test_exist(self) -> None:
+        """The rooms and files that are named exist; so does the test that is run alone."""
+        named = re.findall(r"`([\w./]+(?:/|\.py))`", CONTRIBUTING) + re.findall(
+            r"pytest (tests/\S+)", CONTRIBUTING
+        )
+        self.assertGreater(len(named), 20)
+        places = (ROOT, ROOT / "twisted_smtpserver")
+        missing = [name for name in named if not any((place / name).exists() for place in places)]
+        self.assertEqual(missing, [])
+
+
 class ReleaseTests(SynchronousTestCase):
     """What a release is made of."""
 

@@ -62,7 +62,7 @@ class ReceiveTests(ThreadTestCase):
     """Mail arrives."""
 
     def test_message(self) -> None:
-        """A message is parsed in the pool, and kept in the server's one thread."""
+        """A message is parsed, and kept in the server's one thread."""
         keeper = Keeper()
         server = self.start(keeper)
         self.connect(server).sendmail("joe@example.org", ["ann@example.com"], MESSAGE)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from twisted.web.http import Request
 
-from twisted_smtpserver.inbox.store import Content
+from twisted_smtpserver.inbox.contents import Content
 
 #: The largest JSON that is read in the reactor's thread, in octets: the ids of 10,000 messages.
 MAX_JSON = 256 * 1024

@@ -15,13 +15,14 @@ from twisted_smtpserver.inbox.answers import (
     inText,
     toJSON,
 )
+from twisted_smtpserver.inbox.contents import Content
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.htmlview import showHTML
 from twisted_smtpserver.inbox.release import release
 from twisted_smtpserver.inbox.routes import Table
 from twisted_smtpserver.inbox.search import Condition, parseSearch
 from twisted_smtpserver.inbox.send import makeMessage
-from twisted_smtpserver.inbox.store import Content, identifiers
+from twisted_smtpserver.inbox.store import identifiers
 from twisted_smtpserver.inbox.tags import tagsOf
 
 T = TypeVar("T")
@@ -161,13 +162,13 @@ class API:
     async def _headers(self, question: Question) -> Answer:
         run, store = self._desk.run, self._desk.store
         headers: dict[str, list[str]] = {}
-        for name, value in _found(await run(store.headers, question.path["id"])):
+        for name, value in _found(await run(store.contents.headers, question.path["id"])):
             headers.setdefault(name, []).append(value)
         return inJSON(headers)
 
     async def _raw(self, question: Question) -> Answer:
         identifier = question.path["id"]
-        octets = _found(await self._desk.run(self._desk.store.raw, identifier))
+        octets = _found(await self._desk.run(self._desk.store.contents.raw, identifier))
         save = bool(question.text("dl"))
         kind = "message/rfc822" if save else "text/plain"
         return asFile(Content(octets, kind, f"{identifier}.eml"), save)
@@ -182,12 +183,14 @@ class API:
 
     async def _findPart(self, question: Question) -> Content:
         path = question.path
-        part: Content | None = await self._desk.run(self._desk.store.part, path["id"], path["part"])
+        part: Content | None = await self._desk.run(
+            self._desk.store.contents.part, path["id"], path["part"]
+        )
         return _found(part)
 
     async def _html(self, question: Question) -> Answer:
         run, store = self._desk.run, self._desk.store
-        identifier, html = _found(await run(store.html, question.path["id"]))
+        identifier, html = _found(await run(store.contents.html, question.path["id"]))
         if not html:
             raise Problem(404, "The message has no HTML")
         # Never because the HTML says so, by a link to itself: only our page asks like this.
@@ -199,11 +202,13 @@ class API:
 
     async def _text(self, question: Question) -> Answer:
         run, store = self._desk.run, self._desk.store
-        return inText(_found(await run(store.text, question.path["id"])))
+        return inText(_found(await run(store.contents.text, question.path["id"])))
 
     async def _cid(self, question: Question) -> Answer:
         run, store, path = self._desk.run, self._desk.store, question.path
-        return asFile(_found(await run(store.byContentId, path["id"], path["cid"])), save=False)
+        return asFile(
+            _found(await run(store.contents.byContentId, path["id"], path["cid"])), save=False
+        )
 
     async def _release(self, question: Question) -> Answer:
         run, store, relay = self._desk.run, self._desk.store, self._desk.relay
@@ -212,7 +217,7 @@ class API:
         recipients = question.json().get("To")
         if not isinstance(recipients, list):
             raise Problem(400, "To is a list of addresses")
-        octets, sender = _found(await run(store.original, question.path["id"]))
+        octets, sender = _found(await run(store.contents.original, question.path["id"]))
         await release(relay, octets, sender, recipients)
         return OK
 

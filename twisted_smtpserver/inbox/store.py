@@ -10,13 +10,15 @@ import json
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from twisted.logger import Logger
 
+from twisted_smtpserver.inbox.contents import Contents
+from twisted_smtpserver.inbox.queries import batches, find, marks, withTags
 from twisted_smtpserver.inbox.rows import Envelope, insertEntry, makeEntry
 from twisted_smtpserver.inbox.schema import KEYED, openDatabase
 from twisted_smtpserver.inbox.search import Condition
@@ -25,7 +27,7 @@ from twisted_smtpserver.message.parsed import parseMessage
 
 _log = Logger()
 
-__all__ = ["Content", "MessageStore", "TooLargeForInbox"]
+__all__ = ["MessageStore", "TooLargeForInbox"]
 
 #: How many messages are kept, and how many octets they take, unless told otherwise.
 DEFAULT_MESSAGES = 10_000
@@ -34,23 +36,9 @@ DEFAULT_OCTETS = 256 * 2**20
 #: The most rows of one page of the list.
 MAX_PAGE = 250
 
-# SQLite allows 32,766 question marks in a statement; older ones 999.
-_BATCH = 500
-
-_LATEST = "latest"
-
 
 class TooLargeForInbox(Exception):
     """The message alone is larger than all that the inbox may keep."""
-
-
-@dataclass(frozen=True)
-class Content:
-    """Octets to download, and what is known of them."""
-
-    content: bytes
-    contentType: str
-    fileName: str = ""
 
 
 class MessageStore:
@@ -61,6 +49,7 @@ class MessageStore:
     :param maxMessages: beyond that the oldest are deleted.
     :param maxOctets: likewise, by what they take in the database, about.
     :param clock: the time, in seconds since 1970.
+    :ivar contents: what is in each message.
     :raises ConfigurationError: if the file can't be used.
     """
 
@@ -78,6 +67,9 @@ class MessageStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._database = openDatabase(path)
+        # A program that forgets the store, or ends, leaves no journal behind.
+        weakref.finalize(self, self._database.close)
+        self.contents = Contents(self._database, self._lock)
         self._isFull = False
         # Nobody else writes, so what takes a walk through the table is counted here.
         self._total, self._octets = self._database.execute(
@@ -148,13 +140,13 @@ class MessageStore:
             )
 
     def _remove(self, database: sqlite3.Connection, numbers: Sequence[int]) -> None:
-        for batch in _batches(numbers):
-            marks = _marks(batch)
+        for batch in batches(numbers):
+            places = marks(batch)
             (octets,) = database.execute(
-                f"SELECT coalesce(sum(stored), 0) FROM message WHERE seq IN ({marks})", batch
+                f"SELECT coalesce(sum(stored), 0) FROM message WHERE seq IN ({places})", batch
             ).fetchone()
             for table, key in KEYED:
-                database.execute(f"DELETE FROM {table} WHERE {key} IN ({marks})", batch)
+                database.execute(f"DELETE FROM {table} WHERE {key} IN ({places})", batch)
             self._total -= len(batch)
             self._octets -= octets
         if numbers and not self._total:  # the index keeps the deleted until it is merged
@@ -194,8 +186,8 @@ class MessageStore:
         """
         with self._transaction() as database:
             numbers = _numbers(database, condition)
-            for batch in _batches(numbers):
-                database.execute(f"DELETE FROM tag WHERE seq IN ({_marks(batch)})", batch)
+            for batch in batches(numbers):
+                database.execute(f"DELETE FROM tag WHERE seq IN ({marks(batch)})", batch)
             _addTags(database, numbers, tags)
 
     def renameTag(self, old: str, new: str | None) -> bool:
@@ -237,7 +229,7 @@ class MessageStore:
                 ).fetchone()
             else:
                 found, unread = self._total, self._unread()
-            messages = _withTags(self._database, rows)
+            messages = withTags(self._database, rows)
             return {
                 "messages": messages,
                 "messages_count": found,
@@ -258,11 +250,11 @@ class MessageStore:
         :returns: and whether it was unread; ``None`` if there is no such message.
         """
         with self._transaction() as database:
-            row = _find(database, identifier, "seq, read, summary")
+            row = find(database, identifier, "seq, read, summary")
             if row is None:
                 return None
             database.execute("UPDATE message SET read = 1 WHERE seq = ?", (row[0],))
-            [summary] = _withTags(database, [row])
+            [summary] = withTags(database, [row])
             text, html, detail = database.execute(
                 "SELECT text, html, detail FROM body WHERE seq = ?", (row[0],)
             ).fetchone()
@@ -278,101 +270,6 @@ class MessageStore:
         whole["Attachments"] = [_attachment(part) for part in parts if not part[0]]
         whole["Inline"] = [_attachment(part) for part in parts if part[0]]
         return whole, not row[1]
-
-    def headers(self, identifier: str) -> list[tuple[str, str]] | None:
-        """
-        The header fields, in order.
-
-        :param identifier: the message's id, or ``"latest"``.
-        :returns: ``None`` if there is no such message.
-        """
-        found = self._body(identifier, "headers")
-        return found and [(name, value) for name, value in json.loads(found)]
-
-    def raw(self, identifier: str) -> bytes | None:
-        """
-        The message as it was received.
-
-        :param identifier: its id, or ``"latest"``.
-        """
-        octets: bytes | None = self._body(identifier, "raw")
-        return octets
-
-    def original(self, identifier: str) -> tuple[bytes, str] | None:
-        """
-        The message as it was received, and its reverse-path.
-
-        :param identifier: its id, or ``"latest"``.
-        """
-        with self._lock:
-            row: tuple[bytes, str] | None = self._database.execute(
-                "SELECT raw, json_extract(detail, '$.ReturnPath') FROM body"
-                f" JOIN message USING (seq) {_where(identifier)}",
-                _which(identifier),
-            ).fetchone()
-        return row
-
-    def text(self, identifier: str) -> str | None:
-        """
-        The text.
-
-        :param identifier: the message's id, or ``"latest"``.
-        """
-        text: str | None = self._body(identifier, "text")
-        return text
-
-    def html(self, identifier: str) -> tuple[str, str] | None:
-        """
-        The HTML.
-
-        :param identifier: the message's id, or ``"latest"``.
-        :returns: the message's id, and the HTML, which may be empty.
-        """
-        with self._lock:
-            row: tuple[str, str] | None = self._database.execute(
-                f"SELECT id, html FROM body JOIN message USING (seq) {_where(identifier)}",
-                _which(identifier),
-            ).fetchone()
-        return row
-
-    def _body(self, identifier: str, column: str) -> Any:
-        with self._lock:
-            row = self._database.execute(
-                f"SELECT {column} FROM body JOIN message USING (seq) {_where(identifier)}",
-                _which(identifier),
-            ).fetchone()
-        return row and row[0]
-
-    def part(self, identifier: str, partId: str) -> Content | None:
-        """
-        An attachment, or a picture of the HTML.
-
-        :param identifier: the message's id, or ``"latest"``.
-        :param partId: the part's.
-        """
-        return self._part(identifier, "number", partId)
-
-    def byContentId(self, identifier: str, contentId: str) -> Content | None:
-        """
-        What ``cid:`` in the HTML refers to (RFC 2392).
-
-        :param identifier: the message's id.
-        :param contentId: the part's ``Content-ID``.
-        """
-        return self._part(identifier, "contentId", contentId)
-
-    def _part(self, identifier: str, column: str, value: str) -> Content | None:
-        with self._lock:
-            found = _find(self._database, identifier, "seq")
-            row = (
-                found
-                and self._database.execute(
-                    "SELECT content, contentType, fileName FROM part"
-                    f" WHERE seq = ? AND {column} = ? ORDER BY number LIMIT 1",
-                    (*found, value),
-                ).fetchone()
-            )
-        return Content(*row) if row else None
 
     def tags(self) -> dict[str, int]:
         """All tags, and how many messages have each."""
@@ -404,54 +301,15 @@ def identifiers(ids: Sequence[str]) -> Condition:
     return Condition(["id IN (SELECT value FROM json_each(?))"], [json.dumps(list(ids))])
 
 
-def _find(database: sqlite3.Connection, identifier: str, columns: str) -> tuple[Any, ...] | None:
-    found: tuple[Any, ...] | None = database.execute(
-        f"SELECT {columns} FROM message {_where(identifier)}", _which(identifier)
-    ).fetchone()
-    return found
-
-
-def _where(identifier: str) -> str:
-    return "ORDER BY seq DESC LIMIT 1" if identifier == _LATEST else "WHERE id = ?"
-
-
-def _which(identifier: str) -> tuple[str, ...]:
-    return () if identifier == _LATEST else (identifier,)
-
-
 def _numbers(database: sqlite3.Connection, condition: Condition) -> list[int]:
     select = f"SELECT seq FROM message WHERE {condition.sql}"
     return [number for (number,) in database.execute(select, condition.arguments)]
-
-
-def _batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(numbers), _BATCH):
-        yield numbers[start : start + _BATCH]
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))
 
 
 def _addTags(database: sqlite3.Connection, numbers: Sequence[int], tags: Sequence[str]) -> None:
     database.executemany(
         "INSERT OR IGNORE INTO tag VALUES (?, ?)", [(n, tag) for n in numbers for tag in tags]
     )
-
-
-def _withTags(
-    database: sqlite3.Connection, rows: Sequence[tuple[int, int, str]]
-) -> list[dict[str, Any]]:
-    """The rows' summaries, with what can change put in."""
-    tags: dict[int, list[str]] = {}
-    for batch in _batches([row[0] for row in rows]):
-        select = f"SELECT seq, name FROM tag WHERE seq IN ({_marks(batch)}) ORDER BY name"
-        for seq, name in database.execute(select, batch):
-            tags.setdefault(seq, []).append(name)
-    return [
-        json.loads(summary) | {"Read": bool(read), "Tags": tags.get(seq, [])}
-        for seq, read, summary in rows
-    ]
 
 
 def _attachment(row: tuple[Any, ...]) -> dict[str, Any]:
