@@ -5,8 +5,8 @@ Every regular expression of the package runs in linear time, whatever the peer s
 all before it gives up. So each is made an automaton, and that must not be ambiguous: there is no
 loop that can be left, on some input, for another loop that takes the same input (the criterion IDA
 of Weber and Seidl, "On the degree of ambiguity of finite automata", 1991). What is searched for,
-and not only matched, must stay unambiguous behind "anything": it is tried at each octet. There, a loop
-after which nothing has to come is no trouble: it never fails.
+and not only matched, must stay unambiguous behind "anything": it is tried at each octet. There, a
+loop after which nothing has to come is no trouble: it never fails.
 """
 
 from __future__ import annotations
