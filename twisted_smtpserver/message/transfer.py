@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from time import perf_counter
 from types import CoroutineType
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -19,10 +19,10 @@ from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.dialogue import Dialogue
 from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
-from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
 from twisted_smtpserver.hooks.calling import asDeferred
 from twisted_smtpserver.hooks.coroutines import CoroutineRunner, runCoroutine
+from twisted_smtpserver.hooks.firing import whenFired
 from twisted_smtpserver.hooks.task import HookTask
 from twisted_smtpserver.message.stream import MessageStream
 from twisted_smtpserver.replies import Reply
@@ -100,7 +100,7 @@ class MessageTransfer:
     def _callHandler(self) -> None:
         dialogue = self._dialogue
         dialogue.transfer = self
-        hook = findHook(dialogue.server.handler, "onData")
+        hook = dialogue.hook("onData")
         if hook is None:
             self._returned(None)
             return
@@ -119,7 +119,7 @@ class MessageTransfer:
             self._running = runCoroutine(result, self._returned, self._raised)
         elif isinstance(result, Deferred):
             self._running = result
-            result.addCallbacks(self._returned, lambda failure: self._raised(failure.value))
+            whenFired(result, self._fired)
         else:
             self._returned(result)
         if self._done and self._running is not None:
@@ -151,6 +151,12 @@ class MessageTransfer:
         return self._final is not None
 
     # -- The handler -------------------------------------------------------------------------------
+
+    def _fired(self, result: Any) -> None:
+        if isinstance(result, Failure):
+            self._raised(cast(BaseException, result.value))
+        else:
+            self._returned(result)
 
     def _returned(self, result: Any) -> None:
         if self._done:
