@@ -268,7 +268,7 @@ class MetricsTests(SynchronousTestCase):
         client.deliver(b"", "joe@example.org", "nobody@example.com", hello=None)
         client.lose()
         self.flushLoggedErrors(LookupError)
-        globalLogPublisher({"log_namespace": "elsewhere", "event": "message"})
+        module.count({"log_namespace": "elsewhere", "event": "message"})
         module.count(
             {"log_namespace": "twisted_smtpserver", "event": "loginFailed", "method": "PLAIN"}
         )
