@@ -175,4 +175,5 @@ class CrowdTests(SynchronousTestCase):
                 found[code] = found.get(code, 0) + 1
                 poll.unregister(number)
                 left -= 1
+        self.closeAll(clients)  # what needs a descriptor next may not like a high number
         return found

@@ -349,14 +349,16 @@ class VerdictTests(FilteredCase):
     def test_unreadable(self) -> None:
         """If what was put aside can't be read any more the store learns it; nothing is accepted."""
         client = self.serve(lambda message: None, memory=0)
+        read = Spool.read
 
         async def broken(self: Spool, start: int, length: int) -> bytes:
             if start == 0 and length == READ_SIZE:
                 raise OSError(errno.EIO, "Input/output error")
-            return MESSAGE
+            return await read(self, start, length)
 
         self.patch(Spool, "read", broken)
-        self.assertEqual(client.deliver(MESSAGE).code, 451)
+        content = b"\r\n".join([MESSAGE, *[b"x" * 900] * 300, b""])
+        self.assertEqual(client.deliver(content).code, 451)
         self.flushLoggedErrors(OSError)
 
 
@@ -392,6 +394,15 @@ class DialogueTests(FilteredCase):
             client.say(line)
         client.send(MESSAGE + b".\r\n")
         self.assertEqual([answer.code for answer in client.answers()], [550, 550])
+
+    def test_prdr(self) -> None:
+        """With PRDR each recipient has an answer, too (draft-hall-prdr-00)."""
+        self.store.result = [None, Rejection("full", 452)]
+        client = self.serve(lambda message: None, options={"extensions": ["PRDR"]})
+        for line in (HELLO, f"{MAIL} PRDR", RCPT, RCPT.replace("jane", "jim"), "DATA"):
+            client.say(line)
+        client.send(MESSAGE + b".\r\n")
+        self.assertEqual([answer.code for answer in client.answers()], [353, 250, 452, 250])
 
     def test_recipientsChanged(self) -> None:
         """Whom a filter took away is answered 250 in LMTP; with nobody left nothing is stored."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -15,6 +19,8 @@ from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+import twisted_smtpserver
+from tests.support.liveserver import PATIENCE
 from twisted_smtpserver.filters.spool import READ_SIZE, TOTAL_MEMORY, Spool
 from twisted_smtpserver.message.budget import MemoryBudget
 from twisted_smtpserver.message.files import HOP_SIZE
@@ -248,3 +254,39 @@ class RealThreadTests(TestCase):
         found = yield deferToThread(read)
         self.assertEqual(found, message)
         spool.close()
+
+
+KILLED = """
+import os, signal, sys
+from twisted.internet.defer import Deferred
+from twisted_smtpserver.filters import Spool
+from twisted_smtpserver.testing import runInline
+
+async def message():
+    for _ in range(100):
+        yield bytes(100_000)
+
+spool = Spool(folder=sys.argv[1], runInThread=runInline)
+Deferred.fromCoroutine(spool.fill(message()))
+assert spool.size == 10_000_000 and not spool.inMemory
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class KillTests(SynchronousTestCase):
+    """Kill -9."""
+
+    def test_killed(self) -> None:
+        """Of a message that was put aside nothing is left."""
+        folder = tempfile.mkdtemp()
+        self.addCleanup(os.rmdir, folder)
+        root = Path(twisted_smtpserver.__path__[0]).parent
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, folder],
+            env={**os.environ, "PYTHONPATH": str(root)},
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stderr), (-signal.SIGKILL, b""))
+        self.assertEqual(os.listdir(folder), [])

@@ -152,9 +152,10 @@ class WhenTests(SynchronousTestCase):
 class RootTests(SynchronousTestCase):
     """``twistd smtpserver`` as root."""
 
-    def said(self, user: int, **options: Any) -> list[str]:
-        """What it says when it starts as a user."""
+    def said(self, user: int, group: int = 65534, **options: Any) -> list[str]:
+        """What it says when it starts as a user, in a group."""
         self.patch(os, "geteuid", lambda: user)
+        self.patch(os, "getegid", lambda: group)
         with capturedLogs() as events:
             services.Server(**options).startService()
         return [formatEvent(event) for event in events]
@@ -165,4 +166,6 @@ class RootTests(SynchronousTestCase):
         self.assertIn("Running as root", text)
         self.assertIn("--uid", text)
         self.assertEqual(self.said(65534), [])
+        (text,) = self.said(65534, 0)
+        self.assertIn("root's group", text)
         self.assertEqual(self.said(0, isWorker=True), [])

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.interop.test_clients import need
-from tests.support.liveserver import PATIENCE
+from tests.support.liveserver import PATIENCE, LiveServer
 from tests.support.mailservices import (
     VIRUS,
     MailService,
@@ -328,6 +328,22 @@ class OpenDKIMTests(Failing, MilterCase):
         self.serve(RequireAuthentication("dkim"))
         (answer,) = yield self.send(CLEAN, address=STRANGER)
         self.assertEqual((answer[0], answer[1][:6]), (550, b"5.7.20"))
+
+    def test_twistd(self) -> None:
+        """The flag of twistd does the same, in each of several workers."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        socket = f"unix:{self.folder}/{self.socket}"
+        flags = ("--name", NAME, "--milter", socket, "--require-authentication", "dkim,dmarc")
+        for more in ((), ("--workers", "2")):
+            with LiveServer(folder, *flags, *more) as server:
+                with smtplib.SMTP("127.0.0.1", server.port, timeout=PATIENCE) as client:
+                    error = self.assertRaises(
+                        smtplib.SMTPDataError, client.sendmail, ANN, [BOB], FORGED + CLEAN
+                    )
+                    self.assertEqual((error.smtp_code, error.smtp_error[:6]), (550, b"5.7.26"))
+                log = server.stop()
+            self.assertIn("is refused by <RequireAuthentication dkim, dmarc>", log)
 
     @inlineCallbacks
     def test_dmarc(self):

@@ -220,3 +220,6 @@ class CostTests(SynchronousTestCase):
         octets = bytearray(b"\r\n" + b"x" * MiB)
         finish(building(octets))
         self.assertEqual(octets, b"")
+        refused = bytearray(CORPUS["1,200 comments"])
+        self.assertRaises(MessageTooComplex, finish, building(refused))
+        self.assertEqual(refused, b"")

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.errors import Rejection
+from twisted_smtpserver.hooks.firing import whenFired
 from twisted_smtpserver.replies import Reply
 
 #: What a hook's refusal is, where it leaves something open.
@@ -67,5 +68,5 @@ def following(result: Deferred[Any]) -> Deferred[Any]:
             answer.callback(value)  # a Failure goes on as one
 
     answer: Deferred[Any] = Deferred(cancel)
-    result.addBoth(forward)
+    whenFired(result, forward)
     return answer

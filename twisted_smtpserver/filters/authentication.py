@@ -26,6 +26,7 @@ __all__ = ["Authentication", "AuthenticationResult", "RequireAuthentication", "T
 _log = Logger()
 
 _FIELD = "Authentication-Results"
+_KEY = _FIELD.lower().encode()
 
 #: So many reports a message comes with at most; if there are more, all are removed.
 MAX_REPORTS = 20
@@ -52,6 +53,8 @@ class Trust:
 
         :param message: before any filter has seen it.
         """
+        if not message.mayHave(_KEY):
+            return
         if len(message.header.all(_FIELD)) > MAX_REPORTS:
             message.header.remove(lambda field: field.isCalled(_FIELD))
         message.header.remove(self._isOurs)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.filters.header import makeField
 from twisted_smtpserver.filters.message import Message
+from twisted_smtpserver.replies import printable
 from twisted_smtpserver.session import Session
 
 __all__ = ["AddFields", "RemoveFields", "RequireFields"]
@@ -17,10 +18,13 @@ __all__ = ["AddFields", "RemoveFields", "RequireFields"]
 REQUIRED = ("From", "Date", "Message-ID")
 
 # Of these there is one at most (RFC 5322 §3.6); two let two programs see two messages.
-_SINGLE = (
-    *("From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Date", "Subject"),
-    *("Message-ID", "In-Reply-To", "References"),
-)
+_SINGLE = {
+    name.lower().encode(): name
+    for name in (
+        *("From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Date", "Subject"),
+        *("Message-ID", "In-Reply-To", "References"),
+    )
+}
 
 
 class RequireFields:
@@ -43,8 +47,9 @@ class RequireFields:
         for name in self._names:
             if not message.header.get(name):
                 raise Rejection(f"The message has no {name}: field", 550, "5.6.0")
-        for name in _SINGLE:
-            if len(message.header.all(name)) > 1:
+        keys = [field.key for field in message.header]
+        for key, name in _SINGLE.items():
+            if keys.count(key) > 1:
                 raise Rejection(f"The message has more than one {name}: field", 550, "5.6.0")
 
 
@@ -61,9 +66,11 @@ class AddFields:
         self._fields = fields
         for name, value in fields.items():
             try:
-                makeField(name, "" if callable(value) else value)
+                makeField(name, "")
             except ValueError as error:
                 raise ConfigurationError(f"AddFields: {error}") from None
+            if not callable(value) and printable(value) != value:
+                raise ConfigurationError(f"AddFields: the value of {name} has a control character")
 
     def __repr__(self) -> str:
         return f"<AddFields {', '.join(self._fields)}>"

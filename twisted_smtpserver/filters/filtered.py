@@ -96,7 +96,10 @@ class Filtered:
                 raise ConfigurationError(f"{each!r} can't store messages: it has no onData")
         self._filters = filters
         self._quarantine = quarantine
-        self._stages = Chain(*filters, store, otherHooks=("onMessage", "onDataCommand"))
+        chain = Chain(*filters, store, otherHooks=("onMessage", "onDataCommand"))
+        # Most filters have none of a handler's hooks, and needn't be asked for them each time.
+        isStage = any(findHook(each, name) for each in filters for name in HOOKS)
+        self._stages: Any = chain if isStage else store
         self._trust = Trust(authservId)
         self._timeout = timeout
         self._memory = memory
@@ -160,7 +163,7 @@ class Filtered:
             fields = makeFields(fields)
         if fields:
             message.header.prepend(fields)
-        if message.header.changed:
+        if message.isChanged:
             self._trust.readResults(message)
 
     async def _ask(self, each: object, function: Hook, *arguments: Any) -> Any:
@@ -182,7 +185,7 @@ class Filtered:
             raise Rejection("Processing took too long, try again later", 451, "4.3.0") from None
         except Rejection as error:
             reply = error.toReply(_REFUSED)
-            said = f"{reply.code} {reply.text}"
+            said = f"{reply.code} {escape(reply.text)}"
             _note("is refused by {filter}: {reply}", session, filter=each, reply=said)
             if error.code is None:
                 raise Rejection(reply.text, reply.code, reply.enhanced) from error

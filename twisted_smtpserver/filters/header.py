@@ -12,17 +12,20 @@ from email.header import Header as EncodedHeader
 
 from twisted_smtpserver.errors import MessageTooComplex
 from twisted_smtpserver.message.bounds import MAX_HEADER
+from twisted_smtpserver.replies import printable
 
 __all__ = ["MAX_FIELDS", "Field", "Header", "makeField", "parseHeader"]
 
 #: The most fields of a header section that is filtered.
 MAX_FIELDS = 2000
 
+#: The most characters of a value that :func:`makeField` takes; to fold more takes long.
+MAX_TEXT = 2000
+
 # A line end is LF here, whatever stands before it: where bare ones are let through, some reader
 # takes them for line ends. Blanks before the colon are obsolete, and understood (RFC 5322 §4.5.8).
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _NAME = re.compile(rb"[!-9;-~]+\Z")
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,17 @@ class Field:
     """
     One field of a header.
 
-    :ivar name: its name, in the case it was written in.
+    :ivar key: its name in lower case.
     :ivar raw: all of its octets, the name, the folding and the line end included.
     """
 
-    name: str
+    key: bytes
     raw: bytes
+
+    @property
+    def name(self) -> str:
+        """The name, in the case it was written in."""
+        return self.raw[: len(self.key)].decode("ascii")
 
     @property
     def value(self) -> bytes:
@@ -57,7 +65,11 @@ class Field:
 
         :param name: in any case.
         """
-        return self.name.lower() == name.lower()
+        return self.key == _key(name)
+
+
+def _key(name: str) -> bytes:
+    return name.lower().encode("ascii", "replace")
 
 
 class Header:
@@ -84,7 +96,8 @@ class Header:
 
         :param name: in any case.
         """
-        return [field.text for field in self._of(name)]
+        key = _key(name)
+        return [field.text for field in self._fields if field.key == key]
 
     def get(self, name: str) -> str:
         """
@@ -92,10 +105,8 @@ class Header:
 
         :param name: in any case.
         """
-        return next((field.text for field in self._of(name)), "")
-
-    def _of(self, name: str) -> Iterator[Field]:
-        return (field for field in self._fields if field.isCalled(name))
+        key = _key(name)
+        return next((field.text for field in self._fields if field.key == key), "")
 
     def toBytes(self) -> bytes:
         """All fields as they go on the wire, without the empty line behind them."""
@@ -150,7 +161,8 @@ class Header:
         :raises ValueError: as for :meth:`prepend`.
         """
         fields = _complete(octets)
-        places = [place for place, field in enumerate(self._fields) if field.isCalled(name)]
+        key = _key(name)
+        places = [place for place, field in enumerate(self._fields) if field.key == key]
         if not 1 <= number <= len(places):
             return False
         place = places[number - 1]
@@ -176,7 +188,7 @@ def parseHeader(octets: bytes) -> tuple[Header, int]:
     lines = octets if octets.endswith(b"\n") else octets + b"\n"
     while match := _FIELD.match(lines, end):
         end = min(match.end(), len(octets))
-        fields.append(Field(match[1].decode("ascii"), octets[match.start() : end]))
+        fields.append(Field(match[1].lower(), octets[match.start() : end]))
         if end > MAX_HEADER or len(fields) > MAX_FIELDS:
             raise MessageTooComplex("its header section is too long")
     if len(octets) > MAX_HEADER and octets.find(b"\n", end) < 0:
@@ -189,16 +201,16 @@ def makeField(name: str, value: str) -> bytes:
     Make a field that is nothing but one field, whatever its value is.
 
     :param name: its name.
-    :param value: its text. What isn't ASCII is encoded (RFC 2047); long values are folded.
+    :param value: its text. Controls, line ends too, become spaces; what isn't ASCII is encoded (RFC
+        2047); long values are folded, and cut behind :data:`MAX_TEXT` characters.
     :returns: the field with its CRLF.
-    :raises ValueError: if the name can't be one, or there is a control character in the value.
+    :raises ValueError: if the name can't be one.
     """
-    if not _NAME.match(name.encode("utf-8")):
+    if not _NAME.match(name.encode("utf-8", "replace")):
         raise ValueError(f"{name!r} can't be the name of a header field")
-    if _CONTROLS.search(value):
-        raise ValueError(f"the value of the header field {name} has a control character")
-    text = EncodedHeader(value, header_name=name, maxlinelen=78).encode(linesep="\r\n")
-    return f"{name}: {text}\r\n".encode("ascii")
+    text = printable(value[:MAX_TEXT]).encode("utf-8", "replace").decode("utf-8")
+    folded = EncodedHeader(text, header_name=name, maxlinelen=78).encode(linesep="\r\n")
+    return f"{name}: {folded}\r\n".encode("ascii")
 
 
 def makeFields(fields: Mapping[str, str]) -> bytes:

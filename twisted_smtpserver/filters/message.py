@@ -11,7 +11,7 @@ from typing import IO, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from twisted_smtpserver.filters.header import parseHeader
+from twisted_smtpserver.filters.header import Header, parseHeader
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.message.bounds import MAX_HEADER
 from twisted_smtpserver.message.files import RunInThread
@@ -34,7 +34,6 @@ class Message:
     :param start: its first octets: all, or more than
         :data:`~twisted_smtpserver.message.bounds.MAX_HEADER`.
     :ivar envelope: the :class:`~twisted_smtpserver.session.Envelope`.
-    :ivar header: the :class:`~twisted_smtpserver.filters.header.Header`, which may be changed.
     :ivar discard: set it, and the message is thrown away; the client is told that it was accepted.
     :ivar quarantine: set it to a reason, and the message goes into quarantine instead of the store.
     :raises MessageTooComplex: if its header section is too long.
@@ -45,12 +44,34 @@ class Message:
         self.discard = False
         self.quarantine: str | None = None
         self._spool = spool
-        self.header, self._headerEnd = parseHeader(start)
+        self._start = start
+        self._header: Header | None = None
+        self._headerEnd = 0
+        self._body: Spool | None = None  # what has replaced it
+        if len(start) > MAX_HEADER:
+            self._readHeader()
+
+    @property
+    def header(self) -> Header:
+        """The header section, which may be changed."""
+        return self._readHeader() if self._header is None else self._header
+
+    def _readHeader(self) -> Header:
+        self._header, self._headerEnd = parseHeader(self._start)
         # Behind the header comes an empty line, unless something else ended it.
-        rest = start[self._headerEnd : self._headerEnd + 2]
+        rest = self._start[self._headerEnd : self._headerEnd + 2]
         self._beginsWithBlank = rest[:1] in (b" ", b"\t")
         self._separator = b"\r\n" if rest == b"\r\n" else b"\n" if rest[:1] == b"\n" else b""
-        self._body: Spool | None = None  # what has replaced it
+        return self._header
+
+    def mayHave(self, name: bytes) -> bool:
+        """
+        Look quickly whether there may be a field of a name.
+
+        :param name: in lower case.
+        """
+        start = self._start
+        return name in start[: start.find(b"\r\n\r\n") if b"\r\n\r\n" in start else None].lower()
 
     @classmethod
     async def of(cls, spool: Spool, envelope: Envelope) -> Message:
@@ -73,7 +94,8 @@ class Message:
     @property
     def isChanged(self) -> bool:
         """Whether a filter has changed it."""
-        return self.header.changed or self._body is not None
+        isHeaderChanged = self._header is not None and self._header.changed
+        return isHeaderChanged or self._body is not None
 
     def newSpool(self) -> Spool:
         """Make an empty spool like the one that the message is in; close it after use."""
@@ -118,6 +140,8 @@ class Message:
     def _place(self) -> tuple[Spool, int]:
         if self._body is not None:
             return self._body, 0
+        if self._header is None:
+            self._readHeader()
         return self._spool, self._headerEnd + len(self._separator)
 
     def _head(self) -> bytes:
@@ -129,6 +153,14 @@ class Message:
         if self._body is not None or (octets and self._beginsWithBlank):
             octets += b"\r\n"
         return octets
+
+    def small(self) -> bytes | None:
+        """All of its octets, if they are few and at hand: most messages are."""
+        if len(self._start) < self._spool.size or self._body is not None:
+            return None
+        if not self.isChanged:
+            return self._start
+        return self._head() + self._start[self._headerEnd :]
 
     async def parsed(self, limit: int = READ_LIMIT) -> ParsedMessage:
         """
@@ -207,6 +239,10 @@ class Replay:
 
     def wanted(self) -> None:
         """(The stream's call.) Someone reads for the first time."""
+        octets = self._message.small() if isinstance(self._message, Message) else None
+        if octets:
+            self.stream.feed(octets, isLast=True)
+            return
         self._pumping = Deferred.fromCoroutine(self._pump())
 
     def pause(self) -> None:

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from twisted_smtpserver.hooks.advice import NEEDS_ASYNCIO
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked, nameOf
+from twisted_smtpserver.hooks.firing import whenFired
 from twisted_smtpserver.hooks.task import HookTask
 
 _T = TypeVar("_T")
@@ -156,7 +157,7 @@ class CoroutineRunner:
             awaited = _await(awaited)
         self._awaited = awaited
         self._isEarly = True
-        awaited.addBoth(self._resume)
+        whenFired(awaited, self._resume)
         isOver = not self._isEarly
         self._isEarly = False
         return isOver

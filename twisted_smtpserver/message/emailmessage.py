@@ -35,9 +35,12 @@ def building(octets: bytearray) -> Generator[None, None, EmailMessage]:
     :returns: (in the end, after a ``yield`` for each slice) the message.
     :raises MessageTooComplex: if it is beyond a bound.
     """
-    yield from _countLines(octets)
-    root = yield from Scanner(octets, refuse, openMessages=True).run()
-    return (yield from _Building(octets).message(root))
+    try:
+        yield from _countLines(octets)
+        root = yield from Scanner(octets, refuse, openMessages=True).run()
+        return (yield from _Building(octets).message(root))
+    finally:
+        octets.clear()  # or a traceback would keep them
 
 
 def refuse(what: str) -> None:

@@ -310,6 +310,7 @@ class MessageStream:
         async for chunk in self:
             octets += chunk
             if len(octets) > limit:
+                octets.clear()  # or the traceback would keep them
                 raise MessageTooLarge
         return octets
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from time import perf_counter
 from types import CoroutineType
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -23,6 +23,7 @@ from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
 from twisted_smtpserver.hooks.calling import asDeferred
 from twisted_smtpserver.hooks.coroutines import CoroutineRunner, runCoroutine
+from twisted_smtpserver.hooks.firing import whenFired
 from twisted_smtpserver.hooks.task import HookTask
 from twisted_smtpserver.message.stream import MessageStream
 from twisted_smtpserver.replies import Reply
@@ -119,7 +120,7 @@ class MessageTransfer:
             self._running = runCoroutine(result, self._returned, self._raised)
         elif isinstance(result, Deferred):
             self._running = result
-            result.addCallbacks(self._returned, lambda failure: self._raised(failure.value))
+            whenFired(result, self._fired)
         else:
             self._returned(result)
         if self._done and self._running is not None:
@@ -151,6 +152,12 @@ class MessageTransfer:
         return self._final is not None
 
     # -- The handler -------------------------------------------------------------------------------
+
+    def _fired(self, result: Any) -> None:
+        if isinstance(result, Failure):
+            self._raised(cast(BaseException, result.value))
+        else:
+            self._returned(result)
 
     def _returned(self, result: Any) -> None:
         if self._done:

@@ -85,6 +85,11 @@ _DECLARATIONS = [
 ] + [Provides(tcp.Server, ISSLTransport)]
 
 
+#: So many certificates may be between a client's and one of ``ca``. Each costs time to verify, and
+#: what real ones have is two or three.
+MAX_INTERMEDIATES = 10
+
+
 def _reason(error: SSL.Error) -> str:
     """
     What OpenSSL has against it.
@@ -149,6 +154,7 @@ def _setVerification(context: SSL.Context, label: str, settings: TLSSettings) ->
             # The one thing of pyOpenSSL that doesn't take cryptography's certificates.
             store.add_cert(crypto.X509.from_cryptography(authority))
             context.add_client_ca(authority)
+    context.set_verify_depth(MAX_INTERMEDIATES)
     if settings.requestCert and settings.rejectUnauthorized:
         if settings.ca is None:
             raise ConfigurationError(

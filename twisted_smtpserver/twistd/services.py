@@ -125,11 +125,8 @@ class Server(MultiService):
         with _sayingWhy():
             super().startService()
         # By now, twistd has become the user that it was told.
-        if os.geteuid() == 0 and not self._isWorker:
-            _log.warn(
-                "Running as root, which is needed for the ports only: give twistd --uid and --gid, "
-                "or systemd's unit User="
-            )
+        if not self._isWorker:
+            _warnOfRoot()
 
     def stopService(self) -> Deferred[list[Any]]:
         """Stop serving, and then what was needed for it."""
@@ -145,6 +142,16 @@ class Server(MultiService):
             elif hasattr(service, "close"):  # a database that messages in flight still needed
                 closing.append(maybeDeferred(service.close))
         return gatherResults(closing).addCallback(lambda _: results)
+
+
+def _warnOfRoot() -> None:
+    if os.geteuid() == 0:
+        _log.warn(
+            "Running as root, which is needed for the ports only: give twistd --uid and --gid, or "
+            "systemd's unit User="
+        )
+    elif os.getegid() == 0:
+        _log.warn("Running in root's group, and may read its files: give twistd --gid, too")
 
 
 @provider(ILogObserver)

@@ -2,6 +2,10 @@
 A mail server that Prometheus can watch: ``twistd -ny metrics.py``, then http://127.0.0.1:9154/metrics.
 """
 
+# What Twisted describes with zope interfaces, type checkers misunderstand.
+# pyright: reportArgumentType=false
+# mypy: disable-error-code="arg-type, list-item"
+
 from prometheus_client import REGISTRY, Counter, Histogram
 from prometheus_client.twisted import MetricsResource
 from twisted.application.internet import StreamServerEndpointService

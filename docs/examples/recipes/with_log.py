@@ -1,5 +1,9 @@
 """Log with Python's logging: ``python with_log.py 2525`` receives mail until Ctrl-C."""
 
+# What Twisted describes with zope interfaces, type checkers misunderstand.
+# pyright: reportArgumentType=false
+# mypy: disable-error-code="arg-type, list-item"
+
 import logging
 import sys
 import threading

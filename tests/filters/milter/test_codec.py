@@ -14,6 +14,7 @@ from twisted_smtpserver.filters.milter import codec
 from twisted_smtpserver.filters.milter.symbols import (
     ALL_ACTIONS,
     MAX_PACKET,
+    MAX_REPLY_LINE,
     MAX_REPLY_LINES,
     MAX_VALUE,
     OFFERED_STEPS,
@@ -114,6 +115,9 @@ class ReplyTests(SynchronousTestCase):
         many = codec.parseReply(b"y", b"550 x\n" * 99, ALL)
         assert isinstance(many, CustomReply)
         self.assertEqual(len(many.lines), MAX_REPLY_LINES)
+        long = codec.parseReply(b"y", b"550 " + b"x" * 2000, ALL)
+        assert isinstance(long, CustomReply)
+        self.assertEqual(long.lines, ("x" * MAX_REPLY_LINE,))
 
     @given(st.binary(min_size=1, max_size=1), st.binary(max_size=50))
     def test_total(self, command: bytes, data: bytes) -> None:

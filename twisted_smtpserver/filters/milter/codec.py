@@ -16,6 +16,7 @@ from twisted_smtpserver.filters.milter.symbols import (
     ALL_ACTIONS,
     MACRO_STAGES,
     MAX_PACKET,
+    MAX_REPLY_LINE,
     MAX_REPLY_LINES,
     MAX_VALUE,
     OFFERED_STEPS,
@@ -238,7 +239,7 @@ def _line(line: str) -> tuple[int, str | None, str]:
     if not _ENHANCED.match(enhanced):
         enhanced, text = "", rest[1:]
     # libmilter passes the text through printf.
-    text = text.strip().replace("%%", "%")
+    text = text.strip().replace("%%", "%")[:MAX_REPLY_LINE]
     return int(code), enhanced if enhanced[:1] == code[0] else None, text
 
 

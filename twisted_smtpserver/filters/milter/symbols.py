@@ -21,6 +21,9 @@ BODY_CHUNK = 65535
 #: sends more than 64 KiB, and no sender may have it do so.
 MAX_VALUE = 60_000
 
+#: Characters of a line of a reply that a milter gives (libmilter's MAXREPLYLEN).
+MAX_REPLY_LINE = 980
+
 #: Lines of a reply that a milter gives.
 MAX_REPLY_LINES = 32
 

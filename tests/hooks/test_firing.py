@@ -1,0 +1,165 @@
+"""Attacks by one's own handler: Deferreds that are shared, fired twice, and fired in threads."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import AlreadyCalledError, Deferred
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python import threadable
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.talk import HELLO, MAIL, RCPT, codes
+from twisted_smtpserver import Rejection
+from twisted_smtpserver.hooks import firing
+from twisted_smtpserver.hooks.firing import whenFired
+from twisted_smtpserver.testing import Client, connect, makeFactory
+
+
+class SharedTests(SynchronousTestCase):
+    """One Deferred for several hooks, such as a cache or a batch has."""
+
+    def setUp(self) -> None:
+        """The Deferred."""
+        self.shared: Deferred[Any] = Deferred()
+
+    def hooks(self, name: str) -> list[Any]:
+        """A hook that returns it, and one that awaits it."""
+
+        def returns(*arguments: Any) -> Any:
+            return self.shared
+
+        async def awaits(*arguments: Any) -> Any:
+            return await self.shared
+
+        async def stores(stream: Any, session: Any) -> Any:
+            await stream.read()
+            return await self.shared
+
+        return [returns, stores if name == "onData" else awaits]
+
+    def clients(self, name: str, hook: Any) -> list[Client]:
+        """Three clients, two of which wait for it when it fires."""
+        factory = makeFactory(**{name: hook})
+        return [connect(factory) for _ in range(3)]
+
+    def test_refused(self) -> None:
+        """If it fails, all are refused; where it is returned, those that come later, too."""
+        for name, lines in (("onMailFrom", [MAIL]), ("onRcptTo", [MAIL, RCPT])):
+            for hook in self.hooks(name):
+                self.setUp()
+                *clients, late = self.clients(name, hook)
+                for client in clients:
+                    client.pipeline(HELLO, *lines)
+                self.shared.errback(Rejection("no", 550))
+                if hook.__name__ == "returns":
+                    late.pipeline(HELLO, *lines[:-1])
+                    late.send(lines[-1].encode() + b"\r\n")
+                    clients.append(late)
+                for client in clients:
+                    self.assertEqual(codes(client.answers())[-1:], [550], name)
+
+    def test_notStored(self) -> None:
+        """If a batch of messages can't be stored, none of them is answered 250."""
+        for hook in self.hooks("onData"):
+            self.setUp()
+            clients = self.clients("onData", hook)
+            for client in clients:
+                client.pipeline(HELLO, MAIL, RCPT, "BDAT 2 LAST")
+                client.send(b"\r\n")
+            self.shared.errback(Rejection("disk full", 452))
+            for client in clients:
+                self.assertEqual(codes(client.answers()), [452])
+
+    def test_result(self) -> None:
+        """If it succeeds, all have its result."""
+        for hook in self.hooks("onMailFrom"):
+            self.setUp()
+            clients = self.clients("onMailFrom", hook)
+            for client in clients[:2]:
+                client.pipeline(HELLO, MAIL)
+            self.shared.callback("welcome")
+            clients[2].pipeline(HELLO)
+            clients[2].send(MAIL.encode() + b"\r\n")
+            for client in clients:
+                self.assertEqual([each.text for each in client.answers()], ["welcome"])
+
+
+class TwiceTests(SynchronousTestCase):
+    """A handler fires its Deferred again."""
+
+    def test_twice(self) -> None:
+        """The client has one answer, and the next command's isn't that of the second."""
+        answers: list[Deferred[Any]] = []
+
+        def onMailFrom(address: Any, session: Any) -> Deferred[Any]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        client = connect(onMailFrom=onMailFrom)
+        client.pipeline(HELLO, MAIL)
+        answers[0].errback(Rejection("no", 550))
+        self.assertRaises(AlreadyCalledError, answers[0].callback, None)
+        self.assertEqual(codes(client.answers()), [550])
+        client.send(MAIL.encode() + b"\r\n")
+        self.assertRaises(AlreadyCalledError, answers[0].callback, None)
+        self.assertEqual(client.answers(), [])
+        answers[1].callback(None)
+        self.assertEqual(codes(client.answers()), [250])
+
+    def test_afterTheEnd(self) -> None:
+        """One that comes after handlerTimeout, or when the client is gone, changes nothing."""
+        answers: list[Deferred[Any]] = []
+
+        def onMailFrom(address: Any, session: Any) -> Deferred[Any]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        client = connect(onMailFrom=onMailFrom, handlerTimeout=5)
+        client.pipeline(HELLO, MAIL)
+        client.wait(5)
+        self.assertEqual(codes(client.answers()), [451])
+        client.send(MAIL.encode() + b"\r\n")
+        client.lose()
+        for answer in answers:
+            answer.callback(None)
+        self.assertEqual(client.answers(), [])
+
+
+class ThreadTests(SynchronousTestCase):
+    """A Deferred is fired in a thread."""
+
+    def test_thread(self) -> None:
+        """The result gets to the reactor's thread, and the log says what to do instead."""
+        firing._warnOfThread.cache_clear()
+        self.patch(threadable, "ioThread", threading.get_ident())
+        calls: list[Any] = []
+        self.patch(reactor, "callFromThread", lambda *call: calls.append(call))
+        taken: list[Any] = []
+        deferreds: list[Deferred[Any]] = [Deferred(), Deferred()]
+        for deferred in deferreds:
+            whenFired(deferred, taken.append)
+        with capturedLogs() as events:
+            for deferred in deferreds:
+                thread = threading.Thread(target=deferred.callback, args=("result",))
+                thread.start()
+                thread.join(30)
+        self.assertEqual(taken, [])
+        for function, value in calls:
+            function(value)
+        self.assertEqual(taken, ["result"] * 2)
+        (text,) = map(formatEvent, events)
+        self.assertIn("use reactor.callFromThread", text)
+
+    def test_reactor(self) -> None:
+        """In the reactor's thread, and before there is one, nothing is put off."""
+        for number in (None, threading.get_ident()):
+            self.patch(threadable, "ioThread", number)
+            taken: list[Any] = []
+            deferred: Deferred[Any] = Deferred()
+            whenFired(deferred, taken.append)
+            deferred.errback(ValueError())
+            self.assertIsInstance(taken[0], Failure)
