@@ -20,6 +20,8 @@ _LISTENING = re.compile(r"starting on (?:(?P<port>\d+)|'?(?P<path>/[^']+))")
 #: How long anything may take, in seconds. It is a bound, not a pause: nobody sleeps so long.
 PATIENCE = 30
 
+# What is used instead of a Maildir.
+_STORES = {"--handler", "--discard", "--inbox", "--postgres", "--amqp", "--forward", "--webhook"}
 
 #: A shell has what it runs in the background ignore SIGINT, and whatever that starts, too.
 START = """
@@ -57,7 +59,7 @@ class LiveServer:
         command = [sys.executable, "-m", "twisted", "-n", "--pidfile=", "smtpserver"]
         command[1:3] = ["-c", START]
         command[4:4] = twistd
-        if not {"--handler", "--discard", "--inbox", "--postgres", "--amqp"} & set(flags):
+        if not _STORES & set(flags):
             command += ["--maildir", str(self.maildir)]
         command += flags
         if not any(flag.startswith("--listen") for flag in flags):

@@ -578,20 +578,6 @@ class PropertyTests(SynchronousTestCase):
                 self.assertEqual(parse(argument, lenient=True), strict)
 
     @settings(max_examples=200, deadline=None)
-    @given(
-        st.tuples(
-            st.lists(st.sampled_from([b"a", b"B1", b".", b"!", b"_"]), max_size=3).map(b"".join),
-            st.lists(st.sampled_from([b"a", b"B1", b".", b"-", b"Xn--", b"tda"])).map(b"".join),
-            st.sampled_from([b">", b">", b".com>", b".1>", b".b2> A=1", b">  A=1", b">A=1"]),
-        ).map(lambda pieces: b"<%b@%b%b" % pieces)
-    )
-    def test_plainPath(self, argument: bytes) -> None:
-        """The short way for plain paths leads where the long one does."""
-        short = parseReversePath(argument), parseForwardPath(argument)
-        with mock.patch.object(path, "_parsePlain", return_value=None):
-            self.assertEqual((parseReversePath(argument), parseForwardPath(argument)), short)
-
-    @settings(max_examples=200, deadline=None)
     @given(arguments, st.sampled_from([b"", b"FROM:", b"to:", b" FROM :", b"TO :"]), st.booleans())
     def test_arguments(self, argument: bytes, keyword: bytes, lenient: bool) -> None:
         """Whatever follows the verb is a path and parameters, or a refusal with 501."""

@@ -20,16 +20,22 @@ from twisted_smtpserver.commands.verbs import (
 from twisted_smtpserver.dialogue.dialogue import Dialogue, Shortcut
 from twisted_smtpserver.dialogue.outcome import Outcome, withoutEnhanced
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.session import Address
 from twisted_smtpserver.states import Phase
+from twisted_smtpserver.wire.domain import MAX_LABEL
 from twisted_smtpserver.wire.params import parseParameters
-from twisted_smtpserver.wire.path import PLAIN_MAILBOX, plainParts
+from twisted_smtpserver.wire.path import MAX_LOCAL_PART, PathParts
 
+_ATOM = rb"[\w!#$%&'*+/=?^`{|}~-]+"
+# In a plain path there are no two hyphens together in the domain, hence no A-label, and the last
+# character is a letter: there is nothing for IDNA to do, and it is no IP address.
+_MAILBOX = rb"%(atom)s(?:\.%(atom)s)*@[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*(?<=[A-Za-z])" % {
+    b"atom": _ATOM
+}
 # With the parameters that most clients send: SIZE=1234 BODY=8BITMIME, in any case.
 _matchMail = re.compile(
-    rb"(?i:MAIL FROM:)<(" + PLAIN_MAILBOX + rb")>((?: [A-Za-z0-9]+=[A-Za-z0-9]+)*)"
+    rb"(?i:MAIL FROM:)<(" + _MAILBOX + rb")>((?: [A-Za-z0-9]+=[A-Za-z0-9]+)*)"
 ).fullmatch
-_matchRcpt = re.compile(rb"(?i:RCPT TO:)<(" + PLAIN_MAILBOX + rb")>").fullmatch
+_matchRcpt = re.compile(rb"(?i:RCPT TO:)<(" + _MAILBOX + rb")>").fullmatch
 
 _matchEhlo = re.compile(rb"(?i:EHLO) ([A-Za-z0-9.-]+)").fullmatch
 
@@ -37,27 +43,42 @@ _matchEhlo = re.compile(rb"(?i:EHLO) ([A-Za-z0-9.-]+)").fullmatch
 _SHORT = 510
 
 
+def _plainParts(octets: bytes) -> PathParts | None:
+    """
+    The parts of a path that :data:`_MAILBOX` matched.
+
+    :returns: what a :class:`~twisted_smtpserver.wire.path.Path` is made of, which takes longer to
+        make than all of this; ``None`` if it is so long that it takes a closer look.
+    """
+    raw = octets.decode("ascii")
+    local, _, domain = raw.partition("@")
+    # In a domain as short as a label may be, no label is too long; nor is such a path.
+    if len(local) > MAX_LOCAL_PART or len(domain) > MAX_LABEL:
+        return None
+    if domain.islower():
+        return local, domain, raw, raw, False
+    domain = domain.lower()
+    return local, domain, f"{local}@{domain}", raw, False
+
+
 def _shortEhlo(dialogue: Dialogue, line: bytes) -> Outcome | None:
     found = _matchEhlo(line) if len(line) <= _SHORT else None
-    if found is None or dialogue.loginMissing:
-        return None
-    return withoutEnhanced(do_EHLO(dialogue, found[1]))
+    return None if found is None else withoutEnhanced(do_EHLO(dialogue, found[1]))
 
 
 def _shortMail(dialogue: Dialogue, line: bytes) -> Outcome | None:
     found = _matchMail(line) if len(line) <= _SHORT else None
-    path = None if found is None else plainParts(found[1])
-    # The gates that the phase itself doesn't answer for.
-    if found is None or path is None or dialogue.options.tlsRequired or dialogue.loginMissing:
+    path = None if found is None else _plainParts(found[1])
+    if found is None or path is None or dialogue.options.tlsRequired:
         return None
     args = parseParameters(found[2]) if found[2] else None
-    return args if isinstance(args, Reply) else takeSender(dialogue, Address(path, args))
+    return args if isinstance(args, Reply) else takeSender(dialogue, path, args)
 
 
 def _shortRcpt(dialogue: Dialogue, line: bytes) -> Outcome | None:
     found = _matchRcpt(line)
-    path = None if found is None else plainParts(found[1])
-    return None if path is None else takeRecipient(dialogue, Address(path))
+    path = None if found is None else _plainParts(found[1])
+    return None if path is None else takeRecipient(dialogue, path)
 
 
 def _shortData(dialogue: Dialogue, line: bytes) -> Outcome:

@@ -21,10 +21,13 @@ from twisted_smtpserver.session import Address
 from twisted_smtpserver.states import Event, Phase
 from twisted_smtpserver.wire.hello import parseHello
 from twisted_smtpserver.wire.params import parseParameters
-from twisted_smtpserver.wire.path import Path, parseMailArgument, parseRcptArgument
+from twisted_smtpserver.wire.path import Path, PathParts, parseMailArgument, parseRcptArgument
 from twisted_smtpserver.wire.text import decodeText
 
 _HAS_RECIPIENTS = Phase.RCPT
+
+# ESMTP parameters: keywords in upper case, values as sent.
+Args = dict[str, str | bool]
 
 
 def do_EHLO(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -82,18 +85,20 @@ def _heloResponse(response: str, name: str, clientHostname: str) -> str:
 
 def do_MAIL(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.2."""
-    address = _parseAddress(parseMailArgument(argument, dialogue.options.lenientAddressParsing))
-    return address if isinstance(address, Reply) else takeSender(dialogue, address)
+    parsed = _parseAddress(parseMailArgument(argument, dialogue.options.lenientAddressParsing))
+    return parsed if isinstance(parsed, Reply) else takeSender(dialogue, *parsed)
 
 
-def takeSender(dialogue: Dialogue, address: Address) -> Outcome:
+def takeSender(dialogue: Dialogue, path: Path | PathParts, args: Args | None = None) -> Outcome:
     """
     Begin a transaction.
 
     :param dialogue: the conversation.
-    :param address: the reverse-path.
+    :param path: the reverse-path.
+    :param args: the parameters.
     """
     session = dialogue.session
+    address = Address(path, args)
     envelope = session.newEnvelope()
     if session.transactions > dialogue.options.maxMessages:
         return replies.TOO_MANY_MESSAGES
@@ -124,17 +129,19 @@ def takeSender(dialogue: Dialogue, address: Address) -> Outcome:
 
 def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.3."""
-    address = _parseAddress(parseRcptArgument(argument, dialogue.options.lenientAddressParsing))
-    return address if isinstance(address, Reply) else takeRecipient(dialogue, address)
+    parsed = _parseAddress(parseRcptArgument(argument, dialogue.options.lenientAddressParsing))
+    return parsed if isinstance(parsed, Reply) else takeRecipient(dialogue, *parsed)
 
 
-def takeRecipient(dialogue: Dialogue, address: Address) -> Outcome:
+def takeRecipient(dialogue: Dialogue, path: Path | PathParts, args: Args | None = None) -> Outcome:
     """
     Add a recipient to the transaction.
 
     :param dialogue: the conversation.
-    :param address: the forward-path.
+    :param path: the forward-path.
+    :param args: the parameters.
     """
+    address = Address(path, args)
     session, options = dialogue.session, dialogue.options
     envelope = session.envelope
     recipients = envelope.rcptTo
@@ -159,14 +166,14 @@ def takeRecipient(dialogue: Dialogue, address: Address) -> Outcome:
     return dialogue.ask("onRcptTo", (address, session), accepted, dialogue.refuseRecipient)
 
 
-def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> Address | Reply:
+def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> tuple[Path, Args] | Reply:
     if isinstance(parsed, Reply):
         return parsed
     path, rest = parsed
     args = parseParameters(rest) if rest else {}
     if isinstance(args, Reply):
         return args
-    return Address(path, args)
+    return path, args
 
 
 def do_DATA(dialogue: Dialogue, argument: bytes) -> Outcome:

@@ -17,7 +17,6 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted_smtpserver import replies
 from twisted_smtpserver.connection.ports import Connection
 from twisted_smtpserver.dialogue.outcome import Outcome, withoutEnhanced
-from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.ip import normalizeAddress
 from twisted_smtpserver.wire.proxy import ProxyError, ProxyHeader, ProxyParser
 
@@ -175,11 +174,8 @@ class Opening:
     def _accepted(self, result: object) -> Outcome:
         session, dialogue = self._connection.session, self._connection.dialogue
         if session.tls is not None:
-            return dialogue.ask("onSecure", (session,), self._greet, dialogue.tlsRefused)
-        return dialogue.welcomed()
-
-    def _greet(self, result: object) -> Reply:
-        return self._connection.dialogue.welcomed()
+            return dialogue.ask("onSecure", (session,), dialogue.welcomed, dialogue.tlsRefused)
+        return dialogue.welcomed(result)
 
 
 def fillAddresses(connection: Connection) -> None:

@@ -31,9 +31,7 @@ from twisted_smtpserver.connection.timeouts import IdleTimeout
 from twisted_smtpserver.dialogue.dialogue import Dialogue
 from twisted_smtpserver.dialogue.outcome import LATER, Outcome
 from twisted_smtpserver.hooks import resultOf
-from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.tls.context import channelBinding, describeTLS, handshakeTrouble
 
@@ -66,6 +64,8 @@ class SMTPProtocol(PipelinedLineReceiver):
 
     :param factory: the factory.
     :ivar dialogue: the conversation.
+    :ivar options: the options that the connection began with.
+    :ivar session: the client's session.
     :ivar opening: what comes before the greeting; ``None`` afterwards.
     :ivar pending: the outcome that commands wait for; ``None`` if there is none.
     :ivar factory: the factory.
@@ -80,13 +80,17 @@ class SMTPProtocol(PipelinedLineReceiver):
         "dialogue",
         "factory",
         "opening",
+        "options",
         "pending",
+        "session",
     )
 
     def __init__(self, factory: Factory) -> None:
         super().__init__(IdleTimeout(factory.clock, factory.firstLooks))
         self.factory = factory
         self.dialogue = Dialogue(self, factory)
+        self.options = factory.options
+        self.session = self.dialogue.session
         # (LineReceiver's name.) The octets of the longest line, without its CRLF.
         self.MAX_LENGTH = max(_MAX_AUTH_LINE, self.options.maxCommandLength) - len(b"\r\n")
         self.opening: Opening | None = None
@@ -95,16 +99,6 @@ class SMTPProtocol(PipelinedLineReceiver):
         self._block: int | str | None = None  # see counts.ClientCounts
         self._handshakeDue = False
         self._startedAt = factory.clock.seconds()
-
-    @property
-    def session(self) -> Session:
-        """The client's session."""
-        return self.dialogue.session
-
-    @property
-    def options(self) -> Options:
-        """The options that the connection began with."""
-        return self.dialogue.options
 
     # -- The beginning ----------------------------------------------------------------------------
 
@@ -129,6 +123,8 @@ class SMTPProtocol(PipelinedLineReceiver):
         :param address: the client's.
         :returns: whether there aren't too many of them.
         """
+        if self.options.maxClientsPerAddress is None:
+            return True
         try:
             self._block = self.factory.counts.enter(address)
         except OverflowError:

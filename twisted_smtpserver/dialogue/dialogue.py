@@ -32,7 +32,7 @@ from twisted_smtpserver.dialogue.refusals import (
     incidentReply,
 )
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset, asRejection
-from twisted_smtpserver.hooks import findHook, resultOf
+from twisted_smtpserver.hooks import Hook, resultOf
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
 from twisted_smtpserver.interfaces import IDialogue
 from twisted_smtpserver.replies import Reply
@@ -122,7 +122,12 @@ class Dialogue:
         """
         shortcut = self._shortcuts.get(line[:5])
         try:
-            if shortcut is not None and self._lineTaker is None and not self.session.hasOwnCommands:
+            if (
+                shortcut is not None
+                and self._lineTaker is None
+                and not self.session.hasOwnCommands
+                and (self.phase > Phase.READY or not self.loginMissing)
+            ):
                 outcome = shortcut(self, line)
                 if outcome is not None:
                     return outcome
@@ -214,7 +219,7 @@ class Dialogue:
         return (
             self.session.user is None
             and not self.options.authOptional
-            and findHook(self.server.handler, "onAuth") is not None
+            and self.hook("onAuth") is not None
             and "AUTH" not in self.session.disabledCommands
         )
 
@@ -277,7 +282,7 @@ class Dialogue:
         failed: Callable[[BaseException], Outcome] | None = None,
     ) -> Outcome:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.ask`."""
-        # findHook() in short: for most hooks of most handlers it is over here.
+        # hook(), without the call: for most hooks of most handlers it is over here.
         hook = getattr(self.server.handler, name, None)
         if hook is None or getattr(hook, "isDefaultHook", None) is True:
             return accepted(None)
@@ -320,9 +325,11 @@ class Dialogue:
                 self.server.log.rejected(self.session, REJECTING[name], arguments[0], reply)
         return outcome
 
-    def hasHook(self, name: str) -> bool:
-        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.hasHook`."""
-        return findHook(self.server.handler, name) is not None
+    def hook(self, name: str) -> Hook | None:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.hook`."""
+        # findHook(), without the calls: this is asked for most lines.
+        hook: Hook | None = getattr(self.server.handler, name, None)
+        return None if getattr(hook, "isDefaultHook", None) is True else hook
 
     def refuse(self, error: BaseException, stage: str) -> Reply:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.refuse`."""
@@ -356,7 +363,7 @@ class Dialogue:
 
         :param name: the hook's name.
         """
-        hook = findHook(self.server.handler, name)
+        hook = self.hook(name)
         if hook is None:
             return
         try:
@@ -503,8 +510,12 @@ class Dialogue:
 
     # -- Welcome or not ---------------------------------------------------------------------------
 
-    def welcomed(self) -> Reply:
-        """Nothing was said against the client: greet it."""
+    def welcomed(self, result: object) -> Reply:
+        """
+        Nothing was said against the client: greet it.
+
+        :param result: what the last hook that was asked returned, which makes no difference.
+        """
         self.move(Event.WELCOMED)
         return self.server.greeting
 

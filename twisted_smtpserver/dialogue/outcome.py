@@ -33,7 +33,7 @@ def withoutEnhanced(outcome: Outcome) -> Outcome:
     :returns: the same without.
     """
     if isinstance(outcome, Reply):
-        return outcome.plain
+        return outcome if outcome.enhanced is None else outcome.plain
     if isinstance(outcome, list):
         return [reply.plain for reply in outcome]
     if isinstance(outcome, Deferred):

@@ -127,7 +127,7 @@ def _logIn(dialogue: Dialogue) -> Outcome:
     """Let the handler's ``onAuth`` find the user, where LOGIN names one."""
     login = dialogue.session.xClient.get("LOGIN")
     # With nobody to ask nobody is logged in; the handler may still look the name up.
-    if login is None or not dialogue.hasHook("onAuth"):
+    if login is None or dialogue.hook("onAuth") is None:
         return dialogue.greeting()
     credentials = Credentials("XCLIENT", login, authcid=login, verified=True)
 

@@ -19,7 +19,6 @@ from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.dialogue import Dialogue
 from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
-from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
 from twisted_smtpserver.hooks.calling import asDeferred
 from twisted_smtpserver.hooks.coroutines import CoroutineRunner, runCoroutine
@@ -101,7 +100,7 @@ class MessageTransfer:
     def _callHandler(self) -> None:
         dialogue = self._dialogue
         dialogue.transfer = self
-        hook = findHook(dialogue.server.handler, "onData")
+        hook = dialogue.hook("onData")
         if hook is None:
             self._returned(None)
             return

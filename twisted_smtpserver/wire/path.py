@@ -15,7 +15,6 @@ from typing import NamedTuple
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.domain import (
     MAX_DOMAIN,
-    MAX_LABEL,
     NOT_TEXT,
     TOO_LONG,
     Problem,
@@ -43,13 +42,6 @@ NO_DOMAIN = Problem("the domain is missing, as in <user@example.com>")
 PATH_TOO_LONG = Problem(f"the path is longer than {MAX_PATH} octets")
 
 # None of these expressions can match the same octets in two ways, so all run in linear time.
-_ATOM = rb"[\w!#$%&'*+/=?^`{|}~-]+"
-# In a plain path there are no two hyphens together in the domain, hence no A-label, and the last
-# character is a letter: there is nothing for IDNA to do, and it is no IP address.
-PLAIN_MAILBOX = rb"%(atom)s(?:\.%(atom)s)*@[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*(?<=[A-Za-z])" % {
-    b"atom": _ATOM
-}
-_PLAIN = re.compile(rb"<(" + PLAIN_MAILBOX + rb")>(?: |\Z)")
 _UTF8_ATOM = rb"[\w!#$%&'*+/=?^`{|}~\x80-\xff-]+"
 _DOT_STRING = re.compile(rb"%(atom)s(?:\.%(atom)s)*" % {b"atom": _UTF8_ATOM})
 _QTEXT = rb"[ !#-\[\]-~\x80-\xff]*"
@@ -194,39 +186,8 @@ def _parseArgument(argument: bytes, lenient: bool, role: _Role) -> tuple[Path, b
 
 def _parsePath(argument: bytes, lenient: bool, role: _Role) -> tuple[Path, bytes] | Reply:
     argument = argument.lstrip(b" ")
-    plain = _parsePlain(argument)
-    if plain is not None:
-        return plain
     result = (_parseLeniently if lenient else _parseStrictly)(argument, role)
     return role.refuse(result) if isinstance(result, Problem) else result
-
-
-def _parsePlain(argument: bytes) -> tuple[Path, bytes] | None:
-    """The common case; ``None`` if it is none, which says nothing about what it is."""
-    found = _PLAIN.match(argument)
-    parts = None if found is None else plainParts(found[1])
-    if found is None or parts is None:
-        return None
-    return Path(*parts), argument[found.end() :].lstrip(b" ")
-
-
-def plainParts(octets: bytes) -> PathParts | None:
-    """
-    The parts of a path that :data:`PLAIN_MAILBOX` matched.
-
-    :param octets: without the angle brackets.
-    :returns: what a :class:`Path` is made of, which takes longer to make than all of this;
-        ``None`` if it is so long that it takes a closer look.
-    """
-    raw = octets.decode("ascii")
-    local, _, domain = raw.partition("@")
-    # In a domain as short as a label may be, no label is too long; nor is such a path.
-    if len(local) > MAX_LOCAL_PART or len(domain) > MAX_LABEL:
-        return None
-    if domain.islower():
-        return local, domain, raw, raw, False
-    domain = domain.lower()
-    return local, domain, f"{local}@{domain}", raw, False
 
 
 def _parseStrictly(argument: bytes, role: _Role) -> tuple[Path, bytes] | Problem:

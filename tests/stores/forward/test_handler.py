@@ -654,6 +654,10 @@ class OtherEnvelopeTests(Bench):
             """Hand it on."""
             return self.store.onData(stream, session)
 
+    #: What the next hop hears before it has answered any RCPT.
+    asked = [b"RCPT TO:<ann@x.example>", b"RCPT TO:<ben@x.example>"]
+    offers: tuple[str, ...] = ("PIPELINING", "8BITMIME")
+
     def begin(self, **options: Any) -> Client:
         self.options = options
         client = self.connect(self.Later(self.forward))
@@ -661,10 +665,10 @@ class OtherEnvelopeTests(Bench):
         client.say("RCPT TO:<ann@x.example>")
         client.say("RCPT TO:<ben@x.example>")
         self.send(client, "DATA")
-        self.hop.open()
+        self.hop.open(*self.offers)
         self.assertEqual(self.hop.heard(), [b"MAIL FROM:<joe@client.example>"])
         self.hop.say("250 fine")
-        self.assertEqual(self.hop.heard(), [b"RCPT TO:<ann@x.example>"])
+        self.assertEqual(self.hop.heard(), self.asked)
         return client
 
     def test_askedLate(self) -> None:
@@ -699,7 +703,7 @@ class OtherEnvelopeTests(Bench):
         self.hop.say("250 fine")
         self.hop.say("550 5.1.1 no ben")
         self.assertAnswers(client, "550 5.1.1 no ben")
-        self.assertEqual(self.hop.heard(), [b"RCPT TO:<ben@x.example>", b"RSET"])
+        self.assertEqual(self.hop.heard()[-1], b"RSET")
 
     def test_refusedLateInLMTP(self) -> None:
         """In LMTP the others get it."""
@@ -720,10 +724,44 @@ class OtherEnvelopeTests(Bench):
         self.hop.say("550 5.1.1 no ann")
         self.hop.heard()
         self.hop.say("450 4.2.1 ben is busy")
-        self.assertEqual(self.hop.heard(), [b"RSET"])
+        self.assertEqual(self.hop.heard()[-1], b"RSET")
         self.assertAnswers(client, "354")
         client.send(b"text\r\n.\r\n")
         self.assertAnswers(client, "550 5.1.1 no ann", "450 4.2.1 ben is busy")
+
+    def test_lostLate(self) -> None:
+        """If the connection is lost between two replies, nobody gets it: 451."""
+        client = self.begin()
+        self.hop.say("250 fine")
+        self.hop.lose()
+        self.assertAnswers(client, "451 4.3.0")
+
+    def test_aboutUsLate(self) -> None:
+        """Likewise if a reply is about us; those still to come are nobody's any more."""
+        client = self.begin()
+        self.hop.say("503 5.5.1 MAIL first")
+        self.assertAnswers(client, "451 4.3.0")
+        self.assertTrue(self.hop.isClosed)
+
+    def test_silentLate(self) -> None:
+        """Likewise if there is no further reply."""
+        client = self.begin()
+        self.hop.say("250 fine")
+        self.clock.advance(10)
+        self.assertAnswers(client, "451 4.3.0")
+        self.assertTrue(self.hop.isClosed)
+
+    def test_badLate(self) -> None:
+        """Whom the next hop can't have isn't asked about."""
+        client = self.connect(self.Later(self.forward))
+        client.say("MAIL FROM:<joe@client.example>")
+        client.say("RCPT TO:<ann@x.example>")
+        client.session.envelope.rcptTo[0].args["X-OWN"] = "x"
+        self.send(client, "DATA")
+        self.hop.open()
+        self.hop.say("250 fine")
+        self.assertAnswers(client, "550 5.3.3")
+        self.assertEqual(self.hop.heard(), [b"MAIL FROM:<joe@client.example>", b"RSET"])
 
     def test_othersAccepted(self) -> None:
         """
@@ -769,6 +807,13 @@ class OtherEnvelopeTests(Bench):
         self.hop.heard()
         self.send(client, "MAIL FROM:<joe@client.example>")
         self.assertEqual(self.host.hops[0].heard(), [b"RSET"])
+
+
+class NotPipelinedTests(OtherEnvelopeTests):
+    """The same where the next hop has no PIPELINING: one after the other."""
+
+    asked = [b"RCPT TO:<ann@x.example>"]
+    offers = ("8BITMIME",)
 
 
 class OptionsTests(SynchronousTestCase):

@@ -166,13 +166,8 @@ class Forward(SMTPHandler):
             transaction.abandon()
         assert envelope.mailFrom is not None
         transaction = await Transaction.begin(self._pool, envelope.mailFrom, envelope)
-        refusals: dict[int, Rejection] = {}
         try:
-            for number, recipient in enumerate(envelope.rcptTo):
-                try:
-                    await transaction.add(recipient)
-                except Rejection as refused:
-                    refusals[number] = refused
+            refusals = await transaction.addAll(envelope.rcptTo)
             if refusals and not envelope.perRecipient:
                 # Nobody has got anything yet, so one answer is true for all.
                 oneAnswer(list(refusals.values()), self, envelope)

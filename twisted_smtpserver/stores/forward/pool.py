@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -43,7 +43,7 @@ class Settings:
 
     reactor: Any
     hostName: str
-    password: str
+    password: str = field(repr=False)
     makeTLS: Callable[[str], Any]
     deadline: float
     maxConnections: int
@@ -96,6 +96,14 @@ class Connection:
         """
         answer: Answer = await self.answer(self._client.command(line, octets))
         return answer
+
+    def begin(self, line: bytes) -> Deferred[Answer]:
+        """
+        Send a command. Wait for its reply with :meth:`answer`.
+
+        :param line: without its CRLF.
+        """
+        return self._client.command(line)
 
     def expect(self) -> Deferred[Answer]:
         """Expect one more reply. Wait for it with :meth:`answer`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,6 +19,9 @@ from twisted_smtpserver.stores.forward.pool import MAX_IDLE, Connection, Pool
 #: The end of the message is answered after the next hop has stored it. RFC 5321 §4.5.3.2.6 would
 #: have us wait ten minutes; our own client doesn't. In deadlines.
 FINAL_DEADLINES = 4
+
+#: Commands that are sent without waiting for the replies: so many replies fit into any buffer.
+MAX_PIPELINED = 100
 
 _NEEDS_8BIT = Rejection("The next hop doesn't take 8-bit messages", 554, "5.6.3")
 
@@ -93,13 +96,59 @@ class Transaction:
         :returns: the next hop's reply.
         :raises Rejection: if the next hop refuses, or can't do what the client asked for.
         """
+        answer = await self._connection.say(self._rcpt(recipient))
+        self._judge(recipient, answer)
+        return answer
+
+    async def addAll(self, recipients: Sequence[Address]) -> dict[int, Rejection]:
+        """
+        Say RCPT for several recipients, all at once if the next hop has PIPELINING (RFC 2920).
+
+        :param recipients: likewise.
+        :returns: the refusals, by the recipients' numbers.
+        """
+        refusals: dict[int, Rejection] = {}
+        waiting: list[tuple[int, Deferred[Answer]]] = []
+        isPipelined = "PIPELINING" in self._connection.offers
+        for number, recipient in enumerate(recipients):
+            try:
+                answer = self._connection.begin(self._rcpt(recipient))
+            except Rejection as refused:
+                refusals[number] = refused
+                continue
+            waiting.append((number, answer))
+            if not isPipelined or len(waiting) >= MAX_PIPELINED:
+                await self._judgeAll(recipients, waiting, refusals)
+        await self._judgeAll(recipients, waiting, refusals)
+        return refusals
+
+    async def _judgeAll(
+        self,
+        recipients: Sequence[Address],
+        waiting: list[tuple[int, Deferred[Answer]]],
+        refusals: dict[int, Rejection],
+    ) -> None:
+        try:
+            while waiting:
+                number, awaited = waiting.pop(0)
+                try:
+                    self._judge(recipients[number], await self._connection.answer(awaited))
+                except Rejection as refused:
+                    refusals[number] = refused
+        except BaseException:
+            self._connection.abort()  # nobody will hear the replies that are still to come
+            for _, awaited in waiting:
+                awaited.addErrback(_ignore)
+            raise
+
+    def _rcpt(self, recipient: Address) -> bytes:
         path = mailbox(recipient, self._utf8, isSender=False)
-        parameters = handOn(recipient, self._connection)
-        answer = await self._connection.say(b"RCPT TO:%s%s" % (path, parameters))
+        return b"RCPT TO:%s%s" % (path, handOn(recipient, self._connection))
+
+    def _judge(self, recipient: Address, answer: Answer) -> None:
         if not answer.isPositive:
             raise self._refusal(answer)
         self.recipients.append(recipient)
-        return answer
 
     def _refusal(self, answer: Answer) -> Rejection:
         if answer.code == 421:
