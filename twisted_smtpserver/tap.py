@@ -438,7 +438,7 @@ def _makeStore(config: Options) -> tuple[object, Service | None]:
     if "handler" in config:
         return _loadHandler(config["handler"]), None
     hostName = config.keywords.get("name", None)
-    store = makeStore(config, hostName)
+    store = makeStore(config, hostName, config.keywords["size"])
     if store is not None:
         return store.handler, store
     mailbox = LateMaildir(config.get("maildir", DEFAULT_MAILDIR), hostName)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from tests.filters.test_filtered import FilteredCase
+from tests.filters.test_filtered import FilteredCase, Judge, Store
 from tests.support.talk import brief
 from twisted_smtpserver import ConfigurationError
-from twisted_smtpserver.filters import Message, RequireAuthentication, authentication
+from twisted_smtpserver.filters import Filtered, Message, RequireAuthentication, authentication
 from twisted_smtpserver.filters.authentication import MAX_REPORTS, Trust
+from twisted_smtpserver.testing import runInline
 
 NAME = "Authentication-Results"
 
@@ -94,6 +95,23 @@ class TrustTests(FilteredCase):
         client.deliver(b"Subject: hi\r\n\r\n")
         client.deliver(b"Subject: hi\r\n\r\n", hello=None)
         self.assertEqual(found, [(), ()])
+
+    def test_nested(self) -> None:
+        """Where one Filtered is another one's store, what the outer filters reported stays."""
+        found: list[Any] = []
+
+        def look(message: Message) -> dict[str, str]:
+            found.append((message.envelope.authentication.spf, message.header.all(NAME)))
+            return {"X-A": "b"}
+
+        for name in ("mx.test", "inner.test"):
+            self.store = Filtered(Store(), Judge(look), authservId=name, runInThread=runInline)
+            client = self.serve(reporting("spf=pass"), authservId="mx.test")
+            for hello in ("EHLO client.example", None):
+                content = f"{NAME}: mx.test; spf=fail\r\n\r\n".encode()
+                self.assertEqual(client.deliver(content, hello=hello).code, 250)
+                known, fields = found.pop()
+                self.assertEqual((known.result, fields), ("pass", ["mx.test; spf=pass"]))
 
     def test_defaultName(self) -> None:
         """Unless told otherwise the name is the host's."""

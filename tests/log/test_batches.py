@@ -101,6 +101,8 @@ class BatchTests(SynchronousTestCase):
         self.say("a")
         self.say("b", level=LogLevel.error)
         self.assertEqual(self.file.lines, ["a", "b"])
+        self.reactor.advance(DELAY)
+        self.assertEqual(self.file.writes, 1)
 
     def test_many(self) -> None:
         """No more than so many lines wait."""

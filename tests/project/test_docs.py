@@ -48,7 +48,7 @@ SHOWN = {
 #: What people look for, as the search has it: without endings. Each must be in a title.
 SEARCHED = (
     *("pytest", "attach", "databas", "fastapi", "django", "asyncio", "metric", "sqlite", "flask"),
-    *("celeri", "tls", "lmtp", "login", "inbox", "log", "limit"),
+    *("webhook", "postgresql", "celeri", "tls", "lmtp", "login", "inbox", "log", "limit"),
 )
 
 #: What smtp-server 3.21.6 takes, but for its callbacks and what goes to Node's own servers.

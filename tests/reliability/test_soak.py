@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.run import Sample, Soak
+from tests.reliability.soak.ledger import Ledger
+from tests.reliability.soak.run import Sample, Soak
 
 ROOT = Path(__file__).parent.parent.parent
 TRACE = b"Return-Path: <>\r\nReceived: from client.example\r\n\tby mx.test; now\r\n"
@@ -21,7 +21,7 @@ TRACE = b"Return-Path: <>\r\nReceived: from client.example\r\n\tby mx.test; now\
 class SoakTests(SynchronousTestCase):
     def soak(self, *arguments: str) -> str:
         """Run it, and return what it reports."""
-        command = [sys.executable, "-m", "benchmarks.soak", "--seconds=3", "--clients=8"]
+        command = [sys.executable, "-m", "tests.reliability.soak", "--seconds=3", "--clients=8"]
         folder = os.path.abspath(self.mktemp())
         os.mkdir(folder)
         done = subprocess.run(

@@ -208,7 +208,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_handlers(self) -> None:
         """Messages go to one place."""
-        stores = "--maildir, --discard, --handler, --postgres, --forward and --webhook"
+        stores = "--maildir, --discard, --handler, --postgres, --forward, --webhook and --amqp"
         reason = f"{stores}: choose one of them"
         self.assertRefused(reason, "--maildir=mail", "--discard")
 

@@ -10,7 +10,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver import tap
-from twisted_smtpserver.stores import forward, postgres, webhook
+from twisted_smtpserver.stores import amqp, forward, postgres, webhook
 from twisted_smtpserver.twistd.flags import SECRETS
 
 
@@ -64,7 +64,7 @@ class PostgresTests(StoreCase):
     def test_wrong(self) -> None:
         """What makes no sense is said in a line."""
         self.assertRefused("--postgres-table: needs --postgres", "--postgres-table=mail")
-        stores = "--maildir, --discard, --handler, --postgres, --forward and --webhook"
+        stores = "--maildir, --discard, --handler, --postgres, --forward, --webhook and --amqp"
         choice = f"{stores}: choose one of them"
         self.assertRefused(choice, "--discard", "--postgres=x")
         self.assertFails(
@@ -78,6 +78,39 @@ class PostgresTests(StoreCase):
         with mock.patch.dict("sys.modules", {"twisted_smtpserver.stores.postgres": None}):
             error = self.assertRaises(SystemExit, self.make, "--postgres=x")
         self.assertIn('pip install "twisted-smtpserver[postgres]"', str(error))
+
+
+class AMQPTests(StoreCase):
+    """``--amqp``."""
+
+    def test_flags(self) -> None:
+        """What the flags say gets to the store."""
+        with mock.patch.object(amqp, "AMQP") as made:
+            self.make(
+                *("--amqp=amqp://a,amqp://b", "--amqp-exchange=mail", "--name=mx.example"),
+                *("--amqp-routing-key={domain}", "--amqp-max-size=16M"),
+                f"--amqp-password-file={self.secret()}",
+            )
+            self.make("--amqp=amqp://a", "--amqp-queue=mail")
+        options = {"exchange": "mail", "routingKey": "{domain}", "password": "swordfish"}
+        numbers = {"maxSize": 16 * 2**20, "serverSize": 50 * 2**20}
+        expected = mock.call(
+            ["amqp://a", "amqp://b"], None, **options, **numbers, hostName="mx.example"
+        )
+        short = mock.call(["amqp://a"], "mail", serverSize=50 * 2**20)
+        self.assertEqual(made.call_args_list, [expected, short])
+
+    def test_wrong(self) -> None:
+        """What makes no sense is said in a line."""
+        self.assertRefused("--amqp-queue: needs --amqp", "--amqp-queue=mail")
+        self.assertRefused("--amqp: needs --amqp-queue or --amqp-exchange", "--amqp=amqp://a")
+        both = ("--amqp=amqp://a", "--amqp-queue=a", "--amqp-exchange=b")
+        self.assertFails("--amqp: AMQP: give a queue, or an exchange", *both)
+        advice = "write amqp://USER@HOST:PORT/VIRTUALHOST, amqps://… for TLS"
+        self.assertFails(
+            f"--amqp: the URL of the broker makes no sense: {advice}",
+            *("--amqp=secret", "--amqp-queue=a"),
+        )
 
 
 class ForwardTests(StoreCase):

@@ -46,13 +46,19 @@ class Trust:
     def __init__(self, authservId: str | None = None) -> None:
         self.authservId = (authservId or socket.gethostname()).lower()
 
-    def removeForged(self, message: Message) -> None:
+    def removeForged(self, message: Message, session: Session) -> None:
         """
         Take out what a message came with under our name, wherever it stands (RFC 8601 §5), and
         what nobody can say the name of.
 
-        :param message: before any filter has seen it.
+        :param message: before any filter has seen it. What another Filtered with our name hands on
+            has reports of ours, which stay.
+        :param session: the client's session.
         """
+        done = (message.envelope.id, self.authservId)
+        if session.data.get(Trust) == done:
+            return
+        session.data[Trust] = done
         if not message.mayHave(_KEY):
             return
         if len(message.header.all(_FIELD)) > MAX_REPORTS:
@@ -68,8 +74,9 @@ class Trust:
 
         :param message: it has nothing else under that name.
         """
-        fields = (field.value for field in message.header if self._isOurs(field))
-        message.envelope.authentication = joined(fields)
+        fields = [field.value for field in message.header if self._isOurs(field)]
+        if fields:
+            message.envelope.authentication = joined(fields)
 
 
 class RequireAuthentication:

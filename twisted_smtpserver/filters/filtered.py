@@ -141,7 +141,7 @@ class Filtered:
     async def _judgeAndStore(self, message: Message, session: Session) -> Any:
         envelope = session.envelope
         before = list(envelope.rcptTo)
-        self._trust.removeForged(message)
+        self._trust.removeForged(message, session)
         for each in self._filters:
             await self._judge(each, message, session)
             if message.discard or not envelope.rcptTo:

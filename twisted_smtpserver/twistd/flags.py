@@ -25,6 +25,7 @@ MOST_WORKERS = 512
 
 #: Flags for files that workers mightn't be allowed to read; they get what was in them.
 SECRETS = (
+    "amqp-password-file",
     "forward-password-file",
     "postgres-password-file",
     "shared-state-password-file",
@@ -267,6 +268,15 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              _firstLine),
         Flag("postgres-retention", "SECONDS", "delete messages so long after they were consumed "
              "[default: never]", _seconds),
+        Flag("amqp", "URLS", "publish them to RabbitMQ, amqp://USER@HOST:PORT/VIRTUALHOST or "
+             "amqps://…; several for a cluster", str, _words),
+        Flag("amqp-queue", "NAME", "the queue, which is made if need be"),
+        Flag("amqp-exchange", "NAME", "an exchange that is there, instead"),
+        Flag("amqp-routing-key", "TEXT", "its routing key; {address}, {local} and {domain} are a "
+             "recipient's"),
+        Flag("amqp-max-size", "OCTETS", "the broker's max_message_size [default: 128M, of RabbitMQ "
+             "4 16M]", _octets),
+        Flag("amqp-password-file", "FILE", "the first line is the broker's password", _firstLine),
         _flag("size", "OCTETS", "the largest message; 0 for no limit [default: 50M]", _octets),
         _flag("hideSize", "", "don't tell clients that limit"),
         _flag("maxRecipients", "N", "recipients of one message", _whole),

@@ -10,10 +10,15 @@ from twisted.application.service import Service
 from twisted_smtpserver.errors import ConfigurationError
 
 #: The flags that choose a store, and the extra that each needs.
-STORES = {"postgres": "postgres", "forward": "", "webhook": "webhook"}
+STORES = {"postgres": "postgres", "forward": "", "webhook": "webhook", "amqp": "amqp"}
 
 #: Flags that say more of another one, and are nothing without it.
 BELONG_TO = {
+    "amqp-exchange": "amqp",
+    "amqp-max-size": "amqp",
+    "amqp-password-file": "amqp",
+    "amqp-queue": "amqp",
+    "amqp-routing-key": "amqp-exchange",
     "postgres-password-file": "postgres",
     "postgres-retention": "postgres",
     "postgres-table": "postgres",
@@ -59,23 +64,26 @@ def checkStores(given: Mapping[str, Any]) -> None:
     for name, other in BELONG_TO.items():
         if name in given and other not in given:
             raise ConfigurationError(f"--{name}: needs --{other}")
+    if "amqp" in given and not {"amqp-queue", "amqp-exchange"} & set(given):
+        raise ConfigurationError("--amqp: needs --amqp-queue or --amqp-exchange")
     if "webhook" in given and "webhook-secret-file" not in given:
         raise ConfigurationError("--webhook: needs --webhook-secret-file")
 
 
-def makeStore(given: Mapping[str, Any], hostName: str | None) -> StoreService | None:
+def makeStore(given: Mapping[str, Any], hostName: str | None, size: int) -> StoreService | None:
     """
     Make what a flag asks for.
 
     :param given: the values of the flags that were given, by name.
     :param hostName: our name.
+    :param size: the largest message that the server takes, in octets; 0 for no limit.
     :returns: ``None`` if there is no such flag.
     :raises ConfigurationError: if it makes no sense, or a library is missing.
     """
     for name, extra in STORES.items():
         if name in given:
             try:
-                return StoreService(_MAKERS[name](given, hostName))
+                return StoreService(_MAKERS[name]({**given, "size": size}, hostName))
             except ImportError as error:
                 raise ConfigurationError(
                     f'--{name}: {error}: pip install "twisted-smtpserver[{extra}]"'
@@ -95,6 +103,20 @@ def _makePostgres(given: Mapping[str, Any], hostName: str | None) -> Any:
         hostName=hostName,
     )
     return PostgresStore(given["postgres"], **known)
+
+
+def _makeAMQP(given: Mapping[str, Any], hostName: str | None) -> Any:
+    from twisted_smtpserver.stores.amqp import AMQP
+
+    known = _given(
+        exchange=given.get("amqp-exchange"),
+        routingKey=given.get("amqp-routing-key"),
+        password=given.get("amqp-password-file"),
+        maxSize=given.get("amqp-max-size"),
+        hostName=hostName,
+        serverSize=given["size"],
+    )
+    return AMQP(given["amqp"], given.get("amqp-queue"), **known)
 
 
 def _makeForward(given: Mapping[str, Any], hostName: str | None) -> Any:
@@ -125,4 +147,9 @@ def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-_MAKERS = {"postgres": _makePostgres, "forward": _makeForward, "webhook": _makeWebhook}
+_MAKERS = {
+    "postgres": _makePostgres,
+    "forward": _makeForward,
+    "webhook": _makeWebhook,
+    "amqp": _makeAMQP,
+}

@@ -391,7 +391,9 @@ def _logAgain(worker: int, line: bytes) -> None:
             event["log_system"] += f", worker {worker}"
         except (ValueError, KeyError, TypeError):  # cut off, when the worker was killed
             return
-        globalLogPublisher({**event, "log_format": "{log_text}", "worker": worker})
+        event["log_format"] = "{log_text}"
+        event["worker"] = worker
+        globalLogPublisher(event)
     elif line:
         _log.warn(
             "Worker {worker} says: {line}", worker=worker, line=line.decode("utf-8", "replace")

@@ -100,6 +100,9 @@ class SharedCounts:
 # -- The log ---------------------------------------------------------------------------------------
 
 
+_IN_JSON = frozenset({str, int, float, bool})
+
+
 def makeLogObserver() -> BatchedLogObserver:
     """What ``--logger`` makes in a worker: it writes events for the supervisor."""
     return BatchedLogObserver(sys.stdout.buffer, _encodeEvent)
@@ -113,7 +116,7 @@ def _encodeEvent(event: LogEvent) -> str:
     kept: dict[str, Any] = {
         name: value
         for name, value in event.items()
-        if not name.startswith("log_") and name != "text" and isinstance(value, (str, int, float))
+        if type(value) in _IN_JSON and name[:4] != "log_" and name != "text"
     }
     text = madeText(event)
     if text is None:

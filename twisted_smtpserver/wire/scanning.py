@@ -103,13 +103,10 @@ def _isEven(raw: bytes) -> bool:
     return b"\r" not in others and b"\n" not in others
 
 
-#: Whether the scanner is the one in C.
-isCompiled: bool
-
 try:
     from twisted_smtpserver.wire._scanner import hasBareNewline, scan
 except ImportError:
     hasBareNewline, scan = hasBareNewlinePurely, scanPurely
-    isCompiled = False
-else:
-    isCompiled = True
+
+#: Whether the scanner is the one in C.
+isCompiled: bool = scan is not scanPurely

@@ -21,7 +21,9 @@ from tests.support.milters import CONTINUE, FakeMilter, FakeTCPTransport, reply
 from tests.support.talk import HELLO, MAIL, RCPT, brief
 from twisted_smtpserver.filters import Message, Spool
 from twisted_smtpserver.filters.milter import client as module
+from twisted_smtpserver.filters.milter import conversation
 from twisted_smtpserver.filters.milter.client import MilterConnection
+from twisted_smtpserver.filters.milter.conversation import MAX_AT_ONCE
 from twisted_smtpserver.filters.milter.macros import macrosFor
 from twisted_smtpserver.filters.milter.pool import MAX_IDLE, Pool
 from twisted_smtpserver.filters.milter.symbols import Action, Agreement, Command, Step, Verdict
@@ -315,6 +317,27 @@ class SliceTests(MilterCase):
                 break
             connection.resumeProducing()
             connection.pauseProducing()
+        self.assertEqual(client.answers()[0].code, 250)
+
+    def test_fields(self) -> None:
+        """Of a great many fields, so many are sent at once, also if the milter answers none."""
+        turns: list[Deferred[None]] = []
+
+        def turn(clock: Any, seconds: float) -> Deferred[None]:
+            turns.append(Deferred())
+            return turns[-1]
+
+        self.patch(conversation, "deferLater", turn)
+        fake = FakeMilter({"L": b""}, steps=0x80)
+        content = b"X-Field: value\r\n" * (5 * MAX_AT_ONCE) + b"\r\n"
+        client = self.client(fake)
+        for line in (HELLO, MAIL, RCPT, "DATA"):
+            client.say(line)
+        client.send(content + b".\r\n")
+        for number in range(1, 6):
+            self.assertEqual(len(fake.data("L")), number * MAX_AT_ONCE - 1)
+            turns[-1].callback(None)
+        self.assertEqual(len(fake.data("L")), 5 * MAX_AT_ONCE)
         self.assertEqual(client.answers()[0].code, 250)
 
     def test_messageOnce(self) -> None:

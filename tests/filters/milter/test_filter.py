@@ -22,6 +22,7 @@ from tests.support.talk import HELLO, MAIL, RCPT, brief
 from twisted_smtpserver import ConfigurationError
 from twisted_smtpserver.filters.milter import Milter
 from twisted_smtpserver.filters.milter import filter as module
+from twisted_smtpserver.filters.milter.edits import MAX_EDITS
 from twisted_smtpserver.filters.milter.symbols import BODY_CHUNK
 from twisted_smtpserver.testing import Client
 
@@ -606,7 +607,7 @@ class HostileTests(MilterCase):
     def test_floods(self) -> None:
         """Changes, progress and a new body have bounds."""
         for said in (
-            field(b"h", b"X", b"1") * 1001,
+            field(b"h", b"X", b"1") * (MAX_EDITS + 1),
             field(b"h", b"X", b"1" * 60_000) * 5,
             PROGRESS * 1001,
             reply(b"b", b"x" * 60_000) * 18,

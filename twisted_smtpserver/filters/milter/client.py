@@ -35,6 +35,7 @@ class MilterConnection(Protocol):
 
     :ivar agreement: what was negotiated, after :meth:`negotiate`.
     :ivar isUsable: whether it is open, and nothing was given up halfway.
+    :ivar isFull: whether what was sent isn't on its way yet: see :meth:`room`.
     :ivar isReused: whether it served another client before.
     :ivar lost: a Deferred that fires when it is closed, by whomever.
     """
@@ -49,7 +50,7 @@ class MilterConnection(Protocol):
         self._isPaused = False
         self._reader: Deferred[None] | None = None
         self._writer: Deferred[None] | None = None
-        self._isFull = False
+        self.isFull = False
 
     # -- Twisted's calls ---------------------------------------------------------------------------
 
@@ -93,11 +94,11 @@ class MilterConnection(Protocol):
 
     def pauseProducing(self) -> None:
         """(The transport's call.) Its buffer is full."""
-        self._isFull = True
+        self.isFull = True
 
     def resumeProducing(self) -> None:
         """(The transport's call.) Its buffer is empty."""
-        self._isFull = False
+        self.isFull = False
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.callback(None)
@@ -123,7 +124,7 @@ class MilterConnection(Protocol):
 
     async def room(self) -> None:
         """Wait until what was sent is on its way."""
-        if self._isFull and self.isUsable:
+        if self.isFull and self.isUsable:
             self._writer = Deferred()
             await self._writer
 

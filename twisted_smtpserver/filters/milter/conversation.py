@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from twisted_smtpserver.filters.message import Message
 from twisted_smtpserver.filters.milter import codec
@@ -30,6 +31,9 @@ from twisted_smtpserver.session import Address, Session
 
 #: How often a milter may say that it is still at work, for one command.
 MAX_PROGRESS = 1000
+
+#: So many fields are sent without a look at what others want.
+MAX_AT_ONCE = 100
 
 Outcome = Verdict | CustomReply
 
@@ -135,7 +139,9 @@ class Conversation:
 
     async def _header(self, message: Message) -> Outcome:
         if self._agreement.wants(Command.HEADER):
-            for field in message.header:
+            for number, field in enumerate(message.header, 1):
+                if not number % MAX_AT_ONCE:  # of a milter that answers none of them
+                    await deferLater(self._clock, 0)
                 told = codec.header(field.name, field.value, self._agreement)
                 outcome = await self._exchange(Command.HEADER, told)
                 if outcome is not Verdict.CONTINUE:
@@ -183,7 +189,8 @@ class Conversation:
     async def _exchange(self, command: Command, told: bytes) -> Outcome:
         self.connection.send(told)
         if not self._agreement.answers(command):
-            await self._inTime(self.connection.room())
+            if self.connection.isFull:
+                await self._inTime(self.connection.room())
             return Verdict.CONTINUE
         for _ in range(MAX_PROGRESS):
             reply = await self._inTime(self.connection.receive())

@@ -25,7 +25,7 @@ from twisted_smtpserver.session import Address, Envelope
 from twisted_smtpserver.wire.path import parseForwardPath, parseReversePath
 
 #: The most changes of one message, the body's apart, and the most octets in them.
-MAX_EDITS = 1000
+MAX_EDITS = 200
 MAX_EDIT_OCTETS = 2**18
 
 #: A body may grow to twice the message, and by so many octets.

@@ -1,5 +1,5 @@
 """
 A soak test: mixed clients and their faults against a real server, with nothing lost.
 
-``python -m benchmarks.soak`` runs it; ``benchmarks/README.rst`` says what it does.
+``python -m tests.reliability.soak`` runs it; ``benchmarks/README.rst`` says what it does.
 """

@@ -12,12 +12,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from benchmarks.soak.clients import deliverers
-from benchmarks.soak.faults import FAULTS
-from benchmarks.soak.idle import Holder
-from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.link import Kind, Unexpected
-from benchmarks.soak.server import Server
+from tests.reliability.soak.clients import deliverers
+from tests.reliability.soak.faults import FAULTS
+from tests.reliability.soak.idle import Holder
+from tests.reliability.soak.ledger import Ledger
+from tests.reliability.soak.link import Kind, Unexpected
+from tests.reliability.soak.server import Server
 
 #: What memory may grow by, in MiB and beside that in parts of itself: an allocator's fragments.
 TOLERANCE, SHARE = 16, 0.03

@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 
-from benchmarks.soak.ledger import Ledger
+from tests.reliability.soak.ledger import Ledger
 
 MAIL = "MAIL FROM:<joe@example.org>"
 RCPT = "RCPT TO:<jane@example.com>"

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.soak``; see ``benchmarks/README.rst``."""
+"""``python -m tests.reliability.soak``; see ``tests/reliability/README.rst``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 
 import twisted
-from benchmarks.soak.run import Soak, curve
-from benchmarks.soak.server import Server
+from tests.reliability.soak.run import Soak, curve
+from tests.reliability.soak.server import Server
 
 #: Descriptors for all that isn't an idle connection.
 SPARE = 400
@@ -65,7 +65,7 @@ def report(soak: Soak) -> str:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line, and get the descriptors that it takes."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.soak", description="Soak the server in mixed clients."
+        prog="python -m tests.reliability.soak", description="Soak the server in mixed clients."
     )
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--connections", type=int, default=500, help="idle ones, all the time")

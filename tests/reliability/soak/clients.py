@@ -11,8 +11,8 @@ import ssl
 import sys
 
 from benchmarks.peers import ROOT
-from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.link import HELLO, MAIL, RCPT, Kind, Link, Unexpected, crumble, stuffed
+from tests.reliability.soak.ledger import Ledger
+from tests.reliability.soak.link import HELLO, MAIL, RCPT, Kind, Link, Unexpected, crumble, stuffed
 
 SENDER, RECIPIENT = "joe@example.org", "jane@example.com"
 SIZES = (100, 5_000, 200_000)
@@ -186,7 +186,7 @@ async def viaTwisted(port: int, ledger: Ledger) -> None:
     """Twisted's own client."""
     name, content = ledger.message(5_000)
     unix = content.replace(b"\r\n", b"\n")
-    arguments = ["-m", "benchmarks.soak.twistedclient", str(port), SENDER, RECIPIENT]
+    arguments = ["-m", "tests.reliability.soak.twistedclient", str(port), SENDER, RECIPIENT]
     await _program(ledger, name, unix, sys.executable, *arguments)
 
 

@@ -43,8 +43,8 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it greets."""
-        flags = ["--listen", f"tcp:{self.port}:interface=127.0.0.1:backlog=4096"]
-        flags += ["--handler", "benchmarks.soak.handler.Soaked", "--size", str(SIZE)]
+        flags = ["--listen", f"tcp:{self.port}:interface=127.0.0.1"]
+        flags += ["--handler", "tests.reliability.soak.handler.Soaked", "--size", str(SIZE)]
         flags += ["--cert", "certificate.pem", "--key", "key.pem", "--name", "mx.test"]
         flags += ["--max-errors", "30", "--handler-timeout", str(self._patience)]
         command = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
@@ -108,7 +108,7 @@ class Server:
         with open(self.folder / "log", "rb") as log:
             for line in log:
                 logged += b": incident " in line
-                injected += b"benchmarks.soak.handler.Injected" in line
+                injected += b"tests.reliability.soak.handler.Injected" in line
         return logged, injected
 
     # -- SIGHUP ------------------------------------------------------------------------------------

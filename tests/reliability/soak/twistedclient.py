@@ -1,7 +1,7 @@
 """
 Sends a message from standard input with Twisted's own client.
 
-usage: python -m benchmarks.soak.twistedclient PORT SENDER RECIPIENT
+usage: python -m tests.reliability.soak.twistedclient PORT SENDER RECIPIENT
 """
 
 from __future__ import annotations

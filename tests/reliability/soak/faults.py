@@ -6,9 +6,9 @@ import asyncio
 import random
 import socket
 
-from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.link import HELLO, MAIL, RCPT, Kind, Link, Unexpected, crumble, stuffed
-from benchmarks.soak.server import SIZE
+from tests.reliability.soak.ledger import Ledger
+from tests.reliability.soak.link import HELLO, MAIL, RCPT, Kind, Link, Unexpected, crumble, stuffed
+from tests.reliability.soak.server import SIZE
 
 #: What brings a connection to each state; a BDAT that is not the last has no octets here.
 WAYS: dict[str, tuple[str, ...]] = {

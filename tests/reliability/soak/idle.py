@@ -29,7 +29,7 @@ class Holder:
         """Send a command, and wait for its number."""
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "benchmarks.soak.idle"),
+                *(sys.executable, "-m", "tests.reliability.soak.idle"),
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

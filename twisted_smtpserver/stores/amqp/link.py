@@ -1,0 +1,252 @@
+"""
+A connection to a broker: pika's, with a message's octets written piece by piece.
+
+pika would make frames of the whole message at once, and so have it in memory three times.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+from pika import BasicProperties, ConnectionParameters, PlainCredentials
+from pika.adapters.twisted_connection import TwistedProtocolConnection
+from pika.exceptions import (
+    AMQPError,
+    ChannelClosedByBroker,
+    NackError,
+    UnroutableError,
+)
+from pika.frame import Body
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from twisted_smtpserver.filters.spool import READ_SIZE, Spool
+from twisted_smtpserver.stores.amqp.address import BrokerAddress
+from twisted_smtpserver.stores.base import Unavailable
+
+#: How often the broker and we tell each other that we are there, in seconds.
+HEARTBEAT = 30
+
+#: The largest message of a RabbitMQ before version 4, unless it was told otherwise, in octets.
+OLD_LIMIT = 128 * 2**20
+
+#: Likewise from version 4 on.
+NEW_LIMIT = 16 * 2**20
+
+
+class Announced(bytes):
+    """
+    What pika takes for a body: it writes the frame that has the length, and no frames of octets,
+    because it is false. They are written by us.
+
+    :param size: how many octets there will be.
+    """
+
+    _size = 0
+
+    @classmethod
+    def of(cls, size: int) -> Announced:
+        """
+        :param size: see above.
+        """
+        announced = cls()
+        announced._size = size
+        return announced
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def _isHarmless(record: logging.LogRecord) -> bool:
+    """pika would log the beginning of a message that was returned."""
+    return not str(record.msg).startswith("Published message was returned")
+
+
+logging.getLogger("pika.adapters.twisted_connection").addFilter(_isHarmless)
+# What goes wrong is told by us; without this, Python would print pika's view of it, too.
+logging.getLogger("pika").addHandler(logging.NullHandler())
+
+
+@implementer(IPushProducer)
+class Link:
+    """
+    A connection, and its channels. One message at a time is on a channel: so a refusal can't be
+    taken for that of another message.
+
+    :param protocol: pika's connection.
+    :param facts: what the broker said of itself: ``frameMax``, ``limit``.
+    :ivar isOpen: whether it can be used.
+    :ivar limit: octets of the largest message that the broker takes, as far as we know.
+    """
+
+    def __init__(self, protocol: Any, facts: dict[str, int]) -> None:
+        self._protocol = protocol
+        self._free: list[Any] = []
+        self._fragment = facts["frameMax"] - 8  # a frame's head and end (AMQP 0-9-1 §2.3.5)
+        self._gate: Deferred[None] | None = None
+        self.limit = facts["limit"]
+        self.isOpen = True
+        protocol.closed.addBoth(self._closed)
+        protocol.transport.registerProducer(self, True)
+
+    @classmethod
+    async def connect(cls, address: BrokerAddress, reactor: Any, seconds: float) -> Link:
+        """
+        Connect and log in.
+
+        :param address: where to.
+        :param reactor: the reactor.
+        :param seconds: how long that may take.
+        :raises Unavailable: if that isn't possible.
+        """
+        facts: dict[str, int] = {}
+
+        def tuned(connection: Any, proposed: int) -> int:
+            # pika asks how often to give a sign of life; at this moment it knows these, too.
+            facts["frameMax"] = connection.params.frame_max
+            facts["limit"] = _limitOf(connection.server_properties)
+            return HEARTBEAT
+
+        parameters = ConnectionParameters(
+            virtual_host=address.virtualHost,
+            credentials=PlainCredentials(address.username, address.password),
+            heartbeat=tuned,
+        )
+        protocol = TwistedProtocolConnection(parameters, custom_reactor=reactor)
+        ready = cast("Deferred[Any]", protocol.ready)
+        try:
+            await connectProtocol(address.endpoint(reactor, seconds), protocol)
+            await ready.addTimeout(seconds, reactor)
+        except Exception as error:
+            if protocol.transport is None:
+                ready.addErrback(lambda _: None)
+            else:
+                protocol.transport.abortConnection()
+            raise Unavailable(f"the broker at {address}: {describe(error)}") from None
+        return cls(protocol, facts)
+
+    async def channel(self) -> Any:
+        """
+        A channel that has no message on it.
+
+        :raises AMQPError: if the connection is lost.
+        """
+        while self._free:
+            channel = self._free.pop()
+            if not channel.on_closed.called:
+                return channel
+        channel = await self._protocol.channel()
+        # Whoever publishes is told; nobody else waits for this.
+        channel.on_closed.addErrback(lambda _: None)
+        await channel.confirm_delivery()
+        return channel
+
+    async def publish(
+        self, exchange: str, key: str, properties: BasicProperties, spool: Spool
+    ) -> None:
+        """
+        Publish a message. On return the broker has confirmed it.
+
+        :param exchange: the exchange.
+        :param key: the routing key.
+        :param properties: pika's.
+        :param spool: the octets.
+        :raises AMQPError: if it is refused, or the connection is lost.
+        """
+        channel = await self.channel()
+        body = Announced.of(spool.size)
+        confirmed = channel.basic_publish(exchange, key, body, properties, mandatory=True)
+        try:
+            await self._write(channel, spool)
+            await confirmed
+        except UnroutableError:
+            self._free.append(channel)
+            raise
+        except NackError:
+            # RabbitMQ's channel may go on like this when the queue has a leader again.
+            channel.close()
+            raise
+        except ChannelClosedByBroker:
+            raise
+        except BaseException:
+            # The broker waits for octets, or we for it: nothing can be said on this connection.
+            confirmed.addErrback(lambda _: None)
+            self.abort()
+            raise
+        self._free.append(channel)
+
+    async def _write(self, channel: Any, spool: Spool) -> None:
+        start = 0
+        size = min(self._fragment, READ_SIZE)
+        while start < spool.size:
+            octets = await spool.read(start, size)
+            while self._gate is not None:
+                await self._gate
+            if channel.on_closed.called:  # the reason is in what the caller awaits
+                return
+            start += len(octets)
+            self._protocol.transport.write(Body(channel.channel_number, octets).marshal())
+
+    def abort(self) -> None:
+        """End it at once."""
+        self.isOpen = False
+        if self._protocol.transport is not None:
+            self._protocol.transport.abortConnection()
+
+    def close(self) -> Deferred[Any]:
+        """End it with a word to the broker."""
+        self.isOpen = False
+        closed: Deferred[Any] = Deferred()
+        if self._protocol.closed is None:
+            closed.callback(None)
+        else:
+            self._protocol.closed.addBoth(lambda _: closed.callback(None))
+            self._protocol.close()
+        return closed
+
+    def _closed(self, reason: Any) -> None:
+        self.isOpen = False
+        self.resumeProducing()
+
+    # -- The transport's calls -------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """The broker reads slowly, or not at all."""
+        if self._gate is None:
+            self._gate = Deferred()
+
+    def resumeProducing(self) -> None:
+        """It goes on."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+        self.resumeProducing()
+
+
+def _limitOf(serverProperties: Any) -> int:
+    version = str((serverProperties or {}).get("version", ""))
+    major = version.partition(".")[0]
+    return NEW_LIMIT if major.isdigit() and int(major) >= 4 else OLD_LIMIT
+
+
+def describe(error: BaseException) -> str:
+    """
+    What to say of an error in the log: nothing of a message.
+
+    :param error: any.
+    """
+    if isinstance(error, ChannelClosedByBroker):
+        return f"{error.reply_code} {error.reply_text}"
+    if isinstance(error, (NackError, UnroutableError)):
+        return type(error).__name__  # their texts have the message
+    text = str(error) if isinstance(error, (AMQPError, OSError)) else ""
+    return f"{type(error).__name__} {text}".strip()
