@@ -5,6 +5,9 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tests.filters.test_filtered import MESSAGE, FilteredCase
 from tests.support.milters import (
     ACCEPT,
@@ -26,6 +29,14 @@ from twisted_smtpserver.filters.milter.edits import MAX_EDITS
 from twisted_smtpserver.filters.milter.symbols import BODY_CHUNK
 from twisted_smtpserver.testing import Client
 
+#: What milters say, some of it in the wrong place.
+SAID = [
+    *(CONTINUE, ACCEPT, REJECT, TEMPFAIL, DISCARD, SKIP, PROGRESS, reply(b"4"), reply(b"f")),
+    *(field(b"h", b"X", b"1"), field(b"m", b"Subject", b"", 1), field(b"i", b"A", b"\r\n\r\n", 9)),
+    *(reply(b"b", b"new"), reply(b"q", b"odd\0"), reply(b"+", b"a@b.example\0")),
+    *(reply(b"-", b"jane@example.com\0"), reply(b"e", b"<>\0"), reply(b"y", b"450 4.7.1 x\0")),
+]
+
 
 class MilterCase(FilteredCase):
     """What the tests here share."""
@@ -45,10 +56,13 @@ class MilterCase(FilteredCase):
         """A filter that asks it."""
         return Milter(fake, hostName="mx.test", reactor=self.clock, **keywords)  # type: ignore[arg-type]
 
-    def client(self, *fakes: FakeMilter, options: Any = None, **keywords: Any) -> Client:
+    def client(
+        self, *fakes: FakeMilter, options: Any = None, quarantine: Any = None, **keywords: Any
+    ) -> Client:
         """A client of a server that asks these milters."""
         filters = [self.milter(fake, **keywords) for fake in fakes]
-        return self.serve(*filters, options=options, authservId="mx.test")
+        more = {"options": options, "quarantine": quarantine, "authservId": "mx.test"}
+        return self.serve(*filters, **more)
 
     def deliver(self, answers: dict[str, Any], content: bytes = MESSAGE) -> Any:
         """The answer to a message, with a milter that says this."""
@@ -632,6 +646,38 @@ class HostileTests(MilterCase):
         client.say(HELLO)
         fake.transports[0].protocol.dataReceived(bytes(2**18 + 1))
         self.assertTrue(fake.transports[0].isPaused)
+
+    @given(
+        st.dictionaries(
+            st.sampled_from("CHMRTLNBE"),
+            st.lists(st.one_of(st.sampled_from(SAID), st.binary(max_size=12)), max_size=3),
+            min_size=1,
+        )
+    )
+    @settings(max_examples=60)
+    def test_anything(self, said: dict[str, list[bytes]]) -> None:
+        """Whatever it says: each command has an answer, and 250 means stored, or thrown away."""
+        self.store.messages.clear()
+        fake = FakeMilter({stage: b"".join(octets) for stage, octets in said.items()})
+        client = self.client(fake, quarantine=self.store)
+        client.wait(100)
+        codes = [answer.code for answer in client.answers()]
+        for line in (HELLO, MAIL, RCPT, "DATA"):
+            client.send(line.encode() + b"\r\n")
+            client.wait(100)
+            codes += [answer.code for answer in client.answers()]
+        if codes[-1:] == [354]:
+            client.send(MESSAGE + b".\r\n")
+            client.wait(290)
+            codes += [answer.code for answer in client.answers()]
+            self.assertIn(codes[-1], range(250, 560))
+        if not (codes[-1] == 250 and codes[-2:-1] == [354]):
+            self.assertEqual(self.store.messages, [])
+        else:
+            thrownAway = any(
+                code in octets for octets in map(b"".join, said.values()) for code in b"d-"
+            )
+            self.assertTrue(thrownAway or len(self.store.messages) == 1)
 
     def test_log(self) -> None:
         """Nothing of it gets into the log unescaped."""
