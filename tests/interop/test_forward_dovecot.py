@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 from typing import Any
 from unittest import SkipTest
@@ -18,27 +20,29 @@ from twisted_smtpserver.stores.forward import Forward
 ANN, BEN, FULL, NOBODY = (f"{name}@store.example" for name in ("ann", "ben", "full", "nobody"))
 
 
+@functools.cache
+def makeDovecot() -> Dovecot:
+    """Make it once; it ends with the process. (Trial doesn't know ``setUpClass``.)"""
+    program = need("dovecot")
+    if os.getuid() != 0:
+        raise SkipTest("Dovecot has to be started by root")
+    dovecot = Dovecot(program, {"ann": "", "ben": "", "full": "*:storage=1B"})
+    atexit.register(dovecot.remove)
+    return dovecot
+
+
 class DovecotTests(StoreSuite, TestCase):
     """A client of SMTP; Dovecot on TCP."""
 
-    dovecot: Dovecot
     deadline = 1.5
     recipients = (ANN,)
     refused = NOBODY
     cuts = 4
 
-    @classmethod
-    def setUpClass(cls) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
         """One Dovecot for all tests."""
-        program = need("dovecot")
-        if os.getuid() != 0:
-            raise SkipTest("Dovecot has to be started by root")
-        cls.dovecot = Dovecot(program, {"ann": "", "ben": "", "full": "*:storage=1B"})
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """Remove it."""
-        cls.dovecot.remove()
+        self.dovecot = makeDovecot()
+        await super().setUp()
 
     async def startService(self) -> int:
         """Start it unless it runs."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -11,38 +13,42 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from tests.interop.test_clients import need
-from tests.stores.suite import StoreSuite
+from tests.stores.suite import CoreSuite
 from tests.support.certificates import makeCA, makeCertificate
 from tests.support.nextpostfix import NextPostfix
 from twisted_smtpserver.stores.base import BackOff
 from twisted_smtpserver.stores.forward import Forward
 
 
-class PostfixTests(StoreSuite, TestCase):
+@functools.cache
+def makePostfix() -> tuple[NextPostfix, str]:
+    """
+    Make it once; it ends with the process. (Trial doesn't know ``setUpClass``.)
+
+    :returns: also the path of the certificate of its authority.
+    """
+    program = need("postfix")
+    if os.getuid() != 0:
+        raise SkipTest("Postfix has to be started by root")
+    authority = makeCA()
+    postfix = NextPostfix(program, makeCertificate(authority, ["localhost"]))
+    atexit.register(postfix.remove)
+    path = postfix.folder / "ca.pem"
+    path.write_bytes(authority.certPEM)
+    return postfix, str(path)
+
+
+class PostfixTests(CoreSuite, TestCase):
     """Postfix keeps what it accepts in its queue."""
 
-    postfix: NextPostfix
-    authority: str
     deadline = 1.5
     refused = "nobody@store.example"
     cuts = 4
 
-    @classmethod
-    def setUpClass(cls) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
         """One Postfix for all tests."""
-        program = need("postfix")
-        if os.getuid() != 0:
-            raise SkipTest("Postfix has to be started by root")
-        authority = makeCA()
-        cls.postfix = NextPostfix(program, makeCertificate(authority, ["localhost"]))
-        path = cls.postfix.folder / "ca.pem"
-        path.write_bytes(authority.certPEM)
-        cls.authority = str(path)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """Remove it."""
-        cls.postfix.remove()
+        self.postfix, self.authority = makePostfix()
+        await super().setUp()
 
     async def startService(self) -> int:
         """Start it unless it runs."""

@@ -2,66 +2,45 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
-import socket
+import shutil
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from tests.stores.suite import StoreSuite
-from tests.support.dovecot import freePort
+from tests.stores.suite import CoreSuite
 from tests.support.examples import EXAMPLES
-from tests.support.liveserver import PATIENCE
+from tests.support.services import PATIENCE, freePort, isListening, until
 from twisted_smtpserver.stores.base import BackOff
 from twisted_smtpserver.stores.webhook import Webhook
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-class AppTests(StoreSuite, TestCase):
-    """A program that was written from the documentation, with Flask."""
+class App:
+    """
+    The program.
 
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-    deadline = 1.5
-    refused = "nobody@store.example"
-    cuts = 4
-    #: A spool keeps up to 1 MiB in memory.
-    memoryBound = 8 * 2**20
+    :ivar port: where it listens.
+    :ivar folder: where it stores.
+    """
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        """One program for all tests."""
-        cls.port = freePort()
+    def __init__(self) -> None:
+        self.port = freePort()
+        self.folder = Path(tempfile.mkdtemp(prefix="webhook-"))
+        self._process: subprocess.Popen[bytes] | None = None
 
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """End it."""
-        if cls.process is not None:
-            cls._reap(cls.process)
-
-    @staticmethod
-    def _reap(process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        process.wait(PATIENCE)
-
-    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
-        """A folder for all tests."""
-        if not hasattr(type(self), "folder"):
-            type(self).folder = Path(self.mktemp()).absolute()
-            self.folder.mkdir(parents=True)
-        await super().setUp()
-
-    async def startService(self) -> int:
+    def begin(self) -> None:
         """Start it unless it runs."""
-        if self.process is None:
-            type(self).process = process = subprocess.Popen(
+        if self._process is None:
+            self._process = subprocess.Popen(
                 [sys.executable, str(EXAMPLES / "webhook_app.py"), str(self.port)],
                 cwd=self.folder,
                 env={**os.environ, "WEBHOOK_SECRET": SECRET},
@@ -69,32 +48,59 @@ class AppTests(StoreSuite, TestCase):
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-            self._await(process)
-        return self.port
+            until(lambda: isListening(self.port), "the program doesn't start")
 
-    def _await(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            assert process.poll() is None and time.monotonic() < deadline, "it didn't start"
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.02)
+    def kill(self) -> None:
+        """Kill it."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.kill()
+        process.wait(PATIENCE)
+
+    def remove(self) -> None:
+        """Kill it if need be, and remove what it wrote."""
+        if self._process is not None:
+            self.kill()
+        shutil.rmtree(self.folder)
+
+
+@functools.cache
+def makeApp() -> App:
+    """Make it once; it ends with the process. (Trial doesn't know ``setUpClass``.)"""
+    app = App()
+    atexit.register(app.remove)
+    return app
+
+
+class AppTests(CoreSuite, TestCase):
+    """A program that was written from the documentation, with Flask."""
+
+    deadline = 1.5
+    refused = "nobody@store.example"
+    cuts = 4
+    #: A spool keeps up to 1 MiB in memory.
+    memoryBound = 8 * 2**20
+
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
+        """One program for all tests."""
+        self.app = makeApp()
+        await super().setUp()
+
+    async def startService(self) -> int:
+        """Start it unless it runs."""
+        self.app.begin()
+        return self.app.port
 
     async def killService(self) -> None:
         """Kill it."""
-        process = self.process
-        type(self).process = None
-        assert process is not None
-        self._reap(process)
+        self.app.kill()
 
     async def releaseService(self) -> None:
         """It runs on."""
 
     async def received(self) -> list[bytes]:
         """What it has stored."""
-        paths = (self.folder / "mail").glob("[!.]*")
+        paths = (self.app.folder / "mail").glob("[!.]*")
         return [path.read_bytes() for path in paths]
 
     def makeStore(self, port: int) -> Any:

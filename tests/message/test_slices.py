@@ -36,7 +36,7 @@ class SliceTests(SynchronousTestCase):
 
     def test_little(self) -> None:
         """Little work is done at once."""
-        self.assertEqual(self.successResultOf(runInSlices(work(9, self.done))), "done")
+        self.assertEqual(self.successResultOf(runInSlices(work(AT_ONCE - 1, self.done))), "done")
 
     def test_much(self) -> None:
         """Of much work, the beginning is done at once, and then a slice at each turn."""

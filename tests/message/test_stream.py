@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,6 +21,7 @@ from twisted_smtpserver.errors import (
     MessageTooLarge,
 )
 from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.message.slices import finish
 from twisted_smtpserver.message.stream import HIGH_WATER, MessageStream
 from twisted_smtpserver.testing import runInline
 
@@ -171,7 +173,7 @@ class ReadTests(StreamTestCase):
     def test_parsed(self) -> None:
         """It can be had decoded, too; a message that is too complex can't be had otherwise."""
         for way in ("parsed", "message"):
-            stream = MessageStream(self.flow, 0, runInline)
+            stream = MessageStream(self.flow, 0, runInline, partial(runInline, finish))
             stream.feed(b"Subject: hi\r\n" + b"X: y\r\n" * 5000 + b"\r\nHello\r\n")
             stream.end()
             result = getattr(stream, way)()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
-from tests.support.liveserver import PATIENCE
+from tests.support.services import PATIENCE, freePort, isListening, until
 
 _CONFIG = """\
 base_dir = {folder}/run
@@ -57,13 +55,6 @@ service lmtp {{
 """
 
 
-def freePort() -> int:
-    """A port that was free just now, for programs that can't be told to choose one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Dovecot:
     """
     Dovecot with a mailbox for each of some users.
@@ -101,15 +92,7 @@ class Dovecot:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < deadline, self.log
-                assert self._process.poll() is None, self.log
-                time.sleep(0.02)
+        until(lambda: isListening(self.port), "Dovecot doesn't start")
 
     @property
     def isRunning(self) -> bool:

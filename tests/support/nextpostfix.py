@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 from tests.support.certificates import Certified
-from tests.support.dovecot import freePort
-from tests.support.liveserver import PATIENCE
+from tests.support.services import PATIENCE, freePort
 
 _MAIN = """\
 compatibility_level = 3.6

@@ -21,8 +21,9 @@ T = TypeVar("T")
 #: Has the signature of :func:`runInSlices`.
 RunInSlices = Callable[[Generator[None, None, Any]], "Deferred[Any]"]
 
-#: Slices that are done at once: more than a small message has.
-AT_ONCE = 32
+#: Slices that are done at once: those of a small message. Each takes a fraction of a millisecond,
+#: or one or two if somebody sees to it.
+AT_ONCE = 8
 
 
 def finish(steps: Generator[None, None, T]) -> T:

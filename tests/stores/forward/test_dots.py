@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -33,6 +33,7 @@ class DotStufferTests(SynchronousTestCase):
                 self.assertEqual(stuff(*cut), whole, cut)
         self.assertEqual(stuff(*(CONTENT[n : n + 1] for n in range(len(CONTENT)))), whole)
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.lists(st.sampled_from([b"\r\n", b".", b"\r\n.", b"a"]), max_size=12),
         st.lists(st.integers(0, 30), max_size=3).map(sorted),

@@ -121,6 +121,8 @@ class CutThroughTests(Bench):
         self.assertAnswers(client)
         self.hop.say("250 2.6.0 queued as 4711")
         self.assertAnswers(client, "250 2.6.0 Forwarded: queued as 4711")
+        said = "forwarded to smtp://next.example:25: 250 2.6.0 queued as 4711"
+        self.assertEqual(self.logged().count(said), 1)
 
     def test_reused(self) -> None:
         """The next message goes over the same connection."""

@@ -144,7 +144,9 @@ class Forward(SMTPHandler):
         with outcomes(self, envelope):
             transaction, refusals = await self._ready(session)
             trace = receivedHeader(session, hostName=self.hostName)
-            given = iter(await transaction.send(Traced(trace, stream, self.maxHops)))
+            answers = await transaction.send(Traced(trace, stream, self.maxHops))
+            self._note(envelope, transaction, answers)
+            given = iter(answers)
             results = [
                 refusals.get(number) or self._result(next(given), envelope)
                 for number in range(len(envelope.rcptTo))
@@ -175,6 +177,18 @@ class Forward(SMTPHandler):
             transaction.abandon()
             raise
         return transaction, refusals
+
+    def _note(
+        self, envelope: Envelope, transaction: Transaction, answers: list[Answer | Unavailable]
+    ) -> None:
+        """Where it went, and what it is called there: whoever looks for a message needs that."""
+        for answer in dict.fromkeys(map(str, filter(_isAcceptance, answers))):
+            _log.info(
+                "Message {id} is forwarded to {host}: {answer}",
+                id=envelope.id,
+                host=transaction.host,
+                answer=answer,
+            )
 
     def _result(self, answer: Answer | Unavailable, envelope: Envelope) -> object:
         """What a recipient's answer is to our client."""
@@ -229,6 +243,10 @@ class Forward(SMTPHandler):
         :returns: fires when all are gone.
         """
         return self._pool.close()
+
+
+def _isAcceptance(answer: Answer | Unavailable) -> bool:
+    return isinstance(answer, Answer) and answer.isPositive
 
 
 def _areSame(transaction: Transaction, envelope: Envelope) -> bool:

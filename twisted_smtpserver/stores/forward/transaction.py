@@ -44,6 +44,11 @@ class Transaction:
         self._utf8 = envelope.smtpUtf8
         self._isBinary = envelope.bodyType == "BINARYMIME"
 
+    @property
+    def host(self) -> str:
+        """The next hop, as the log names it."""
+        return str(self._connection.host)
+
     @classmethod
     async def begin(cls, pool: Pool, sender: Address, envelope: Envelope) -> Transaction:
         """
