@@ -223,6 +223,7 @@ class SurvivalTests(ClusterCase):
         for node in self.nodes[:2]:
             node.kill()
             await load.goOn(10)
+            load.pause()  # thousands of messages would only take time
             node.begin(wait=False)
             if node is self.nodes[0]:  # the next one to be killed mustn't be the second at once
                 await self.ready(node)
@@ -299,6 +300,10 @@ class Load:
                 return
             await deferLater(reactor, 0.02)
         raise AssertionError(f"only {len(self.accepted)} of {most} were accepted")
+
+    def pause(self) -> None:
+        """Until :meth:`goOn`."""
+        self._isPaused = True
 
     async def end(self) -> None:
         """No more."""
