@@ -23,10 +23,12 @@ _WORK = (5_000, 50_000, 2**30)
 _LITTLE = (20, 100, 2**16)
 
 
-def _cost(files: Files, connections: int, count: int, **job: Any) -> tuple[float, int]:
+def _cost(
+    files: Files, connections: int, count: int, peer: str = "ours", **job: Any
+) -> tuple[float, int]:
     """CPU seconds per message, and by how many KiB the peak memory grew."""
     sent: list[dict[str, Any]] = []
-    with Server(PEERS["ours"], files, "--max-recipients", "10000") as server:
+    with Server(PEERS[peer], files, "--max-recipients", "10000") as server:
         with OwnLoad(server.port, 1) as load:  # what is compiled or imported only once
             sent.append(load.work(1.0, count=min(1000, 10 * count)))
         with OwnLoad(server.port, connections, **job) as load:
@@ -70,6 +72,10 @@ def measureGrowth(files: Files, output: Path, repeat: int, isQuick: bool) -> str
         [step for step in _CONNECTIONS if step <= most],
         lambda n: _cost(files, n, max(messages, 2 * n)),
     )
+    shipped = points(
+        [step for step in _CONNECTIONS if step <= most],
+        lambda n: _cost(files, n, max(messages, 2 * n), "ours-twistd"),
+    )
     addressed = points(
         [step for step in _RECIPIENTS if step <= most],
         lambda n: _cost(
@@ -95,8 +101,11 @@ def measureGrowth(files: Files, output: Path, repeat: int, isQuick: bool) -> str
     return (
         listTable(
             "Connections at work",
-            ("connections", "µs per message"),
-            [(f"{n:,}", f"{cost:,.1f}") for n, cost, _ in connected],
+            ("connections", "µs per message", "… as shipped"),
+            [
+                (f"{n:,}", f"{cost:,.1f}", f"{whole:,.1f}")
+                for (n, cost, _), (_, whole, _) in zip(connected, shipped, strict=True)
+            ],
         )
         + listTable(
             "Recipients",

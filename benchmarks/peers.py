@@ -151,6 +151,12 @@ PEERS = {
             _python("ours", "--log", "{folder}/log"),
             only=_SHORT,
         ),
+        Peer(
+            "ours-twistd",
+            "… as the shipped command, twistd smtpserver",
+            _python("shipped", "--log", "{folder}/twistd.log"),
+            only=(*_SHORT, "recipients", "bulk"),
+        ),
         Peer("floor", "(Twisted, doing nothing)", _python("floor"), only=_FLOOR),
         Peer(
             "floor-direct", "(the same, sending at once)", _python("floor", "--direct"), only=_FLOOR

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
+from benchmarks import crowd
 from benchmarks.bodies import makeMessage
 
 ROOT = Path(__file__).parent.parent.parent
@@ -53,6 +56,7 @@ class BenchmarkTests(TestCase):
     def test_growth(self) -> None:
         """The second command writes its tables and pictures, too."""
         output = self.run_("growth")
+        self.assertIn("as shipped", (output / "growth.rst").read_text())
         self.assertIn("Recipients", (output / "growth.rst").read_text())
         self.assertTrue((output / "growth-connections.svg").exists())
 
@@ -60,6 +64,20 @@ class BenchmarkTests(TestCase):
         """The third command says what two workers are to one."""
         output = self.run_("workers")
         self.assertIn("Two workers to one: ", (output / "workers.rst").read_text())
+
+    def test_crowd(self) -> None:
+        """Of a few clients that come at once nobody is refused; both kinds of server are asked."""
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            crowd.main(["20"])
+        rows = [line.split() for line in output.getvalue().splitlines()[1:]]
+        self.assertEqual([row[-4:-2] for row in rows], [["20", "0"]] * 2)
+
+    def test_shipped(self) -> None:
+        """The command as it is shipped is measured beside the embedded factory."""
+        output = self.run_("--peers", "ours,ours-twistd", "--workloads", "sessions")
+        results = json.loads((output / "results.json").read_text())
+        self.assertEqual({each["peer"] for each in results}, {"ours", "ours-twistd"})
+        self.assertFalse([each["errors"] for each in results if each["errors"]])
 
     def test_unknown(self) -> None:
         """A misspelled server is an error, not an empty table."""

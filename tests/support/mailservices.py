@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -118,10 +120,18 @@ def startRspamd(program: str, folder: Path, dnsPort: int) -> MailService:
     local = folder / "local.d"
     local.mkdir()
     listening = folder / "milter.sock"
+    isRoot = os.getuid() == 0
+    user = "nobody" if isRoot else pwd.getpwuid(os.getuid()).pw_name
+    group = "nogroup" if isRoot else grp.getgrgid(os.getgid()).gr_name
     configured(
         local,
         "rspamd/worker-proxy.inc",
-        {"/run/rspamd/milter.sock mode=0660 owner=_rspamd group=_rspamd": f"{listening} mode=0666"},
+        {
+            "/run/rspamd/milter.sock": str(listening),
+            "mode=0660": "mode=0666",
+            "owner=_rspamd": f"owner={user}",
+            "group=_rspamd": f"group={group}",
+        },
     )
     configured(local, "rspamd/milter_headers.conf", {})
     for name, text in {
