@@ -19,6 +19,10 @@ _log = Logger()
 _taken: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
 
 
+#: The threads of further reactors, which Twisted doesn't know of: what fires there is in its place.
+otherReactors: set[int] = set()
+
+
 def whenFired(deferred: Deferred[Any], take: Callable[[Any], object]) -> None:
     """
     Take a Deferred's result when it is there.
@@ -39,8 +43,8 @@ def _fired(value: Any, deferred: Deferred[Any], take: Callable[[Any], object]) -
         _taken[deferred] = value
     elif value is None:
         value = _taken.get(deferred)
-    reactorThread = threadable.ioThread
-    if reactorThread is None or reactorThread == threading.get_ident():
+    thread = threading.get_ident()
+    if threadable.ioThread in (None, thread) or thread in otherReactors:
         take(value)
     else:
         from twisted.internet import reactor

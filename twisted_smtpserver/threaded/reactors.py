@@ -14,6 +14,7 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.hooks.firing import otherReactors
 from twisted_smtpserver.threaded.privatereactor import PrivateReactor
 
 #: How long a reactor may take to start, in seconds.
@@ -133,12 +134,14 @@ def privateReactor() -> ReactorThread:
 
     It works in a program that runs *the* reactor in its main thread, or will: in tests, mostly.
     What asks for the process's reactor without saying so doesn't work on it:
-    :func:`twisted.internet.threads.deferToThread`, for example.
+    :func:`twisted.internet.threads.deferToThread`, for example, and the slices in which
+    ``stream.message()`` and ``stream.parsed()`` take a large message apart.
 
     :returns: it, not yet started unless that was done before.
     """
     key = ("private", os.getpid())
     with _lock:
         if key not in _threads:
-            _threads[key] = ReactorThread(PrivateReactor())
+            _threads[key] = thread = ReactorThread(PrivateReactor())
+            thread.reactor.callWhenRunning(lambda: otherReactors.add(threading.get_ident()))
         return _threads[key]
