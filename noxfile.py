@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import nox
+import nox.virtualenv
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
@@ -20,10 +21,16 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 TWISTED_TRUNK = "Twisted[tls] @ https://github.com/twisted/twisted/archive/refs/heads/trunk.zip"
 
 
+def install(session: nox.Session, *words: str) -> None:
+    """Install what a session needs; with ``--no-venv`` it is there already."""
+    if not isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv):
+        session.install(*words)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the style."""
-    session.install("ruff")
+    install(session, "ruff")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
 
@@ -31,43 +38,52 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types, strictly."""
-    session.install("-e", ".[dev]")
+    install(session, "-e", ".[dev]")
     session.run("mypy", *session.posargs)
+    # As users have it: without a plugin, and in editors.
+    plain = ["mypy", "--config-file="]
+    session.run(*plain, "--strict", "--allow-untyped-calls", "tests/project/typed")
+    examples = Path("docs/examples")
+    for folder in sorted({path.parent for path in examples.rglob("*.py")}):
+        session.run(*plain, "--ignore-missing-imports", *map(str, sorted(folder.glob("*.py"))))
+    pyright = Path("tests/clients/node_modules/.bin/pyright")
+    if pyright.exists():  # npm install --prefix tests/clients
+        session.run(str(pyright), "--pythonpath", shutil.which("python") or "", external=True)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests by pytest."""
-    session.install("-e", ".[test]")
+    install(session, "-e", ".[test]")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session(name="tests-oldest", python=PYTHONS[0])
 def testsOldest(session: nox.Session) -> None:
     """Run the tests with the oldest versions that are promised."""
-    session.install("--constraint", "tests/oldest.txt", "-e", ".[test]")
+    install(session, "--constraint", "tests/oldest.txt", "-e", ".[test]")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session(name="tests-trunk", python=PYTHONS[-1])
 def testsTrunk(session: nox.Session) -> None:
     """Run the tests with Twisted as it will be released next."""
-    session.install("-e", ".[test]")
-    session.install("--upgrade", TWISTED_TRUNK)
+    install(session, "-e", ".[test]")
+    install(session, "--upgrade", TWISTED_TRUNK)
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session
 def trial(session: nox.Session) -> None:
     """Run the tests by Twisted's own runner."""
-    session.install("-e", ".[test]")
+    install(session, "-e", ".[test]")
     session.run("python", "-m", "twisted.trial", *(session.posargs or ["tests"]))
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Run the tests and see that every branch was taken."""
-    session.install("-e", ".[test]")
+    install(session, "-e", ".[test]")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "report")
 
@@ -75,7 +91,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into docs/_build/html; a warning is an error."""
-    session.install("-e", ".[docs]")
+    install(session, "-e", ".[docs]")
     build = ["-W", "--keep-going", "-q", "-b", "html", *session.posargs]
     session.run("python", "-m", "sphinx", *build, "docs", "docs/_build/html")
 
@@ -83,12 +99,12 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build what is uploaded, check it, and start the server from the wheel alone."""
-    session.install("build", "twine")
+    install(session, "build", "twine")
     folder = Path(session.create_tmp()).resolve() / "dist"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(folder))
     session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
-    session.install(*map(str, folder.glob("*.whl")))
+    install(session, *map(str, folder.glob("*.whl")))
     with session.chdir(folder):
         session.run("twistd", "smtpserver", "--help", silent=True)
 
@@ -96,12 +112,12 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def changes(session: nox.Session) -> None:
     """Show the change log as the next release will have it."""
-    session.install("towncrier")
+    install(session, "towncrier")
     session.run("towncrier", "build", "--draft", "--version", "next", *session.posargs)
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
     """Ask for known vulnerabilities of what users install with the library."""
-    session.install("pip-audit")
+    install(session, "pip-audit")
     session.run("python", ".ci/audit.py")

@@ -364,11 +364,28 @@ class IExtension(Interface):
 
 
 class IDialogue(Interface):
-    """What a verb is given: the running conversation with one client."""
+    """
+    What a verb is given: the running conversation with one client.
+
+    A verb returns an *outcome*: a :class:`~twisted_smtpserver.replies.Reply`; a list of them; a
+    Deferred of either; or what one of the methods here returned. The extensions that come with the
+    library use these names and no others.
+    """
 
     session = Attribute("The :class:`~twisted_smtpserver.session.Session`.")
     options = Attribute("The server's :class:`~twisted_smtpserver.options.Options`.")
     phase = Attribute("Where the conversation stands, a :class:`~twisted_smtpserver.states.Phase`.")
+    transfer = Attribute(
+        "The message under way, a :class:`~twisted_smtpserver.message.transfer.MessageTransfer`, or"
+        " ``None``."
+    )
+    failedLogins = Attribute("How many logins failed in this session.")
+
+    def hook(name):  # type: ignore[no-untyped-def]
+        """
+        :param name: the name of one of the handler's hooks.
+        :returns: the hook; ``None`` if the handler has none.
+        """
 
     def ask(hook, arguments, accepted, failed=None):  # type: ignore[no-untyped-def]
         """
@@ -377,10 +394,19 @@ class IDialogue(Interface):
         :param hook: its name.
         :param arguments: a tuple.
         :param accepted: called with the hook's result (``None`` where there is no such hook) if it
-            didn't refuse; returns the Reply.
-        :param failed: called with the exception if it did, or failed; returns the Reply. By
-            default that is the refusal's, or for a bug 451 with an incident id.
-        :returns: a Reply, or a Deferred of one if the hook takes its time.
+            didn't refuse; returns the outcome.
+        :param failed: called with the exception if it did, or failed; returns the outcome. By
+            default that is the refusal's reply, or for a bug 451 with an incident id.
+        :returns: an outcome.
+        """
+
+    def refuse(error, stage):  # type: ignore[no-untyped-def]
+        """
+        The reply for what a hook raised; a bug is logged.
+
+        :param error: the exception.
+        :param stage: the hook's name.
+        :returns: a Reply.
         """
 
     def move(event):  # type: ignore[no-untyped-def]
@@ -388,4 +414,86 @@ class IDialogue(Interface):
         Change the phase, as :data:`twisted_smtpserver.states.TRANSITIONS` has it.
 
         :param event: a :class:`~twisted_smtpserver.states.Event`.
+        """
+
+    def takeLine(taker):  # type: ignore[no-untyped-def]
+        """
+        The next line isn't a command, but the answer to a challenge (334), as AUTH has them.
+
+        :param taker: called with it, ``bytes`` without CRLF; returns an outcome.
+        """
+
+    def receiveOctets(count, sink, done):  # type: ignore[no-untyped-def]
+        """
+        Take so many octets as they are, whatever is in them, as BDAT does (RFC 3030 §2).
+
+        :param count: how many. Bound it: the client names it.
+        :param sink: called with them as they come.
+        :param done: called after the last one; returns an outcome.
+        :returns: the outcome for the verb to return.
+        """
+
+    def later(seconds, outcome):  # type: ignore[no-untyped-def]
+        """
+        :param seconds: how long the client is to wait; no longer than ``handlerTimeout``.
+        :param outcome: what comes then.
+        :returns: an outcome.
+        """
+
+    def seconds():  # type: ignore[no-untyped-def]
+        """The time of the server's clock."""
+
+    def countJunk(reply):  # type: ignore[no-untyped-def]
+        """
+        One more command that brought no message further; ``maxJunkCommands`` bounds them.
+
+        :param reply: its answer.
+        :returns: that, or 421 if there were too many since the last message.
+        """
+
+    def closeAfterReply(reason):  # type: ignore[no-untyped-def]
+        """
+        The next reply is the last.
+
+        :param reason: why, for the session's line in the log.
+        """
+
+    def startTLS():  # type: ignore[no-untyped-def]
+        """
+        Say 220 and begin a TLS handshake (RFC 3207 §4).
+
+        :returns: the outcome: a refusal if octets wait behind the command.
+        """
+
+    def startOver(claim, admitted):  # type: ignore[no-untyped-def]
+        """
+        Forget hello, login and transaction, and ask ``onConnect`` anew, as XCLIENT does.
+
+        :param claim: called first, without arguments; writes what is claimed to the session.
+        :param admitted: called with the result of ``onConnect`` if that didn't refuse; returns an
+            outcome, :meth:`greeting` for example.
+        :returns: an outcome.
+        """
+
+    def greeting():  # type: ignore[no-untyped-def]
+        """The 220 that every client is greeted with."""
+
+    def channelBinding():  # type: ignore[no-untyped-def]
+        """What a login can be bound to (RFC 9266), ``bytes``; ``None`` without TLS 1.3."""
+
+    def loginFailed(method, username, isGuess=True):  # type: ignore[no-untyped-def]
+        """
+        A login was refused: log it, and count it.
+
+        :param method: how it was tried.
+        :param username: who it was said to be.
+        :param isGuess: whether it may have been a guess, and counts.
+        :returns: how much later than others to answer, in seconds, or a Deferred of that.
+        """
+
+    def loginSucceeded(username):  # type: ignore[no-untyped-def]
+        """
+        A login was accepted: what the user mistyped before doesn't count.
+
+        :param username: who it is.
         """

@@ -1,16 +1,36 @@
 """
-The command state machine, as two tables.
+The command state machine.
 
-RFC 5321 §4.1.4 says which command may come when. Here that is :data:`ALLOWED`: for each verb and
-each phase either ``None``, it may come, or the reply that refuses it. :data:`TRANSITIONS` says
-what becomes of the phase, and is keyed by *outcomes*, not by commands: a MAIL that the handler
-refused moves nothing.
+The theory. A conversation is in one :class:`Phase` at a time. Two tables say all about phases:
 
-Other things a session has are small machines of their own, not more phases: whether a hook is
-pending (``protocol``), TLS (``session.secure``), who is logged in (``session.user``). Their product
-would have dozens of states, and nobody could read it.
+- :data:`ALLOWED`, RFC 5321 §4.1.4: for each verb and each phase either ``None``, the command may
+  come, or the reply that refuses it. The refusal itself stands in the table, so that nothing has to
+  be looked up elsewhere.
+- :data:`TRANSITIONS`: what becomes of the phase. It is keyed by *outcomes*, not by commands: a MAIL
+  that the handler refused moves nothing, and a DATA moves twice, when 354 goes out and when the
+  message is answered. What isn't in the table can't happen: to move so is a KeyError, and a bug.
 
-The pictures in the documentation are drawn from these tables.
+What else a connection is in is not a phase, but a machine of its own with two or three states:
+
+======================= ===================================== ======================================
+machine                 its states                            where it is
+======================= ===================================== ======================================
+the opening             PROXY header, handshake, name,        ``connection.opening.Opening``
+                        ``onConnect``, over (``None``)
+the pending answer      none (``None``), waited for           ``connection.replying.Pending``
+the handshake           due or not                            ``connection.protocol``
+TLS                     in clear, secure                      ``session.secure``
+the login               nobody, somebody                      ``session.user``
+a SASL exchange         none, the next line answers it        ``dialogue.takeLine``
+the message             none, on its way, finishing           ``message.transfer.MessageTransfer``
+the body                read, paused                          ``connection.lines.BODY_UNREAD``
+the shutdown            serving, stopping                     ``dialogue.isStopping``
+======================= ===================================== ======================================
+
+Their product would have dozens of states, and nobody could read it. They meet in few places: a
+command waits while an answer is pending, and a gate asks for TLS and the login.
+
+The pictures in the documentation are drawn from the tables.
 """
 
 from __future__ import annotations

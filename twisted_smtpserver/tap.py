@@ -396,7 +396,11 @@ def _build(config: Options) -> MultiService:
     listeners = _makeListeners(config, handler)
     for needed in [*services, *preparations, *quarantine]:
         needed.setServiceParent(service)
-    _makeServer(config, listeners).setServiceParent(service)
+    server = _makeServer(config, listeners)
+    server.setServiceParent(service)
+    for each in preparations:
+        if hasattr(each, "announce"):  # the inbox, whose page says where to send mail
+            each.announce(server)
     return service
 
 

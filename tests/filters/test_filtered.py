@@ -494,6 +494,10 @@ class DialogueTests(FilteredCase):
         for handlers, words in cases:
             error: Any = self.assertRaises(ConfigurationError, Filtered, *handlers)
             self.assertIn(words, str(error))
+        wrong = Judge(lambda message: None)
+        wrong.onMessage = lambda message: None  # type: ignore[method-assign, misc, assignment]
+        error = self.assertRaises(ConfigurationError, Filtered, Store(), wrong)
+        self.assertIn("but it is called with (message, session)", str(error))
         both = Judge(lambda message: None)
         both.onData = lambda stream, session: None  # type: ignore[attr-defined]
         error = self.assertRaises(ConfigurationError, Filtered, Store(), both)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+from types import SimpleNamespace
 from typing import Any
 
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.webtalk import WebAnswer, ask, deliver, get, openInbox
@@ -368,6 +370,16 @@ class ServerTests(APITestCase):
         self.assertEqual(info["RuntimeStats"]["SMTPAccepted"], 1)
         self.assertRegex(info["Version"], r"v1\.\d+")
         self.assertFalse(self.json("/api/v1/webui")["MessageRelay"]["Enabled"])
+
+    def test_addresses(self) -> None:
+        """The page learns where mail is to be sent, as far as that can be said."""
+        self.assertEqual(self.json("/api/v1/webui")["SMTP"], [])
+        server: Any = SimpleNamespace(ports=[])
+        for host in (IPv4Address("TCP", "127.0.0.1", 25), UNIXAddress("/run/smtp")):
+            server.ports.append(SimpleNamespace(getHost=lambda host=host: host))
+        self.inbox.announce(server)
+        found = self.json("/api/v1/webui")["SMTP"]
+        self.assertEqual(found, [{"Address": "127.0.0.1", "Port": 25}])
 
     def test_probes(self) -> None:
         """Alive, and ready."""

@@ -163,6 +163,8 @@ class BrowserTests(TestCase):
         browser = self.browser
         browser.open(self.url)
         self.assertIn("No mail yet", browser.one("#nothing").text)
+        where = f"127.0.0.1, port {self.smtp}"
+        browser.until(lambda: where in browser.one("#nothing").text, "it doesn't say where to send")
         browser.one(".state.live")
         self.send(self.message("First"), self.message("Second", "Your code: 123456", "<p>Code"))
         self.untilSubjects("Second", "First")

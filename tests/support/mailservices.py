@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -49,11 +51,17 @@ class MailService:
                 start_new_session=True,
                 **(user if os.getuid() == 0 else {}),
             )
+        try:
+            self._await(sockets)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _await(self, sockets: list[Path]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not all(path.is_socket() for path in sockets):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise AssertionError(f"{command[0]} didn't start:\n{self.output}")
+                raise AssertionError(f"{self.process.args!r} didn't start:\n{self.output}")
             time.sleep(0.02)  # there is nothing to be told by
 
     @property
@@ -118,10 +126,18 @@ def startRspamd(program: str, folder: Path, dnsPort: int) -> MailService:
     local = folder / "local.d"
     local.mkdir()
     listening = folder / "milter.sock"
+    isRoot = os.getuid() == 0
+    user = "nobody" if isRoot else pwd.getpwuid(os.getuid()).pw_name
+    group = "nogroup" if isRoot else grp.getgrgid(os.getgid()).gr_name
     configured(
         local,
         "rspamd/worker-proxy.inc",
-        {"/run/rspamd/milter.sock mode=0660 owner=_rspamd group=_rspamd": f"{listening} mode=0666"},
+        {
+            "/run/rspamd/milter.sock": str(listening),
+            "mode=0660": "mode=0666",
+            "owner=_rspamd": f"owner={user}",
+            "group=_rspamd": f"group={group}",
+        },
     )
     configured(local, "rspamd/milter_headers.conf", {})
     for name, text in {

@@ -156,7 +156,8 @@ class InboxServiceTests(TestCase):
             self.assertIsInstance(handler, Filtered)
             kinds = {type(each).__name__ for each in service}
             self.assertEqual("LateMaildir" in kinds, flag == "--maildir=mail", kinds)
-        _, inbox, handler = make("--inbox=0", f"--handler={__name__}.Picky")
+        service, inbox, handler = make("--inbox=0", f"--handler={__name__}.Picky")
+        self.assertEqual(inbox.desk.servers, [service.services[-1]])
         self.assertIs(handler.stages[-1], inbox.handler)
 
     def test_login(self) -> None:

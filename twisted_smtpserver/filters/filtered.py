@@ -21,6 +21,7 @@ from twisted_smtpserver.filters.message import Message, Replay
 from twisted_smtpserver.filters.recipients import forOriginal
 from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.chain import Chain
+from twisted_smtpserver.handlers.check import checkCall
 from twisted_smtpserver.hooks import Hook, findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import client
@@ -33,6 +34,9 @@ from twisted_smtpserver.wire.text import escape
 __all__ = ["TIMEOUT", "Filtered"]
 
 _log = Logger()
+
+#: What a filter has beside a handler's hooks, and how it is called.
+_CALLS = {"onMessage": ("message", "session"), "onDataCommand": ("session",)}
 
 #: What a filter's refusal is where it leaves something open.
 _REFUSED = Reply(550, "5.7.1", "Message refused")
@@ -91,12 +95,15 @@ class Filtered:
                 raise ConfigurationError(f"{each!r} is no filter: it has no onMessage")
             if findHook(each, "onData") is not None:
                 raise ConfigurationError(f"{each!r} is no filter: it has onData, as a store has")
+            for name, arguments in _CALLS.items():
+                if hasattr(each, name):
+                    checkCall(type(each).__name__, name, getattr(each, name), arguments)
         for each in (store, quarantine):
             if each is not None and findHook(each, "onData") is None:
                 raise ConfigurationError(f"{each!r} can't store messages: it has no onData")
         self._filters = filters
         self._quarantine = quarantine
-        chain = Chain(*filters, store, otherHooks=("onMessage", "onDataCommand"))
+        chain = Chain(*filters, store, otherHooks=tuple(_CALLS))
         # Most filters have none of a handler's hooks, and needn't be asked for them each time.
         isStage = any(findHook(each, name) for each in filters for name in HOOKS)
         self._stages: Any = chain if isStage else store

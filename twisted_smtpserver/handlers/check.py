@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted_smtpserver.errors import ConfigurationError
@@ -57,7 +57,19 @@ def checkHook(handler: object, name: str, value: Any) -> None:
         return
     if not callable(value):
         raise ConfigurationError(f"the hook {name} is no function but {value!r} (in {owner})")
-    expected = HOOKS[name][name].getSignatureInfo()["positional"]
+    checkCall(owner, name, value, HOOKS[name][name].getSignatureInfo()["positional"])
+
+
+def checkCall(owner: str, name: str, value: Callable[..., Any], expected: Sequence[str]) -> None:
+    """
+    Check that something can be called as it will be.
+
+    :param owner: what has it, for the error.
+    :param name: its name.
+    :param value: it.
+    :param expected: the names of the arguments.
+    :raises ConfigurationError: if it can't.
+    """
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # it is written in C

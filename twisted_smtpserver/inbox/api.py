@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
+from twisted.internet.address import IPv4Address, IPv6Address
+
 from twisted_smtpserver.inbox.answers import (
     OK,
     Answer,
@@ -269,6 +271,7 @@ class API:
         return inJSON(
             {
                 "Label": "",
+                "SMTP": self._addresses(),
                 "ChaosEnabled": True,
                 "DuplicatesIgnored": False,
                 "HideDeleteAllButton": False,
@@ -280,6 +283,15 @@ class API:
                 },
             }
         )
+
+    def _addresses(self) -> list[dict[str, Any]]:
+        """Where mail is to be sent, as far as that is TCP; Mailpit doesn't tell."""
+        hosts = [port.getHost() for server in self._desk.servers for port in server.ports]
+        return [
+            {"Address": host.host, "Port": host.port}
+            for host in hosts
+            if isinstance(host, (IPv4Address, IPv6Address))
+        ]
 
 
 def _found(value: T | None) -> T:

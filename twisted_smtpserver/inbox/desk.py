@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -14,6 +15,12 @@ from twisted_smtpserver.inbox.events import Events
 from twisted_smtpserver.inbox.rows import Envelope
 from twisted_smtpserver.inbox.store import MessageStore
 from twisted_smtpserver.message.files import RunInThread
+
+
+class Listening(Protocol):
+    """What listens: an :class:`~twisted_smtpserver.SMTPService`, for example."""
+
+    ports: list[IListeningPort]
 
 
 class Desk:
@@ -40,6 +47,8 @@ class Desk:
         self.chaos = chaos or Chaos()
         self.events = Events(clock)
         self.accepted = self.acceptedOctets = self.rejected = self.deleted = 0
+        #: The SMTP servers that fill the inbox, for the page to say where they are.
+        self.servers: list[Listening] = []
         #: Where messages are released to, a handler; ``None`` if that isn't offered.
         self.relay: Any = None
         self._clock = clock

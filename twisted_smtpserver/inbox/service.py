@@ -18,7 +18,7 @@ from twisted_smtpserver.filters import Filtered
 from twisted_smtpserver.handlers import Chain
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.inbox.chaos import Chaos
-from twisted_smtpserver.inbox.desk import Desk
+from twisted_smtpserver.inbox.desk import Desk, Listening
 from twisted_smtpserver.inbox.handler import AnyLoginHandler, ChaosLogin, InboxCopy, InboxHandler
 from twisted_smtpserver.inbox.site import makeSite
 from twisted_smtpserver.inbox.store import DEFAULT_MESSAGES, DEFAULT_OCTETS, MessageStore
@@ -93,6 +93,14 @@ class Inbox(Service):
         self.handler = (AnyLoginHandler if acceptLogins else InboxHandler)(self.desk)
         self.chaosLogin = ChaosLogin(self.desk)
         self.url = ""
+
+    def announce(self, server: Listening) -> None:
+        """
+        Let the page say where mail is to be sent.
+
+        :param server: an :class:`~twisted_smtpserver.SMTPService` with the inbox's handler.
+        """
+        self.desk.servers.append(server)
 
     def besides(self, store: object) -> object:
         """

@@ -654,14 +654,15 @@ class HostileTests(MilterCase):
             min_size=1,
         )
     )
-    @settings(max_examples=60)
+    @settings(max_examples=60, deadline=None)
     def test_anything(self, said: dict[str, list[bytes]]) -> None:
         """Whatever it says: each command has an answer, and 250 means stored, or thrown away."""
         self.store.messages.clear()
         fake = FakeMilter({stage: b"".join(octets) for stage, octets in said.items()})
         client = self.client(fake, quarantine=self.store)
+        codes = [] if client.greeting is None else [client.greeting.code]
         client.wait(100)
-        codes = [answer.code for answer in client.answers()]
+        codes += [answer.code for answer in client.answers()]
         for line in (HELLO, MAIL, RCPT, "DATA"):
             client.send(line.encode() + b"\r\n")
             client.wait(100)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
@@ -76,7 +76,8 @@ class FakeHost(Host):
     A host whose connections are in memory.
 
     :ivar hops: its connections.
-    :ivar isAway: whether connections are refused; ``None`` if they are never answered.
+    :ivar isAway: whether connections fail; ``None`` if they are never answered.
+    :cvar error: how they fail.
     """
 
     def __init__(self, url: str = "smtp://next.example") -> None:
@@ -86,6 +87,7 @@ class FakeHost(Host):
 
     hops: list[Hop]
     isAway: bool | None
+    error: ClassVar[Exception] = Refused()
 
     def set(self, isAway: bool | None) -> None:
         """Be away, or not."""
@@ -100,7 +102,7 @@ class FakeHost(Host):
         if self.isAway is None:
             return Deferred()
         if self.isAway:
-            return fail(Failure(Refused()))
+            return fail(Failure(self.error))
         client = factory.buildProtocol(None)
         self.hops.append(Hop(client))
         return succeed(client)

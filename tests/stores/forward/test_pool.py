@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import DNSLookupError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -121,6 +122,15 @@ class PoolTests(SynchronousTestCase):
         waiting = self.acquire()
         self.clock.advance(10)
         self.failureResultOf(waiting, Unavailable)
+        self.assertAway("it was away just now")
+
+    def test_unknownName(self) -> None:
+        """A host whose name isn't known is away, too: the next one is tried."""
+        second = FakeHost("smtp://second.example")
+        self.pool = makePool(self.clock, self.host, second)
+        self.patch(FakeHost, "error", DNSLookupError("no such name"))
+        self.host.set(isAway=True)
+        self.assertEqual(self.opened(second).host, second)
 
     def test_openingFails(self) -> None:
         """If it doesn't take mail, there is a pause, too."""

@@ -25,6 +25,7 @@ class SuiteTests(StoreSuite, TestCase):
     """All that must be true of a store."""
 
     deadline = 4.0  # it is a bound for 25 MiB as well
+    cuts = 5
     isSecondStart = False
 
     async def startService(self) -> int:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -104,7 +104,7 @@ class WebhookTests(SynchronousTestCase):
 
     def test_away(self) -> None:
         """If the program is away there is a pause; then it is tried again."""
-        for error in (ConnectError(), Unavailable("lost")):
+        for error in (ConnectError(), Unavailable("lost"), DNSLookupError("no such name")):
             self.assertEqual(self.reply(error), "451 4.3.0")
             count = len(self.poster.posts)
             self.assertEqual(self.reply(200), "451 4.3.0")

@@ -8,6 +8,7 @@ import { MessageView } from "./message.js";
 import { SAMPLE } from "./sample.js";
 
 let query = "";
+let smtp = "this server’s SMTP port"; // or better, when the server has told where it is
 let canRelease = false; // whether the server knows another one to send to
 let counts = { total: 0, unread: 0, tags: [] };
 
@@ -62,7 +63,7 @@ function showNothing() {
   byId("sample").hidden = Boolean(query);
   title.textContent = query ? "Nothing found" : "No mail yet";
   text.textContent = query ? "Pieces of words are found, too. Press ? for all that can be searched."
-    : "Let your program send mail to this server’s SMTP port. It appears here by itself.";
+    : `Let your program send mail to ${smtp}. It appears here by itself.`;
 }
 
 function pick(message, event) {
@@ -311,10 +312,17 @@ function prepare() {
   });
 }
 
+function learn({ MessageRelay, SMTP = [] }) {
+  canRelease = MessageRelay.Enabled;
+  const hosts = SMTP.map(({ Address, Port }) =>
+    `${/^(0\.0\.0\.0|::)$/.test(Address) ? location.hostname : Address}, port ${Port}`);
+  if (hosts.length) smtp = hosts.join(" or ");
+  if (!byId("nothing").hidden) showNothing();
+}
+
 prepare();
 query = new URLSearchParams(location.search).get("q") ?? "";
 byId("query").value = query;
 attempt(refresh());
-attempt(api.settings().then((settings) => { canRelease = settings.MessageRelay.Enabled; })
-  .then(arrive));
+attempt(api.settings().then(learn)).then(arrive);
 listen();

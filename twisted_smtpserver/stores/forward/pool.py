@@ -217,7 +217,11 @@ class HostPool:
         self._connecting += 1
         try:
             await self.bounded(endpoint.connect(_Once(client)))
-        except ConnectError as error:
+        except (
+            ConnectError,
+            OSError,
+            Unavailable,
+        ) as error:  # a name that isn't known is the second
             self._backOff.failed()
             raise Unavailable(reasonOf(error)) from None
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, DNSLookupError
 
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.filters.spool import Spool
@@ -153,7 +153,7 @@ class Webhook(SMTPHandler):
         await within(self._clock, self._deadline, self._slots.acquire(), f"{self} (busy)")
         try:
             status = await self._request(form, identifier)
-        except (Unavailable, ConnectError):
+        except (Unavailable, ConnectError, DNSLookupError):
             self._backOff.failed()
             raise
         finally:
