@@ -14,7 +14,6 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.hooks.firing import otherReactors
 from twisted_smtpserver.threaded.privatereactor import PrivateReactor
 
 #: How long a reactor may take to start, in seconds.
@@ -142,6 +141,5 @@ def privateReactor() -> ReactorThread:
     key = ("private", os.getpid())
     with _lock:
         if key not in _threads:
-            _threads[key] = thread = ReactorThread(PrivateReactor())
-            thread.reactor.callWhenRunning(lambda: otherReactors.add(threading.get_ident()))
+            _threads[key] = ReactorThread(PrivateReactor())
         return _threads[key]
