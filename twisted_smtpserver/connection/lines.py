@@ -46,9 +46,9 @@ class PipelinedLineReceiver(LineReceiver):
     :param timeout: the connection's timer.
     :ivar isClosing: whether the peer's octets are ignored from here on.
     :ivar isHeld: whether an answer is pending, and lines wait for it.
-    :ivar isCorked: whether answers are collected; whoever corked writes them.
+    :ivar isCorked: whether answers are collected; the method that set it writes them.
     :ivar stopped: why the socket is paused: 0, or a sum of the reasons above.
-    :ivar output: the answers that are collected.
+    :ivar output: the collected answers.
     """
 
     # Each line reads most of these. A slot is found faster than a default on the class, and takes

@@ -241,7 +241,7 @@ class MessageTransfer:
         self.stream.fail(error)
         self.stop()
 
-    # -- The stream's calls: what the handler does with it ------------------------------------------
+    # -- The stream's calls: what the handler does with it -----------------------------------------
 
     def wanted(self) -> None:
         """(The stream's call.) The handler reads: the client may send."""
