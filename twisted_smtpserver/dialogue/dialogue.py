@@ -602,9 +602,10 @@ class Dialogue:
             self.transfer.detach()
             self.transfer = None
         envelope = session.envelope
-        session.forgetTransaction()
+        session.forgetEnvelope()
         if envelope.mailFrom is not None:
             self.notify("onTransactionEnd", envelope, outcome, session)
+        session.forgetXForward()  # it was about this transaction (Postfix's XFORWARD_README)
 
     def connectionLost(self) -> None:
         """The client left, maybe in the middle of a message."""
