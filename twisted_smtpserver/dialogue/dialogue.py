@@ -392,7 +392,9 @@ class Dialogue:
             return [refusal]
         delay = self.conduct.countError()
         if delay is None:
-            return [replies.TOO_MANY_ERRORS]
+            # In the place of an answer to a hello, it has no enhanced status code either.
+            reply = replies.TOO_MANY_ERRORS
+            return [reply.plain if refusal.enhanced is None else reply]
         if delay <= 0 or self.phase is Phase.REFUSED:
             return [refusal]
         return self.later(delay, [refusal])
