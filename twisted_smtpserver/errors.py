@@ -102,7 +102,10 @@ class Rejection(SMTPServerError):
             enhanced = (
                 stage.enhanced if code == stage.code else replies.defaultEnhanced(code, isSender)
             )
-        return Reply(code, enhanced, self.text or stage.lines[0])
+        text = self.text or stage.lines[0]
+        if (code, enhanced, (text,)) == (stage.code, stage.enhanced, stage.lines):
+            return stage  # encoded already
+        return Reply(code, enhanced, text)
 
 
 class AuthenticationFailed(Rejection):

@@ -133,7 +133,7 @@ class SMTPServerFactory(ServerFactory):
         #: those of the others, too.
         self.countAll: Callable[[int], int] = lambda own: own
         #: Whether to log, at the first port, what may have been overlooked.
-        self.tellsOversights = True
+        self.logsOversights = True
         self._allGone: Deferred[None] | None = None
         self._closing: IDelayedCall
 
@@ -152,8 +152,8 @@ class SMTPServerFactory(ServerFactory):
     def startFactory(self) -> None:
         """(Twisted's call, before the first port.) A server that was shut down serves again."""
         _checkHooks(self.handler)
-        if self.tellsOversights:
-            self.tellsOversights = False
+        if self.logsOversights:
+            self.logsOversights = False
             for text in findOversights(self.options, self.handler):
                 self.log.oversight(text)
         allGone, self._allGone = self._allGone, None

@@ -67,7 +67,7 @@ class SMTPService(Service):
             # Without maxClients it is the process's descriptors that count.
             if factory.options.maxClients is None:
                 factory.countAll = self._countConnections
-            factory.tellsOversights = False  # the service does, and once for all
+            factory.logsOversights = False  # the service does, and once for all
         self._speakTLS = {factory for where, factory in given if speaksTLS(where)}
         self.ports: list[IListeningPort] = []
         self._waiting: list[Deferred[Any]] = []
@@ -102,8 +102,8 @@ class SMTPService(Service):
             self.privilegedStartService()
         super().startService()
         self._installSignalHandler()
-        self._tellCertificates()
-        self._tellOversights()
+        self._logCertificates()
+        self._logOversights()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -171,9 +171,9 @@ class SMTPService(Service):
         :param changes: what was read.
         """
         _log.info("The certificates were read again")
-        self._tellCertificates()
+        self._logCertificates()
 
-    def _tellCertificates(self) -> None:
+    def _logCertificates(self) -> None:
         """Log what certificates there are; one that has expired is easily overlooked."""
         contexts = [f.contextFactory for f in self.factories() if _hasCertificates(f)]
         found = [c for context in contexts if context is not None for c in context.certificates]
@@ -187,7 +187,7 @@ class SMTPService(Service):
                 date=certificate.not_valid_after_utc,
             )
 
-    def _tellOversights(self) -> None:
+    def _logOversights(self) -> None:
         """Log what may have been overlooked, once for all factories."""
         given = set()
         for factory in self.factories():

@@ -102,13 +102,13 @@ class SocketTests(TestCase):
         lines = 200_000  # more answers than the kernel has room for
         client.transport.pauseProducing()
         client.transport.write(b"HELP\r\n" * lines)
-        await self.until(lambda: server._stopped & REPLIES_UNREAD)
+        await self.until(lambda: server.stopped & REPLIES_UNREAD)
         raw = server.transport
         self.assertLess(len(raw.dataBuffer) + raw._tempDataLen, 2**18)
         self.assertLess(len(server._buffer), 2**18)
         client.transport.resumeProducing()
         await self.until(lambda: client.heard.count(b"\r\n214 ") == lines)
-        self.assertFalse(server._stopped)
+        self.assertFalse(server.stopped)
         client.transport.write(b"QUIT\r\n")
 
     async def test_unread(self) -> None:

@@ -1,22 +1,17 @@
-"""Attacks by one's own handler: Deferreds that are shared, fired twice, and fired in threads."""
+"""Attacks by one's own handler: Deferreds that are shared, or fired twice."""
 
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import AlreadyCalledError, Deferred
-from twisted.logger import capturedLogs, formatEvent
-from twisted.python import threadable
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, codes
 from twisted_smtpserver import Rejection
-from twisted_smtpserver.hooks import firing
 from twisted_smtpserver.hooks.firing import whenFired
 from twisted_smtpserver.testing import Client, connect, makeFactory
 
@@ -165,39 +160,3 @@ class LeakTests(SynchronousTestCase):
         gc.collect()
         self.assertEqual([type(each) for each in taken], [Failure, Failure])
         self.assertEqual(self.flushLoggedErrors(), [])
-
-
-class ThreadTests(SynchronousTestCase):
-    """A Deferred is fired in a thread."""
-
-    def test_thread(self) -> None:
-        """The result gets to the reactor's thread, and the log says what to do instead."""
-        firing._warnOfThread.cache_clear()
-        self.patch(threadable, "ioThread", threading.get_ident())
-        calls: list[Any] = []
-        self.patch(reactor, "callFromThread", lambda *call: calls.append(call))
-        taken: list[Any] = []
-        deferreds: list[Deferred[Any]] = [Deferred(), Deferred()]
-        for deferred in deferreds:
-            whenFired(deferred, taken.append)
-        with capturedLogs() as events:
-            for deferred in deferreds:
-                thread = threading.Thread(target=deferred.callback, args=("result",))
-                thread.start()
-                thread.join(30)
-        self.assertEqual(taken, [])
-        for function, value in calls:
-            function(value)
-        self.assertEqual(taken, ["result"] * 2)
-        (text,) = map(formatEvent, events)
-        self.assertIn("use reactor.callFromThread", text)
-
-    def test_reactor(self) -> None:
-        """In the reactor's thread, and before there is one, nothing is put off."""
-        for number in (None, threading.get_ident()):
-            self.patch(threadable, "ioThread", number)
-            taken: list[Any] = []
-            deferred: Deferred[Any] = Deferred()
-            whenFired(deferred, taken.append)
-            deferred.errback(ValueError())
-            self.assertIsInstance(taken[0], Failure)

@@ -51,11 +51,17 @@ class MailService:
                 start_new_session=True,
                 **(user if os.getuid() == 0 else {}),
             )
+        try:
+            self._await(sockets)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _await(self, sockets: list[Path]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not all(path.is_socket() for path in sockets):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise AssertionError(f"{command[0]} didn't start:\n{self.output}")
+                raise AssertionError(f"{self.process.args!r} didn't start:\n{self.output}")
             time.sleep(0.02)  # there is nothing to be told by
 
     @property

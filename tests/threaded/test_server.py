@@ -14,7 +14,13 @@ from typing import Any
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_smtpserver import ConfigurationError, Maildir, Rejection, SMTPHandler
+from twisted_smtpserver import (
+    ConfigurationError,
+    Maildir,
+    Rejection,
+    SMTPHandler,
+    parseMessage,
+)
 from twisted_smtpserver.threaded import ServerThread, privateReactor, sharedReactor
 
 SECONDS = 10
@@ -35,10 +41,10 @@ class Keeper(SMTPHandler):
             raise Rejection("Nobody lives here")
 
     async def onData(self, stream: Any, session: Any) -> None:
-        message = await stream.message()
+        content = await stream.read()
         self.threads.add(threading.current_thread())
         self.types.append(session.transmissionType)
-        self.subjects.append(message["Subject"])
+        self.subjects.append(parseMessage(content).subject)
 
 
 class ThreadTestCase(SynchronousTestCase):

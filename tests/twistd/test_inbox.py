@@ -155,7 +155,7 @@ class InboxServiceTests(TestCase):
             service, _, handler = make("--inbox=0", flag)
             self.assertIsInstance(handler, Filtered)
             kinds = {type(each).__name__ for each in service}
-            self.assertEqual("LateMaildir" in kinds, flag == "--maildir=mail", kinds)
+            self.assertEqual("MaildirService" in kinds, flag == "--maildir=mail", kinds)
         service, inbox, handler = make("--inbox=0", f"--handler={__name__}.Picky")
         self.assertEqual(inbox.desk.servers, [service.services[-1]])
         self.assertIs(handler.stages[-1], inbox.handler)

@@ -29,7 +29,7 @@ from twisted_smtpserver.handlers.policies import (
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.testing import Client, connect, runInline
 from twisted_smtpserver.twistd import services as startup
-from twisted_smtpserver.twistd.policies import LateGreylist
+from twisted_smtpserver.twistd.policies import GreylistService
 
 PUBLIC = IPv4Address("TCP", "8.8.4.4", 40000)
 
@@ -191,7 +191,7 @@ class PolicyTests(SynchronousTestCase):
     def start(self) -> None:
         for service in self.service.services[:-1]:
             service.startService()
-            if isinstance(service, LateGreylist):
+            if isinstance(service, GreylistService):
                 service._greylist._runInThread = runInline
 
     def test_greylist(self) -> None:
@@ -267,7 +267,7 @@ class PolicyTests(SynchronousTestCase):
         self.assertEqual(handed, {"shared-state-password-file": "swordfish"})
         secret.unlink()
         worker = tap.Options()
-        worker.inheritance = mock.Mock(handed=handed, saltKey=b"x" * 32)
+        worker.handover = mock.Mock(handed=handed, saltKey=b"x" * 32)
         worker.parseOptions(flags)
         self.assertEqual(worker["shared-state-password-file"], "swordfish")
 
@@ -299,12 +299,12 @@ class PolicyTests(SynchronousTestCase):
             *("--tarpit=1", "--dnsbl=one.example", "--sender-matches-login"),
             *("--rate-recipients=9/h", "--rate-messages=9/h", "--rate-connections=9/h"),
         )
-        kinds = [*[RateLimit] * 3, SenderMatchesLogin, DNSBlockList, Tarpit, LateGreylist]
+        kinds = [*[RateLimit] * 3, SenderMatchesLogin, DNSBlockList, Tarpit, GreylistService]
         self.assertEqual([type(stage) for stage in self.stages()[:-1]], [*kinds, CredHandler])
         self.assertTrue(callable(self.stages()[-1].onData))
         self.assertEqual(
             [type(service) for service in self.service.services],
-            [LateGreylist, startup.PasswordFile, startup.LateMaildir, SMTPService],
+            [GreylistService, startup.PasswordFile, startup.MaildirService, SMTPService],
         )
 
     def test_reload(self) -> None:

@@ -27,10 +27,10 @@ from twisted_smtpserver.testing import makeFactory, runInline
 from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd import supervisor
 from twisted_smtpserver.twistd.supervisor import (
-    DOUBT,
-    GRACE,
+    FIRST_START_SECONDS,
+    KILL_SECONDS,
     MAX_DELAY,
-    STEADY,
+    STABLE_SECONDS,
     Supervisor,
     makeCommand,
 )
@@ -227,7 +227,7 @@ class FirstDeathTests(SupervisorCase):
             with capturedLogs() as events:
                 self.machine.processes[-1].end(status)
                 self.machine.processes[-1].protocol.childDataReceived(2, b"no disk\n")
-                self.machine.advance(DOUBT - 0.1)
+                self.machine.advance(FIRST_START_SECONDS - 0.1)
                 self.assertFalse(made.hasFailed or self.machine.hasStopped)
                 self.machine.advance(0.1)
             self.assertTrue(made.hasFailed and self.machine.hasStopped)
@@ -235,8 +235,8 @@ class FirstDeathTests(SupervisorCase):
                 [event["log_format"].format(**event).partition(" (pid")[0] for event in events],
                 [
                     "Worker 2",
-                    "Worker 2 says: no disk",
-                    "No worker serves, so this ends; the reason is above, from worker 2",
+                    "Worker 2 printed: no disk",
+                    "No worker could start, so twistd stops; worker 2 logged the reason above",
                 ],
             )
             self.machine.hasStopped = False
@@ -250,8 +250,8 @@ class FirstDeathTests(SupervisorCase):
             self.machine.problem = OSError(number, "no Python")
             with capturedLogs() as events:
                 made = self.start(1)
-            self.assertIn("no Python; none has served yet", eventAsText(events[-1]))
-            self.machine.advance(DOUBT)
+            self.assertIn("no Python; no worker has served yet", eventAsText(events[-1]))
+            self.machine.advance(FIRST_START_SECONDS)
             self.assertTrue(made.hasFailed)
             self.successResultOf(made.stopService())
 
@@ -265,7 +265,7 @@ class FirstDeathTests(SupervisorCase):
         self.machine.stop = stop  # type: ignore[method-assign]
         for process in self.machine.processes:
             process.end(1)
-        self.machine.advance(DOUBT)
+        self.machine.advance(FIRST_START_SECONDS)
         self.assertTrue(made.hasFailed)
 
     def test_signal(self) -> None:
@@ -281,8 +281,8 @@ class FirstDeathTests(SupervisorCase):
         """If another one serves in the meantime it was bad luck, and it is started again."""
         made = self.start()
         self.machine.processes[0].end(1)
-        made.counts.begin()
-        self.machine.advance(DOUBT)
+        made.counts.noteServing()
+        self.machine.advance(FIRST_START_SECONDS)
         self.assertFalse(made.hasFailed)
         self.assertEqual(len(self.machine.processes), 3)
 
@@ -304,7 +304,7 @@ class DeathTests(SupervisorCase):
 
     def start(self, count: int = 2, **options: Any) -> Supervisor:
         made = super().start(count, **options)
-        made.counts.begin()
+        made.counts.noteServing()
         return made
 
     def died(self, process: Process, *how: Any) -> str:
@@ -347,7 +347,7 @@ class DeathTests(SupervisorCase):
         self.start(1)
         self.machine.processes[-1].end(1)
         self.machine.advance(1)
-        self.machine.advance(STEADY)
+        self.machine.advance(STABLE_SECONDS)
         self.assertIn("again in 0 s", self.died(self.machine.processes[-1], 1))
         self.machine.advance(0)
         self.assertEqual(len(self.machine.processes), 3)
@@ -395,7 +395,7 @@ class StopTests(SupervisorCase):
         made = self.start(1, closeTimeout=7)
         stopped = made.stopService()
         (process,) = self.machine.processes
-        self.machine.advance(6 + GRACE)
+        self.machine.advance(6 + KILL_SECONDS)
         self.assertEqual(process.signals, [])
         self.machine.advance(1)
         self.assertEqual(process.signals, ["KILL"])
@@ -405,7 +405,7 @@ class StopTests(SupervisorCase):
     def test_dead(self) -> None:
         """One that was to be started again isn't."""
         made = self.start(1)
-        made.counts.begin()
+        made.counts.noteServing()
         self.machine.processes[0].end(1)
         self.successResultOf(made.stopService())
         self.machine.advance(MAX_DELAY)
@@ -526,8 +526,8 @@ class LogTests(SupervisorCase):
         self.assertEqual(
             [text for _, text in found],
             [
-                "Worker 2 says: one",
-                "Worker 2 says: two\N{REPLACEMENT CHARACTER}",
+                "Worker 2 printed: one",
+                "Worker 2 printed: two\N{REPLACEMENT CHARACTER}",
             ],
         )
 

@@ -32,7 +32,7 @@ from twisted_smtpserver.twistd import services as startup
 from twisted_smtpserver.twistd import worker as workers
 from twisted_smtpserver.twistd.worker import (
     ENVIRONMENT,
-    Inheritance,
+    Handover,
     SharedCounts,
     WorkerService,
     makeLogObserver,
@@ -86,26 +86,26 @@ class CountTests(WorkerCase):
         self.assertEqual(first.report(0, 0, 1), 1)
         self.assertEqual(first.report(1, 0, 1), 1)
 
-    def test_begun(self) -> None:
+    def test_note_serving(self) -> None:
         """That a worker has served is remembered, whatever becomes of it, and isn't a count."""
         descriptor = self.counts()
         first, second = SharedCounts(descriptor, 2), SharedCounts(descriptor, 2)
-        self.assertFalse(first.hasBegun())
-        second.begin()
+        self.assertFalse(first.hasServed())
+        second.noteServing()
         for worker in (0, 1):
             first.forget(worker)
             self.assertEqual(first.report(1, worker, 0), 0)
-        self.assertTrue(first.hasBegun())
+        self.assertTrue(first.hasServed())
         self.assertEqual(os.fstat(descriptor).st_size, SharedCounts.size(2, 2))
 
 
-class InheritanceTests(WorkerCase):
+class HandoverTests(WorkerCase):
     """What the supervisor left on the pipe."""
 
     def test_nobody(self) -> None:
         """Without the variable this is no worker, and nothing is read."""
         self.assertNotIn(ENVIRONMENT, os.environ)
-        self.assertIsNone(Inheritance.take())
+        self.assertIsNone(Handover.receive())
 
     def test_take(self) -> None:
         """The first line is taken, and no more of it; programs started from here see nothing."""
@@ -113,24 +113,24 @@ class InheritanceTests(WorkerCase):
         line = json.dumps(settingsWith(counts=self.counts(), handed={"key": "k"})).encode() + b"\n"
         self.pipe.write(line + b"later")
         os.set_inheritable(workers.CONTROL, True)
-        taken = Inheritance.take()
+        taken = Handover.receive()
         assert taken is not None
         self.assertEqual((taken.number, taken.handed), (1, {"key": "k"}))
         self.assertEqual(taken.saltKey, b"\xab" * 32)
         self.assertEqual(os.read(workers.CONTROL, 100), b"later")
         self.assertFalse(os.get_inheritable(workers.CONTROL))
-        self.assertIsNone(Inheritance.take())
+        self.assertIsNone(Handover.receive())
 
     def test_gone(self) -> None:
         """A supervisor that died before it said anything needs no worker."""
         self.patch(os, "environ", {ENVIRONMENT: "anything"})
         self.pipe.close()
-        self.assertRaises(SystemExit, Inheritance.take)
+        self.assertRaises(SystemExit, Handover.receive)
 
     def test_maxClients(self) -> None:
         """A limit for connections is one for all workers; where there is none, they don't mind."""
         counts = self.counts()
-        taken = Inheritance(settingsWith(counts=counts))
+        taken = Handover(settingsWith(counts=counts))
         others = SharedCounts(counts, 2)
         limited, free = makeFactory(Discard(), maxClients=2), makeFactory(Discard())
         taken._sockets = [(0, socket.AF_INET), (0, socket.AF_INET)]
@@ -182,7 +182,7 @@ class FlagTests(WorkerCase):
         made: Any = tap.makeService(options)
         preparation, service = made
         self.assertIsInstance(service, WorkerService)
-        self.assertIsInstance(preparation, startup.LateMaildir)
+        self.assertIsInstance(preparation, startup.MaildirService)
 
 
 class LogTests(WorkerCase):
@@ -265,11 +265,11 @@ class StoppingTests(WorkerCase):
     def test_begins(self) -> None:
         """It says that it serves when it does."""
         counts = self.counts()
-        service = Inheritance(settingsWith(counts=counts)).makeService([], Memory())
+        service = Handover(settingsWith(counts=counts)).makeService([], Memory())
         service.privilegedStartService()
-        self.assertFalse(SharedCounts(counts, 2).hasBegun())
+        self.assertFalse(SharedCounts(counts, 2).hasServed())
         service.startService()
-        self.assertTrue(SharedCounts(counts, 2).hasBegun())
+        self.assertTrue(SharedCounts(counts, 2).hasServed())
 
     def test_stopping(self) -> None:
         """If a signal has stopped the reactor already that is no error."""
@@ -305,7 +305,7 @@ class StoppingTests(WorkerCase):
         self.pipe.write(line[99:])
         with capturedLogs() as events:
             control.doRead()
-        self.assertIn("new certificates", events[-1]["log_format"])
+        self.assertIn("New certificates", events[-1]["log_format"])
         self.assertIsNot(factory.contextFactory, before)
         self.assertEqual(factory.options.cert, handed["cert"])
         # What can't be used is said, and the worker lives on with what it has.
@@ -431,7 +431,7 @@ class SocketTests(TestCase):
         for each in listeners:
             self.addCleanup(each.close)
         counts.truncate(SharedCounts.size(1, 2))
-        taken = Inheritance(
+        taken = Handover(
             settingsWith(
                 counts=counts.fileno(),
                 sockets=[(os.dup(each.fileno()), each.family) for each in listeners],

@@ -83,7 +83,7 @@ class Server(LiveServer):
         """Make it read certificates, and wait until all workers have them."""
         self.process.send_signal(signal.SIGHUP)
         for name in range(1, WORKERS + 1):
-            self.awaitLog(f"worker {name}] The supervisor gave new certificates")
+            self.awaitLog(f"worker {name}] New certificates from the supervisor are in use")
 
     def pids(self) -> dict[int, int]:
         """The process ids of the workers that were started last, as far as the log was read."""
@@ -226,7 +226,7 @@ class StartTests(WorkersTests):
         server.process.wait(PATIENCE)
         log = server.kill()
         self.assertIn(f"smtpserver: --maildir: '{self.folder}/Maildir' is not a folder\n", log)
-        self.assertIn("No worker serves, so this ends", log)
+        self.assertIn("No worker could start, so twistd stops", log)
         self.assertNotIn("Traceback", log)
         self.assertEqual(server.process.returncode, 1, log)
         with self.assertRaises(ConnectionRefusedError):
@@ -252,7 +252,7 @@ class StartTests(WorkersTests):
         self.assertTrue(ready)
         log = (self.folder / "twistd.log").read_text()
         self.assertIn("/Maildir' is not a folder\n", log)
-        self.assertIn("No worker serves, so this ends", log)
+        self.assertIn("No worker could start, so twistd stops", log)
         self.assertIn("Server Shut Down.", log)
         self.assertEqual(sorted(os.listdir(self.folder)), ["Maildir", "twistd.log"])
 

@@ -40,6 +40,7 @@ from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import alternativeNames
 
 _PLUS = "SCRAM-SHA-256-PLUS"
+_SCRAM = frozenset({"SCRAM-SHA-256", _PLUS})
 
 #: What to do with a login that the handler refused.
 Refused = Callable[[AuthenticationFailed], Outcome]
@@ -54,9 +55,9 @@ def availableMechanisms(handler: object, session: Session, methods: Sequence[str
         certificate no EXTERNAL.
     :param methods: the mechanisms that were configured.
     """
-    missing = set()
-    if findHook(handler, "scramSecret") is None:
-        missing |= {"SCRAM-SHA-256", _PLUS}
+    missing: set[str] = set()
+    if not _SCRAM.isdisjoint(methods) and findHook(handler, "scramSecret") is None:
+        missing |= _SCRAM
     if session.tls is None or session.tls.version != "TLSv1.3":
         missing.add(_PLUS)
     if peerIdentity(session) is None:

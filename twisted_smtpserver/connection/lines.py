@@ -47,6 +47,7 @@ class PipelinedLineReceiver(LineReceiver):
     :ivar isClosing: whether the peer isn't listened to any more.
     :ivar isHeld: whether an answer is pending, and lines wait for it.
     :ivar isCorked: whether answers are collected; whoever corked writes them.
+    :ivar stopped: why the socket is paused: 0, or a sum of the reasons above.
     :ivar output: the answers that are collected.
     """
 
@@ -58,7 +59,6 @@ class PipelinedLineReceiver(LineReceiver):
         "_inputEnded",
         "_lineStart",
         "_sink",
-        "_stopped",
         "_turn",
         "_writesThrough",
         "isClosing",
@@ -67,6 +67,7 @@ class PipelinedLineReceiver(LineReceiver):
         "line_mode",
         "output",
         "paused",
+        "stopped",
         "timeout",
         "transport",
     )
@@ -77,7 +78,7 @@ class PipelinedLineReceiver(LineReceiver):
         self._inputEnded = False
         self._lineStart = 0  # where in the buffer the next line begins
         self._sink: Sink | None = None
-        self._stopped = 0
+        self.stopped = 0
         self._turn: IDelayedCall | None = None  # when it is this client's turn again
         self._writesThrough = False
         self.isClosing = False
@@ -149,7 +150,7 @@ class PipelinedLineReceiver(LineReceiver):
             self.isCorked = False
             if self.output:
                 self.flush()
-        if self._buffer or self._stopped or self._inputEnded:
+        if self._buffer or self.stopped or self._inputEnded:
             self.checkWaiting()
 
     def _consume(self) -> None:
@@ -386,30 +387,23 @@ class PipelinedLineReceiver(LineReceiver):
         self._goOn()
 
     def _goOn(self) -> None:
-        if self.isClosing or self.isHeld or self._stopped & REPLIES_UNREAD or self._turn:
+        if self.isClosing or self.isHeld or self.stopped & REPLIES_UNREAD or self._turn:
             return
         self.paused = False
-        if not self.isCorked and (self._buffer or self._stopped or self._inputEnded):
+        if not self.isCorked and (self._buffer or self.stopped or self._inputEnded):
             self.dataReceived(b"")
-
-    def isStoppedFor(self, reason: int) -> bool:
-        """
-        :param reason: for example :data:`BODY_UNREAD`.
-        :returns: whether the socket is paused for that reason, among others.
-        """
-        return bool(self._stopped & reason)
 
     def stopReading(self, reason: int) -> None:
         """Pause the socket, for one more reason."""
-        if not self._stopped:
+        if not self.stopped:
             self.transport.pauseProducing()
-        self._stopped |= reason
+        self.stopped |= reason
 
     def goOnReading(self, reason: int) -> None:
         """Resume the socket, if this was the last reason to pause it."""
-        if self._stopped & reason:
-            self._stopped &= ~reason
-            if not self._stopped and not self.isClosing:
+        if self.stopped & reason:
+            self.stopped &= ~reason
+            if not self.stopped and not self.isClosing:
                 self.transport.resumeProducing()
 
     def pauseProducing(self) -> None:

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import ISSLTransport
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.connection.ports import Connection
-from twisted_smtpserver.dialogue.outcome import Outcome, withoutEnhanced
+from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.wire.ip import normalizeAddress
 from twisted_smtpserver.wire.proxy import ProxyError, ProxyHeader, ProxyParser
 
@@ -122,9 +122,9 @@ class Opening:
 
     def _lookUpClient(self) -> None:
         connection = self._connection
-        connection.hold()
         found = connection.factory.lookUp(connection.session.remoteAddress)
         if isinstance(found, Deferred):
+            connection.hold()
             self._lookup = found
             # Canceled, because the client left: the reverse lookup has no other failure.
             found.addCallbacks(self._named, lambda failure: None)
@@ -139,6 +139,7 @@ class Opening:
         connection.session.clientHostname = hostname
         delay = connection.options.greetingDelay
         if delay:
+            connection.hold()
             connection.timeout.setTimeout(delay, self._welcome)
         else:
             self._welcome()
@@ -152,30 +153,20 @@ class Opening:
 
     def _welcome(self) -> None:
         connection = self._connection
-        connection.reachHandler()
-        dialogue = connection.dialogue
-        arguments = (connection.session,)
-        outcome = withoutEnhanced(
-            dialogue.ask("onConnect", arguments, self._accepted, dialogue.connectRefused)
-        )
+        outcome = connection.dialogue.welcome()
         if isinstance(outcome, Deferred):
             outcome.addCallback(self._over)
         else:
-            self._over(outcome)
+            connection.opened()
         connection.respond(outcome)
         if connection.pending is None:
             connection.awaitClient()
-            connection.release()
+            if connection.isHeld:
+                connection.release()
 
     def _over(self, outcome: Outcome) -> Outcome:
         self._connection.opened()
         return outcome
-
-    def _accepted(self, result: object) -> Outcome:
-        session, dialogue = self._connection.session, self._connection.dialogue
-        if session.tls is not None:
-            return dialogue.ask("onSecure", (session,), dialogue.welcomed, dialogue.tlsRefused)
-        return dialogue.welcomed(result)
 
 
 def fillAddresses(connection: Connection) -> None:
@@ -192,4 +183,5 @@ def fillAddresses(connection: Connection) -> None:
 def _address(end: Any) -> str | None:
     """An end's IP address in one spelling; a dual-stack listener shows IPv4 as IPv6."""
     host: str | None = getattr(end, "host", None)
-    return host if host is None else normalizeAddress(host) or host
+    # The kernel has one spelling for IPv4.
+    return host if host is None or ":" not in host else normalizeAddress(host) or host

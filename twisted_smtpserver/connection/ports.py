@@ -75,14 +75,15 @@ class Connection(ports.Connection, Protocol):
         """Whether the peer isn't listened to any more."""
 
     @property
+    def isHeld(self) -> bool:
+        """Whether lines wait."""
+
+    @property
     def pending(self) -> object:
         """The outcome that commands wait for; ``None`` if there is none."""
 
     def enter(self, address: str | None) -> bool:
         """Count the connection as one of its client's; whether there aren't too many."""
-
-    def reachHandler(self) -> None:
-        """The handler is asked for the first time."""
 
     def opened(self) -> None:
         """The opening is over."""

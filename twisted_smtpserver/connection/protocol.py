@@ -75,7 +75,6 @@ class SMTPProtocol(PipelinedLineReceiver):
         "MAX_LENGTH",
         "_block",
         "_handshakeDue",
-        "_reachedHandler",
         "_startedAt",
         "dialogue",
         "factory",
@@ -95,7 +94,6 @@ class SMTPProtocol(PipelinedLineReceiver):
         self.MAX_LENGTH = max(_MAX_AUTH_LINE, self.options.maxCommandLength) - len(b"\r\n")
         self.opening: Opening | None = None
         self.pending: Pending | None = None
-        self._reachedHandler = False
         self._block: int | str | None = None  # see counts.ClientCounts
         self._handshakeDue = False
         self._startedAt = factory.clock.seconds()
@@ -131,10 +129,6 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.factory.log.refusedConnection(str(address), "maxClientsPerAddress reached")
             return False
         return True
-
-    def reachHandler(self) -> None:
-        """``onConnect`` is called, so that ``onClose`` will be."""
-        self._reachedHandler = True
 
     def opened(self) -> None:
         """The client was greeted, or refused: what comes before that is over."""
@@ -252,7 +246,7 @@ class SMTPProtocol(PipelinedLineReceiver):
         if self.isClosing:
             return
         options, dialogue, timeout = self.options, self.dialogue, self.timeout
-        if self.isStoppedFor(BODY_UNREAD):
+        if self.stopped & BODY_UNREAD:
             assert dialogue.transfer is not None
             timeout.setTimeout(options.handlerTimeout, dialogue.transfer.timedOut)
         elif dialogue.phase is Phase.REFUSED:
@@ -400,7 +394,7 @@ class SMTPProtocol(PipelinedLineReceiver):
             seconds = factory.clock.seconds() - self._startedAt
             why = dialogue.closeReason or _describe(reason, self._handshakeDue)
             factory.connectionGone(self)
-            if self._reachedHandler:
+            if dialogue.reachedHandler:
                 dialogue.notify("onClose", self.session)
             factory.log.sessionEnded(self.session, why, seconds)
 

@@ -67,6 +67,7 @@ class Dialogue:
     :ivar isLost: whether the connection is gone.
     :ivar isSpecial: whether more is to be done with a reply than to write it; see :meth:`replied`.
     :ivar utf8Replies: whether replies may be UTF-8 (RFC 6531 §3.7.4.1).
+    :ivar reachedHandler: whether ``onConnect`` was called, so that ``onClose`` will be.
     :ivar pace: of the message under way; ``None`` until it takes its time.
     :ivar unwelcome: what a client whose connection was refused is told.
     """
@@ -84,6 +85,7 @@ class Dialogue:
         "options",
         "pace",
         "phase",
+        "reachedHandler",
         "server",
         "session",
         "transfer",
@@ -101,6 +103,7 @@ class Dialogue:
         self.phase = Phase.CONNECTED
         self.transfer: Transfer | None = None
         self.isLost = False
+        self.reachedHandler = False
         self.isSpecial = False
         self.utf8Replies = False
         self.closeReason: str | None = None
@@ -160,7 +163,8 @@ class Dialogue:
         if (
             function is None
             or self.session.hasOwnCommands
-            or (self.phase <= Phase.READY and self.loginMissing)
+            # To log in is what AUTH is for: no gate asks it for a login.
+            or (self.phase <= Phase.READY and verb != "AUTH" and self.loginMissing)
         ):
             for gate in self.server.gates:
                 refusal = gate(self, verb)
@@ -512,12 +516,19 @@ class Dialogue:
 
     # -- Welcome or not ---------------------------------------------------------------------------
 
-    def welcomed(self, result: object) -> Reply:
-        """
-        Nothing was said against the client: greet it.
+    def welcome(self) -> Outcome:
+        """Ask the handler whether the client is welcome, and greet it."""
+        self.reachedHandler = True
+        outcome = self.ask("onConnect", (self.session,), self._connected, self.connectRefused)
+        # RFC 2034 §4: there is no enhanced status code in a greeting, nor in what replaces it.
+        return outcome if outcome is self.server.greeting else withoutEnhanced(outcome)
 
-        :param result: what the last hook that was asked returned, which makes no difference.
-        """
+    def _connected(self, result: object) -> Outcome:
+        if self.session.tls is not None:
+            return self.ask("onSecure", (self.session,), self._greet, self.tlsRefused)
+        return self._greet(result)
+
+    def _greet(self, result: object) -> Reply:
         self.move(Event.WELCOMED)
         return self.server.greeting
 

@@ -79,7 +79,7 @@ class Auth(Extension):
         return findHook(self._handler, "onAuth") is not None
 
     def _auth(self, dialogue: Dialogue, argument: bytes) -> Outcome:
-        if not self._isOffered:
+        if dialogue.hook("onAuth") is None:
             return replies.NOT_IMPLEMENTED
         if dialogue.session.user is not None:
             return replies.AUTH_ALREADY

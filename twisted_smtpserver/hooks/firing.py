@@ -1,18 +1,12 @@
-"""Waiting for a user's Deferred, whoever else waits for it, and whatever thread fires it."""
+"""Waiting for a user's Deferred, whoever else waits for it."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-from twisted.python import threadable
 from twisted.python.failure import Failure
-
-_log = Logger()
 
 # The attribute of a Deferred that has the failure which was taken from it. Not a table of our own,
 # not even a weak one: tracebacks lead back to the Deferred, so it would keep all of them forever.
@@ -28,7 +22,7 @@ def whenFired(deferred: Deferred[Any], take: Callable[[Any], object]) -> None:
     an acceptance of a refusal.
 
     :param deferred: the user's.
-    :param take: called with the result, which may be a Failure, in the reactor's thread.
+    :param take: called with the result, which may be a Failure.
     """
     deferred.addBoth(_fired, deferred, take)
 
@@ -38,22 +32,6 @@ def _fired(value: Any, deferred: Deferred[Any], take: Callable[[Any], object]) -
         setattr(deferred, _TAKEN, value)
     elif value is None:
         value = getattr(deferred, _TAKEN, None)
-    reactorThread = threadable.ioThread
-    if reactorThread is None or reactorThread == threading.get_ident():
-        take(value)
-    else:
-        from twisted.internet import reactor
-
-        _warnOfThread()
-        threads: Any = reactor
-        threads.callFromThread(take, value)
+    take(value)
     # A Failure that stays in a Deferred would be logged as one that nobody has seen.
     return None if isinstance(value, Failure) else value
-
-
-@cache  # once is enough
-def _warnOfThread() -> None:
-    _log.warn(
-        "A Deferred that a hook waits for was fired in a thread: use reactor.callFromThread, or "
-        "deferToThread, or blocking() for the whole hook"
-    )

@@ -1,4 +1,4 @@
-"""The filters that ``twistd smtpserver`` has flags for: what sees a message before it is stored."""
+"""The filters that ``twistd smtpserver`` has flags for: they see a message before it is stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.twistd.services import LateMaildir
+from twisted_smtpserver.twistd.services import MaildirService
 
 #: The flags, in the order in which their filters are asked.
 FILTER_FLAGS = (
@@ -22,7 +22,7 @@ PROGRAMS = "programs"
 
 _TIMES = frozenset({"connectTimeout", "commandTimeout", "messageTimeout"})
 
-#: How much of the server's ``handlerTimeout`` a milter may use up: the store needs time, too.
+#: The share of ``handlerTimeout`` that a milter may use up: the store needs time, too.
 _SHARE = 0.8
 
 
@@ -33,7 +33,7 @@ def readMilter(text: str) -> dict[str, Any]:
     :param text: an endpoint, and behind commas more arguments of
         :class:`~twisted_smtpserver.filters.Milter`.
     :returns: all arguments by name.
-    :raises ValueError: if it makes no sense.
+    :raises ValueError: if an argument is unknown or out of range.
     """
     from twisted_smtpserver.filters import Milter
 
@@ -59,10 +59,10 @@ def readMilter(text: str) -> dict[str, Any]:
 
 def checkFilters(given: Mapping[str, Any]) -> None:
     """
-    Check that the flags go together.
+    Check the flags that need another flag.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if they don't.
+    :raises ConfigurationError: if the other flag is missing.
     """
     for name in ("quarantine", "require-authentication"):
         if name in given and "milter" not in given:
@@ -71,19 +71,19 @@ def checkFilters(given: Mapping[str, Any]) -> None:
 
 def makeFilters(
     given: Mapping[str, Any], handler: object, handlerTimeout: float
-) -> tuple[object, list[LateMaildir]]:
+) -> tuple[object, list[MaildirService]]:
     """
     Put the filters before a handler, if there are any.
 
     :param given: the values of the flags that were given, by name.
-    :param handler: what stores.
-    :param handlerTimeout: that of the server, in seconds.
-    :returns: the handler to use, and what has to be started before it is used.
-    :raises ConfigurationError: if that can't be done.
+    :param handler: the handler that stores.
+    :param handlerTimeout: the server's ``handlerTimeout``, in seconds.
+    :returns: the handler to use, and the services that must be started first.
+    :raises ConfigurationError: if a filter's arguments make no sense.
     """
     if not any(name in given for name in FILTER_FLAGS):
         return handler, []
-    from twisted_smtpserver import filters  # most servers have none: they needn't pay
+    from twisted_smtpserver import filters  # only where a filter is used
 
     hostName = given.get("name")
     stages: list[Any] = []
@@ -97,7 +97,7 @@ def makeFilters(
         stages.append(filters.RequireAuthentication(*given["require-authentication"]))
     apart = []
     if "quarantine" in given:
-        apart = [LateMaildir(given["quarantine"], hostName, "quarantine")]
+        apart = [MaildirService(given["quarantine"], hostName, "quarantine")]
     quarantine = apart[0].handler if apart else None
     filtered = filters.Filtered(handler, *stages, quarantine=quarantine, authservId=hostName)
     return filtered, apart

@@ -1,4 +1,4 @@
-"""The inbox that ``twistd smtpserver`` has flags for."""
+"""The flags of ``twistd smtpserver`` that make an inbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted_smtpserver.errors import ConfigurationError
 if TYPE_CHECKING:
     from twisted_smtpserver.inbox import Inbox
 
-#: What the flags are called as arguments of :class:`~twisted_smtpserver.inbox.Inbox`.
+#: Flags, and the arguments of :class:`~twisted_smtpserver.inbox.Inbox` that they set.
 _ARGUMENTS = {
     "inbox-max": "maxMessages",
     "inbox-size": "maxOctets",
@@ -20,16 +20,16 @@ _ARGUMENTS = {
     "inbox-any-login": "acceptLogins",
 }
 
-#: The options of a server that accepts every login: it needs none, and no TLS for one.
+#: The options of a server that accepts every login: it requires none, and no TLS for one.
 _ANY_LOGIN = {"authOptional": True, "allowInsecureAuth": True}
 
 
 def checkInbox(given: Mapping[str, Any]) -> None:
     """
-    Check that the flags go together.
+    Check the flags that need or contradict another flag.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if they don't.
+    :raises ConfigurationError: if the other flag is missing, or there.
     """
     for name in (*_ARGUMENTS, "inbox-release"):
         if name in given and "inbox" not in given:
@@ -56,7 +56,7 @@ def makeInbox(given: Mapping[str, Any], **options: Any) -> Inbox:
     :param given: the values of the flags that were given, by name.
     :param options: further arguments of :class:`~twisted_smtpserver.inbox.Inbox`.
     """
-    from twisted_smtpserver.inbox import Inbox  # it costs a web server: nobody else should pay
+    from twisted_smtpserver.inbox import Inbox  # it brings a web server: import it only here
 
     if "inbox-release" in given:
         from twisted_smtpserver.stores.forward import Forward

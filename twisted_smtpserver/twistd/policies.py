@@ -21,23 +21,23 @@ from twisted_smtpserver.handlers.policies.tarpit import LONGEST
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.shared import RedisState
 
-#: Flags that say more of another one, and are nothing without it.
+#: Flags that need another flag.
 _BELONG_TO = {
     "greylist-delay": "greylist",
     "shared-state-password-file": "shared-state",
     "tarpit-after": "tarpit",
 }
 
-#: As ``--greylist``: it is in ``--shared-state``.
+#: ``--greylist shared`` remembers in ``--shared-state``.
 SHARED = "shared"
 
 
 def checkPolicies(given: Mapping[str, Any]) -> None:
     """
-    Check that the flags go together.
+    Check the flags that need another flag.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if they don't.
+    :raises ConfigurationError: if the other flag is missing.
     """
     for name, other in _BELONG_TO.items():
         if name in given and other not in given:
@@ -48,10 +48,10 @@ def checkPolicies(given: Mapping[str, Any]) -> None:
 
 def makeState(given: Mapping[str, Any]) -> RedisState | None:
     """
-    Make what ``--shared-state`` asks for. It connects when it is used.
+    Make the state of ``--shared-state``. It connects when it is used.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if it makes no sense.
+    :raises ConfigurationError: if its URL makes no sense.
     """
     if "shared-state" not in given:
         return None
@@ -65,12 +65,12 @@ def makePolicies(
     given: Mapping[str, Any], resolver: Any, handlerTimeout: float, state: Any = None
 ) -> list[Any]:
     """
-    Make the stages, the cheap ones first. Those that are services must be started, and
-    :meth:`closed <LateGreylist.close>` when all connections are.
+    Make the stages, the cheap ones first. A stage that is a service must be started, and
+    :meth:`closed <GreylistService.close>` after all connections.
 
     :param given: the values of the flags that were given, by name.
-    :param resolver: whom to ask for names; ``None`` for twisted.names' own.
-    :param handlerTimeout: that of the server.
+    :param resolver: looks names up; ``None`` for twisted.names' own.
+    :param handlerTimeout: the server's ``handlerTimeout``, in seconds.
     :param state: what :func:`makeState` made.
     """
     stages: list[Any] = []
@@ -82,7 +82,7 @@ def makePolicies(
         stages.append(SenderMatchesLogin())
     if "dnsbl" in given:
         stages.append(DNSBlockList(given["dnsbl"], resolver))
-    # Before whoever may refuse a recipient: those who try names are whom it is for.
+    # Before any stage that may refuse a recipient: the tarpit slows down clients that try names.
     if "tarpit" in given:
         after = {"after": given["tarpit-after"]} if "tarpit-after" in given else {}
         longest = min(LONGEST, handlerTimeout / 2)
@@ -92,17 +92,17 @@ def makePolicies(
         if given["greylist"] == SHARED:
             stages.append(Greylist(state=state, **delay))
         else:
-            stages.append(LateGreylist(given["greylist"], **delay))
+            stages.append(GreylistService(given["greylist"], **delay))
     return stages
 
 
-class LateGreylist(Service):
+class GreylistService(Service):
     """
     A :class:`Greylist` that is opened when the service starts: its file must belong to the user
     that ``twistd --uid`` becomes, and be inside of ``--chroot`` and ``--rundir``.
 
-    :param path: the database.
-    :param options: what else a Greylist takes.
+    :param path: the database's path.
+    :param options: further arguments of :class:`Greylist`.
     """
 
     def __init__(self, path: str, **options: Any) -> None:
@@ -112,9 +112,9 @@ class LateGreylist(Service):
 
     def startService(self) -> None:
         """
-        Open it.
+        Open the database.
 
-        :raises ConfigurationError: if that can't be done.
+        :raises ConfigurationError: if it can't be opened.
         """
         super().startService()
         try:
@@ -127,5 +127,5 @@ class LateGreylist(Service):
         return Deferred.fromCoroutine(self._greylist.onRcptTo(address, session))
 
     def close(self) -> None:
-        """Close it. ``stopService`` would be too early: messages in flight may still finish."""
+        """Close the database; in ``stopService`` messages in flight may still need it."""
         self._greylist.close()

@@ -1,5 +1,5 @@
 """
-What ``twistd smtpserver`` can only do when it has started, and how it says that it can't.
+What ``twistd smtpserver`` does when it starts, and how it reports that it can't.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from twisted_smtpserver.twistd.supervisor import Supervisor
 _log = Logger()
 
 
-class LateMaildir(Service):
+class MaildirService(Service):
     """
     A Maildir that is made when the service starts: it must belong to the user that ``twistd --uid``
     becomes, and be inside of ``--chroot`` and ``--rundir``.
 
-    :param path: where.
+    :param path: the Maildir's path.
     :param hostName: as for :class:`~twisted_smtpserver.Maildir`.
-    :param flag: the flag that named it.
-    :ivar handler: what stores messages in it.
+    :param flag: the name of the flag that gave the path.
+    :ivar handler: the handler that stores messages in the Maildir.
     """
 
     def __init__(self, path: str, hostName: str | None, flag: str = "maildir") -> None:
@@ -48,7 +48,7 @@ class LateMaildir(Service):
 
     def startService(self) -> None:
         """
-        Make it.
+        Make the Maildir.
 
         :raises ConfigurationError: (or OSError) if it can't be made.
         """
@@ -66,10 +66,10 @@ class LateMaildir(Service):
 
 class PasswordFile(Service):
     """
-    Looks into a file of ``--auth`` when the service starts: the user that ``twistd --uid`` becomes
-    must be able to, and in ``--chroot`` it is another file.
+    Checks a file of ``--auth`` when the service starts: the user that ``twistd --uid`` becomes must
+    be able to read it, and in ``--chroot`` it is another file.
 
-    :param checker: what reads it at each login.
+    :param checker: the checker that reads the file at each login.
     """
 
     def __init__(self, checker: FilePasswordDB) -> None:
@@ -77,7 +77,7 @@ class PasswordFile(Service):
 
     def startService(self) -> None:
         """
-        Look.
+        Check the file.
 
         :raises ConfigurationError: if it can't be read.
         """
@@ -91,7 +91,7 @@ class PasswordFile(Service):
 
 class SharedState(Service):
     """
-    Leaves a shared state when all connections are gone.
+    Closes the shared state when all connections are closed.
 
     :param state: what ``--shared-state`` made.
     """
@@ -100,15 +100,15 @@ class SharedState(Service):
         self._state = state
 
     def close(self) -> Deferred[None]:
-        """Leave it. ``stopService`` would be too early."""
+        """Close the state; in ``stopService`` connections would still use it."""
         return Deferred.fromCoroutine(self._state.close())
 
 
 class Server(MultiService):
     """
-    All there is to run; says in one line why it can't start.
+    Runs all services, and reports in one line why they can't start.
 
-    :param isWorker: whether a supervisor has said already that it runs as root.
+    :param isWorker: whether this is a worker, whose supervisor has warned of root already.
     """
 
     def __init__(self, isWorker: bool = False) -> None:
@@ -121,25 +121,25 @@ class Server(MultiService):
             super().privilegedStartService()
 
     def startService(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         with _sayingWhy():
             super().startService()
-        # By now, twistd has become the user that it was told.
+        # By now twistd has become the user of --uid.
         if not self._isWorker:
             _warnOfRoot()
 
     def stopService(self) -> Deferred[list[Any]]:
-        """Stop serving, and then what was needed for it."""
+        """Stop serving, then close what that needed."""
         stopping: Deferred[list[Any]] = super().stopService()
         return stopping.addCallback(self._close)
 
     def _close(self, results: list[Any]) -> Any:
-        """All connections are gone."""
+        """Close what messages in flight still needed: all connections are closed."""
         closing = []
         for service in self:
             if isinstance(service, Supervisor) and service.hasFailed:
                 globalLogPublisher.addObserver(_endWithStatusOne)
-            elif hasattr(service, "close"):  # a database that messages in flight still needed
+            elif hasattr(service, "close"):  # a database, for example
                 closing.append(maybeDeferred(service.close))
         return gatherResults(closing).addCallback(lambda _: results)
 
@@ -157,8 +157,8 @@ def _warnOfRoot() -> None:
 @provider(ILogObserver)
 def _endWithStatusOne(event: LogEvent) -> None:
     """
-    Ends the process at the last thing that twistd does, which is to log it. By itself its status is
-    0 whenever the reactor has run.
+    End the process with status 1 at twistd's last log line. By itself twistd's status is 0 whenever
+    the reactor has run.
     """
     if event.get("log_format") == "Server Shut Down.":
         raise SystemExit(1)
@@ -177,10 +177,10 @@ def _showReason(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
     """
-    What Python calls when the exception got to the top.
+    Print the reason: Python's hook for an exception that nobody caught.
 
-    A SystemExit instead of all this would end twistd before it tells its parent process what
-    happened, and before it removes its pid file.
+    A SystemExit instead would end twistd before it reports to its parent process, and before it
+    removes its pid file.
     """
     print(oneLine(_reason(error)), file=sys.stderr)  # noqa: T201  # the log, if twistd logs already
 
@@ -189,7 +189,7 @@ def _reason(error: BaseException) -> str:
     lock = getattr(error, "filename2", None)
     if not (isinstance(error, OSError) and isinstance(lock, bytes) and lock.endswith(b".lock")):
         return str(error)
-    # It is what Twisted makes beside a unix socket: our process id, as a link's target.
+    # Twisted makes this lock beside a unix socket: a link whose target is our process id.
     path = os.fsdecode(lock.removesuffix(b".lock"))
     folder = os.path.dirname(os.path.abspath(path))
     if isinstance(error, FileNotFoundError):
@@ -199,8 +199,8 @@ def _reason(error: BaseException) -> str:
 
 def oneLine(text: str) -> str:
     """
-    Whose message it is, and in one line.
+    Make an error's text one line that begins with the command's name.
 
-    :param text: the message.
+    :param text: the text.
     """
     return "twistd smtpserver: " + " ".join(text.split())

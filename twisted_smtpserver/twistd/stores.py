@@ -12,7 +12,7 @@ from twisted_smtpserver.errors import ConfigurationError
 #: The flags that choose a store, and the extra that each needs.
 STORES = {"postgres": "postgres", "forward": "", "webhook": "webhook", "amqp": "amqp"}
 
-#: Flags that say more of another one, and are nothing without it.
+#: Flags that need another flag.
 BELONG_TO = {
     "amqp-exchange": "amqp",
     "amqp-max-size": "amqp",
@@ -33,33 +33,33 @@ BELONG_TO = {
 
 class StoreService(Service):
     """
-    Looks at the start whether a store can be used, and ends its connections.
+    Checks a store at the start, and closes its connections at the end.
 
     :param store: the store.
-    :ivar handler: the same.
+    :ivar handler: the store, as the server's handler.
     """
 
     def __init__(self, store: Any) -> None:
         self.handler = store
 
     def startService(self) -> None:
-        """Look. What is wrong goes into the log, and clients get 451 until it isn't any more."""
+        """Check the store. It logs what is wrong, and clients get 451 until that is mended."""
         super().startService()
         check = getattr(self.handler, "check", None)
         if check is not None:
             check()
 
     def close(self) -> Any:
-        """End its connections. ``stopService`` would be too early: messages may still finish."""
+        """Close its connections; in ``stopService`` messages in flight may still need them."""
         return self.handler.close()
 
 
 def checkStores(given: Mapping[str, Any]) -> None:
     """
-    Check that the flags go together.
+    Check the flags that need another flag.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if they don't.
+    :raises ConfigurationError: if the other flag is missing.
     """
     for name, other in BELONG_TO.items():
         if name in given and other not in given:
@@ -72,13 +72,13 @@ def checkStores(given: Mapping[str, Any]) -> None:
 
 def makeStore(given: Mapping[str, Any], hostName: str | None, size: int) -> StoreService | None:
     """
-    Make what a flag asks for.
+    Make the store that a flag chooses.
 
     :param given: the values of the flags that were given, by name.
-    :param hostName: our name.
+    :param hostName: our name in ``Received:``.
     :param size: the largest message that the server takes, in octets; 0 for no limit.
-    :returns: ``None`` if there is no such flag.
-    :raises ConfigurationError: if it makes no sense, or a library is missing.
+    :returns: the store's service; ``None`` if no flag chooses a store.
+    :raises ConfigurationError: if a flag's value makes no sense, or a library is missing.
     """
     for name, extra in STORES.items():
         if name in given:
@@ -143,7 +143,7 @@ def _makeWebhook(given: Mapping[str, Any], hostName: str | None) -> Any:
 
 
 def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given; the store knows the others' defaults."""
+    """Drop what wasn't given; the store has defaults for that."""
     return {name: value for name, value in options.items() if value is not None}
 
 

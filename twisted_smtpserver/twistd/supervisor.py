@@ -1,12 +1,12 @@
 """
-The supervisor of ``twistd smtpserver --workers``: it keeps workers running, and serves nobody.
+The supervisor of ``twistd smtpserver --workers``: it keeps workers running, and serves no client.
 
-It binds the ports and reads the keys, ``twistd`` drops root's privileges, and then it starts the
-workers: see :mod:`twisted_smtpserver.twistd.worker`.
+The supervisor binds the ports and reads the keys, ``twistd`` drops root's privileges, and then the
+supervisor starts the workers: see :mod:`twisted_smtpserver.twistd.worker`.
 
-The sockets are handed down, and not bound by each worker with SO_REUSEPORT: so unix sockets and
-systemd's are shared as well, and when a worker dies, connections that wait aren't lost with it,
-because there is one queue. The price is that all idle workers wake up for what one of them gets.
+The workers inherit the sockets; they don't bind their own with SO_REUSEPORT. So unix sockets and
+systemd's can be shared, too, and there is one queue of connections: when a worker dies, those that
+wait aren't lost. The price is that every idle worker wakes up for each connection.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ from twisted_smtpserver.twistd.worker import (
 
 _log = Logger()
 
-#: A worker that has lived so long was in order: it is started again at once.
-STEADY = 60.0
+#: A worker that has run for this many seconds is restarted at once when it exits.
+STABLE_SECONDS = 60.0
 
-#: The longest that a worker is waited with, in seconds, after several that didn't.
+#: The longest delay before a restart, in seconds, when a worker keeps exiting.
 MAX_DELAY = 60.0
 
-#: What a worker may take beyond ``closeTimeout`` to end, in seconds, before it is killed.
-GRACE = 10.0
+#: A worker that hasn't ended this many seconds after ``closeTimeout`` is killed.
+KILL_SECONDS = 10.0
 
-#: When one has ended before any has served, how long another one may take to do so, in seconds; and
-#: how long it may take until all is read that the one has said.
-DOUBT = 1.0
+#: If a worker exits before any worker has served, wait this many seconds for another to start
+#: serving, and for the rest of the first one's output.
+FIRST_START_SECONDS = 1.0
 
-#: The longest line of a worker's output that is logged as one, in octets.
+#: The longest line of a worker's output that is logged as one event, in octets.
 MAX_LINE = 2**18
 
-# SIGHUP to the whole process group is for the supervisor alone, from a worker's first moment on:
-# the signal is blocked when the worker comes up. The current folder isn't on sys.path: it may be
-# one that others can write to.
+# A SIGHUP to the whole process group is for the supervisor alone: a worker starts with the signal
+# blocked, and ignores it from here on. The current folder isn't on sys.path, because other users
+# may be able to write to it.
 _START = (
     "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
     "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP]); "
@@ -69,12 +69,12 @@ _START = (
 
 def makeCommand(arguments: Sequence[str], reactor: str | None) -> list[str]:
     """
-    The command that is a worker.
+    Make the command that starts a worker.
 
-    :param arguments: those of ``smtpserver``.
-    :param reactor: what ``--reactor`` was, if it was given.
+    :param arguments: the arguments of ``smtpserver``.
+    :param reactor: the value of ``--reactor``, if it was given.
     """
-    # Folder, umask and user are inherited; the log and the pid file are the supervisor's.
+    # The worker inherits folder, umask and user; the supervisor has the log and the pid file.
     flags = ["--nodaemon", "--pidfile=", f"--logger={makeLogObserver.__module__}.makeLogObserver"]
     if reactor is not None:
         flags.append(f"--reactor={reactor}")
@@ -83,9 +83,9 @@ def makeCommand(arguments: Sequence[str], reactor: str | None) -> list[str]:
 
 def asText(read: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Options as JSON can carry them.
+    Make options fit for JSON.
 
-    :param read: what :func:`~twisted_smtpserver.tls.certificates.readFiles` has returned.
+    :param read: what :func:`~twisted_smtpserver.tls.certificates.readFiles` returned.
     """
     return {name: _asText(value) for name, value in read.items()}
 
@@ -93,7 +93,7 @@ def asText(read: Mapping[str, Any]) -> dict[str, Any]:
 def _asText(value: Any) -> Any:
     if isinstance(value, Mapping):
         return asText(value)
-    # What is outside of the PEM may be in any encoding, and matters to nobody.
+    # Text outside of the PEM may be in any encoding; latin-1 reads them all.
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
@@ -101,16 +101,16 @@ class Supervisor(SMTPService):
     """
     Keeps workers running.
 
-    :param listeners: as :class:`~twisted_smtpserver.SMTPService` has them. The factories serve
-        nobody here; that they could be made shows that the workers can make them.
+    :param listeners: as for :class:`~twisted_smtpserver.SMTPService`. The factories serve no client
+        here; making them shows that the workers can make them, too.
     :param count: how many workers.
-    :param command: what starts one; see :func:`makeCommand`.
-    :param certificates: what :func:`~twisted_smtpserver.tls.certificates.readFiles` has read. The
-        factories were made with it, so it is checked, and the workers are handed it.
+    :param command: what starts a worker; see :func:`makeCommand`.
+    :param certificates: what :func:`~twisted_smtpserver.tls.certificates.readFiles` read. The
+        factories have checked it, and the workers get it.
     :param reactor: by default the reactor.
     :param secrets: what was read from the files of other flags, by the flags' names.
     :ivar workers: the workers.
-    :ivar hasFailed: whether it has ended because no worker could be started.
+    :ivar hasFailed: whether the supervisor stopped because no worker could start.
     """
 
     def __init__(
@@ -129,9 +129,10 @@ class Supervisor(SMTPService):
         self.count = count
         self._certificates = certificates
         self.handed = asText(certificates)
-        # Unknown users' salts must not depend on the worker that one meets: that would tell.
+        # All workers make the same salt for an unknown user; otherwise a client that meets two of
+        # them could tell that the user is unknown.
         self.saltKey = os.urandom(32).hex()
-        # Before twistd goes into its --rundir, where the workers will be.
+        # Before twistd changes to its --rundir, where the workers will run.
         self.folder = os.getcwd()
         self._countsFile = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         self._countsFile.truncate(SharedCounts.size(len(self.factories()), count))
@@ -140,58 +141,58 @@ class Supervisor(SMTPService):
         self.hasFailed = False
 
     def startService(self) -> None:
-        """Begin to serve."""
+        """Start the workers."""
         super().startService()
         for worker in self.workers:
             worker.start()
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop listening, and let the workers stop as gracefully as they would by themselves.
+        Stop listening, and let the workers stop gracefully.
 
-        :returns: a Deferred that fires when all are gone.
+        :returns: a Deferred that fires when all workers have ended.
         """
         listening = super().stopService()
-        timeout = max(factory.options.closeTimeout for factory in self.factories()) + GRACE
+        timeout = max(factory.options.closeTimeout for factory in self.factories()) + KILL_SECONDS
         stopping = [listening, *(worker.stop(timeout) for worker in self.workers)]
         return DeferredList(stopping).addCallback(lambda _: None)
 
-    def giveUp(self) -> None:
-        """End: what keeps a worker from starting won't be better the next time."""
+    def stopReactor(self) -> None:
+        """Stop twistd: the next worker would fail for the same reason."""
         self.hasFailed = True
-        with contextlib.suppress(ReactorNotRunning):  # it is ending already
+        with contextlib.suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
 
     def readCertificates(self) -> Mapping[str, Any]:
-        """(In a thread.) The files' contents: the workers are to have what is checked here."""
+        """(In a thread.) Read the files; the workers get the contents that are checked here."""
         return readFiles(self._certificates)
 
     def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
-        """They are good: give them to the workers, those that are there and those that come."""
+        """Send the new certificates to the workers; those that start later get them, too."""
         super().certificatesReplaced(changes)
         self.handed = asText(changes)
         for worker in self.workers:
             worker.send(self.handed)
 
     def _bound(self, port: Any, factory: SMTPServerFactory) -> IListeningPort:
-        port.stopReading()  # nothing is accepted here
+        port.stopReading()  # the workers accept
         return super()._bound(port, factory)
 
     def descriptors(self) -> list[tuple[int, int]]:
-        """The sockets: their descriptors and address families, in the order of the flags."""
+        """The sockets' descriptors and address families, in the order of the flags."""
         ports: list[Any] = list(self.ports)
         return [(port.fileno(), int(port.addressFamily)) for port in ports]
 
     def countsDescriptor(self) -> int:
-        """The file behind :attr:`counts`."""
+        """The descriptor of the file behind :attr:`counts`."""
         return self._countsFile.fileno()
 
 
 class _Worker:
     """
-    A worker as the supervisor sees it: one process after another.
+    A worker: one process after another.
 
-    :param number: from 0; people count from 1.
+    :param number: the worker's number, from 0. The log counts from 1.
     """
 
     def __init__(self, supervisor: Supervisor, reactor: Any, number: int) -> None:
@@ -211,7 +212,7 @@ class _Worker:
         self._startedAt = self._reactor.seconds()
         self._process = _Process(self, self._name)
         descriptors = self._supervisor.descriptors()
-        # 0, 1 and 2 are the usual; then the control pipe, the counts, and the sockets.
+        # 0, 1 and 2 are the standard streams; then come the control pipe, the counts, the sockets.
         shared = [self._supervisor.countsDescriptor(), *(number for number, _ in descriptors)]
         numbers = range(CONTROL + 1, CONTROL + 1 + len(shared))
         settings = {
@@ -245,7 +246,7 @@ class _Worker:
                 )
         except Exception as error:  # too many processes, no memory
             self._process = None
-            # Of these Python itself is the reason; the others may be over soon.
+            # These two come from Python's own file; other errors may be over soon.
             isLasting = isinstance(error, (PermissionError, FileNotFoundError))
             self._ended(f"couldn't be started: {error}", isLasting)
         else:
@@ -254,17 +255,17 @@ class _Worker:
             os.close(nothing)
 
     def send(self, settings: Mapping[str, Any]) -> None:
-        """Tell the worker something, if there is one."""
+        """Send settings to the worker's process, if it runs."""
         if self._process is not None:
-            # One that has just died has no pipe anymore, and will be told by its successor's start.
+            # A process that has just died has no pipe; the next one gets the settings at its start.
             with contextlib.suppress(KeyError):
                 self._process.transport.writeToChild(CONTROL, json.dumps(settings).encode() + b"\n")
 
     def exited(self, pid: int, reason: Failure) -> None:
-        """The process is dead."""
+        """(The process's call.) It has ended."""
         self._process = None
         self._supervisor.counts.forget(self.number)
-        # A signal is from somebody else, and says nothing of the next process.
+        # A signal came from outside; the next process may well run.
         isLasting = getattr(reason.value, "signal", None) is None
         self._ended(f"(pid {pid}) {_describe(reason)}", isLasting)
 
@@ -276,12 +277,14 @@ class _Worker:
             _log.info("Worker {worker} {how}", worker=self._name, how=how)
             self._gone.callback(None)
             return
-        if isLasting and not self._supervisor.counts.hasBegun():
-            _log.error("Worker {worker} {how}; none has served yet", worker=self._name, how=how)
-            self._timer = self._reactor.callLater(DOUBT, self._judge)
+        if isLasting and not self._supervisor.counts.hasServed():
+            _log.error(
+                "Worker {worker} {how}; no worker has served yet", worker=self._name, how=how
+            )
+            self._timer = self._reactor.callLater(FIRST_START_SECONDS, self._restartOrStop)
             return
-        isSteady = self._reactor.seconds() - self._startedAt >= STEADY
-        self._failures = 0 if isSteady else self._failures + 1
+        isStable = self._reactor.seconds() - self._startedAt >= STABLE_SECONDS
+        self._failures = 0 if isStable else self._failures + 1
         delay = min(MAX_DELAY, 2.0 ** (self._failures - 1)) if self._failures else 0.0
         _log.error(
             "Worker {worker} {how}; starting it again in {delay:g} s",
@@ -291,44 +294,44 @@ class _Worker:
         )
         self._timer = self._reactor.callLater(delay, self.start)
 
-    def _judge(self) -> None:
-        """Start again if another worker was luckier."""
-        if self._supervisor.counts.hasBegun():
+    def _restartOrStop(self) -> None:
+        """Start again if another worker serves by now; else stop twistd."""
+        if self._supervisor.counts.hasServed():
             self.start()
             return
         self._timer = None
         _log.error(
-            "No worker serves, so this ends; the reason is above, from worker {worker}",
+            "No worker could start, so twistd stops; worker {worker} logged the reason above",
             worker=self._name,
         )
-        self._supervisor.giveUp()
+        self._supervisor.stopReactor()
 
     def stop(self, timeout: float) -> Deferred[None]:
         """
         End the process, and start no other.
 
-        :param timeout: when it is killed, in seconds.
+        :param timeout: after how many seconds the process is killed.
         """
         self._gone = Deferred()
         if self._process is None:
             self._ended("isn't running")
         else:
-            # By the end of the pipe: systemd and terminals send the signals to all processes, and
-            # Twisted takes the second SIGTERM for an error.
+            # The pipe's end stops it. A SIGTERM could be its second one, which Twisted reports as
+            # an error: systemd and terminals send signals to all processes.
             self._process.transport.closeChildFD(CONTROL)
             self._timer = self._reactor.callLater(timeout, self._kill)
         return self._gone
 
     def _kill(self) -> None:
         self._timer = None
-        _log.error("Worker {worker} doesn't end, and is killed", worker=self._name)
+        _log.error("Worker {worker} didn't end in time, and is killed", worker=self._name)
         assert self._process is not None
         self._process.transport.signalProcess("KILL")
 
 
 @contextlib.contextmanager
 def _withoutHangUps() -> Iterator[None]:
-    """Block SIGHUP, for the process that is started meanwhile, too."""
+    """Block SIGHUP; a process that is started meanwhile inherits that."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     try:
         yield
@@ -337,7 +340,7 @@ def _withoutHangUps() -> Iterator[None]:
 
 
 def _describe(reason: Failure) -> str:
-    """How a process died."""
+    """Say how a process ended."""
     if not isinstance(reason.value, ProcessTerminated):
         return "ended"
     number = reason.value.signal
@@ -349,7 +352,7 @@ def _describe(reason: Failure) -> str:
 
 
 class _Process(ProcessProtocol):
-    """What a worker says is logged here, and that it is gone is told."""
+    """Logs a worker's output, and reports its end."""
 
     transport: Any
 
@@ -370,31 +373,31 @@ class _Process(ProcessProtocol):
             rest = b""
         self._buffers[childFD] = rest
         for line in lines:
-            _logAgain(self._name, line)
+            _passOn(self._name, line)
 
     def childConnectionLost(self, childFD: int) -> None:
         rest = self._buffers.get(childFD)
         if rest:
-            _logAgain(self._name, rest)
+            _passOn(self._name, rest)
 
-    # Not processEnded: that waits for whoever else has the worker's output open.
+    # Not processEnded, which also waits for the worker's children that have its output open.
     def processExited(self, reason: Failure) -> None:
         self._worker.exited(self._pid, reason)
 
 
-def _logAgain(worker: int, line: bytes) -> None:
-    """Log what a worker wrote: events as they were, but for its name; other lines as text."""
+def _passOn(worker: int, line: bytes) -> None:
+    """Log a line of a worker's output: an event again as an event, any other line as text."""
     if line.startswith(RECORD):
         try:
             event = json.loads(line[len(RECORD) :])
             event["log_level"] = LogLevel.lookupByName(event["log_level"])
             event["log_system"] += f", worker {worker}"
-        except (ValueError, KeyError, TypeError):  # cut off, when the worker was killed
+        except (ValueError, KeyError, TypeError):  # cut off when the worker was killed
             return
         event["log_format"] = "{log_text}"
         event["worker"] = worker
         globalLogPublisher(event)
     elif line:
         _log.warn(
-            "Worker {worker} says: {line}", worker=worker, line=line.decode("utf-8", "replace")
+            "Worker {worker} printed: {line}", worker=worker, line=line.decode("utf-8", "replace")
         )

@@ -1,10 +1,10 @@
 """
 A worker of ``twistd smtpserver --workers``: a process that serves sockets it was handed.
 
-It is an ordinary ``twistd smtpserver`` with the same flags, which finds :data:`ENVIRONMENT` set and
-reads on descriptor :data:`CONTROL` what its :mod:`~twisted_smtpserver.twistd.supervisor` has for
-it: one JSON object a line, the first at the start, the others when certificates were read again.
-The end of that pipe is the end of the worker, so that none is left when the supervisor is killed.
+A worker is an ordinary ``twistd smtpserver`` with the same flags. It finds :data:`ENVIRONMENT` set,
+and reads from descriptor :data:`CONTROL` what its :mod:`~twisted_smtpserver.twistd.supervisor`
+sends: one JSON object a line, the first at the start, another whenever certificates are read again.
+The worker ends when that pipe ends, so that no worker outlives a supervisor that is killed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from twisted_smtpserver.service import SMTPService
 
 _log = Logger()
 
-#: The environment variable that makes a worker. It holds the supervisor's ``sys.path``.
+#: This environment variable makes a process a worker. It holds the supervisor's ``sys.path``.
 ENVIRONMENT = "TWISTED_SMTPSERVER_WORKER"
 
 #: The descriptor that a worker reads from its supervisor.
@@ -45,18 +45,19 @@ CONTROL = 3
 #: Endpoints whose sockets can be shared.
 SHAREABLE = ("tcp", "tcp6", "unix", "systemd")
 
-#: RFC 7464 begins a JSON text with it, and no line that somebody just prints does.
+#: The octet that begins a log event (RFC 7464); a printed line doesn't begin with it.
 RECORD = b"\x1e"
 
 
 class SharedCounts:
     """
-    How many connections each worker has, for each factory: a place in shared memory for each of
-    these numbers, which only the worker itself writes, so that no lock is needed. Two workers that
-    accept at the same moment may exceed a limit by one.
+    How many connections each worker has, for each factory.
 
-    One place more says whether any worker has ever served. What a process has written there is seen
-    when it is dead, which can't be said of what it wrote into a pipe.
+    Each number has a place in shared memory that only its worker writes, so no lock is needed. Two
+    workers that accept at the same moment may exceed a limit by one.
+
+    One more place says whether any worker has ever served. Shared memory keeps that after the
+    worker's death; what a dead worker wrote into a pipe may be lost.
 
     :param descriptor: a file of as many octets as :meth:`size` says.
     :param workers: how many there are.
@@ -69,30 +70,32 @@ class SharedCounts:
 
     @staticmethod
     def size(factories: int, workers: int) -> int:
-        """How many octets they need."""
+        """How many octets the counts need."""
         return 4 * (factories * workers + 1)
 
-    def begin(self) -> None:
-        """A worker serves."""
+    def noteServing(self) -> None:
+        """Note that a worker serves."""
         self._served[0] = 1
 
-    def hasBegun(self) -> bool:
+    def hasServed(self) -> bool:
         """Whether any worker has ever served."""
         return bool(self._served[0])
 
     def report(self, factory: int, worker: int, own: int) -> int:
         """
-        Say how many connections a worker has, and learn how many all have.
+        Note how many connections a worker has.
 
-        :param factory: which, from 0; :param worker: likewise.
-        :param own: how many that worker has at that factory.
+        :param factory: the factory's number, from 0.
+        :param worker: the worker's number, from 0.
+        :param own: how many connections that worker has at that factory.
+        :returns: how many connections all workers have at that factory.
         """
         counts = self._counts[factory * self._workers : (factory + 1) * self._workers]
         counts[worker] = own
         return sum(counts)
 
     def forget(self, worker: int) -> None:
-        """A worker is dead, and its connections with it."""
+        """Forget a dead worker's connections."""
         for place in range(worker, len(self._counts), self._workers):
             self._counts[place] = 0
 
@@ -104,13 +107,13 @@ _IN_JSON = frozenset({str, int, float, bool})
 
 
 def makeLogObserver() -> BatchedLogObserver:
-    """What ``--logger`` makes in a worker: it writes events for the supervisor."""
+    """Make a worker's log observer (``--logger``), which writes events for the supervisor."""
     return BatchedLogObserver(sys.stdout.buffer, _encodeEvent)
 
 
 def _encodeEvent(event: LogEvent) -> str:
     """
-    An event as a line. Of its values those are kept that JSON has; the others are in the text.
+    Write an event as one line. Values that JSON doesn't have are only in the text.
     """
     level = event.get("log_level", LogLevel.info).name
     kept: dict[str, Any] = {
@@ -134,15 +137,15 @@ def _encodeEvent(event: LogEvent) -> str:
 # -- The service -----------------------------------------------------------------------------------
 
 
-class Inheritance:
+class Handover:
     """
-    What a worker has from its supervisor.
+    What the supervisor hands over to a worker.
 
-    :param settings: the first line.
+    :param settings: the first line from the pipe.
     :ivar number: the worker's number, from 0.
-    :ivar handed: options with files' contents instead of their names.
+    :ivar handed: options with the contents of files instead of their names.
     :ivar saltKey: the option ``scramSaltKey``.
-    :ivar folder: where the command line was given: relative paths in it are relative to that.
+    :ivar folder: the supervisor's working directory; the command line's paths are relative to it.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -154,42 +157,42 @@ class Inheritance:
         self._counts = SharedCounts(settings["counts"], settings["workers"])
 
     @classmethod
-    def take(cls) -> Inheritance | None:
+    def receive(cls) -> Handover | None:
         """
-        Take it.
+        Read it from the pipe.
 
-        :returns: ``None`` if this process is no worker; also at the second call.
+        :returns: ``None`` if this process isn't a worker; also at the second call.
         """
         if os.environ.pop(ENVIRONMENT, None) is None:
             return None
-        # Octet by octet, so that nothing of the next line is read: twice in a worker's life.
+        # Octet by octet, because the next line is for the reactor to read.
         line = bytearray()
         while not line.endswith(b"\n"):
             octet = os.read(CONTROL, 1)
             if not octet:
                 raise SystemExit("the supervisor is gone")
             line += octet
-        os.set_inheritable(CONTROL, False)  # programs that a handler starts have no use for it
+        os.set_inheritable(CONTROL, False)  # not for programs that a handler starts
         return cls(json.loads(line))
 
     def makeService(
         self, factories: Sequence[SMTPServerFactory], reactor: Any = None
     ) -> WorkerService:
         """
-        The service that serves the sockets.
+        Make the service that serves the sockets.
 
-        :param factories: for each listener, in the order of the flags.
+        :param factories: the listeners' factories, in the order of the flags.
         """
         if reactor is None:
             from twisted.internet import reactor
         for place, factory in enumerate(dict.fromkeys(factories)):
-            # Without maxClients the limit is this process's own: then the service counts otherwise.
+            # Without maxClients SMTPService replaces this: the limit is the process's own then.
             factory.countAll = self._counter(place)
         listeners = [
             (_adopted(reactor, descriptor, family), factory)
             for (descriptor, family), factory in zip(self._sockets, factories, strict=True)
         ]
-        return WorkerService(listeners, reactor, self._counts.begin)
+        return WorkerService(listeners, reactor, self._counts.noteServing)
 
     def _counter(self, place: int) -> Any:
         return lambda own: self._counts.report(place, self.number, own)
@@ -203,41 +206,41 @@ def _adopted(reactor: Any, descriptor: int, family: int) -> Any:
 
 class WorkerService(SMTPService):
     """
-    Serves the sockets; takes new certificates; and stops when the supervisor does.
+    Serves the sockets, uses the supervisor's new certificates, and stops when the supervisor does.
 
-    :param listeners: as :class:`~twisted_smtpserver.SMTPService` has them.
+    :param listeners: as for :class:`~twisted_smtpserver.SMTPService`.
     :param reactor: what to listen with.
-    :param begun: called when the service has started, which is the last thing to be started.
+    :param onStart: called when the service has started. It is the last of twistd's to start.
     """
 
     def __init__(
         self,
         listeners: Iterable[tuple[IStreamServerEndpoint | str, SMTPServerFactory]],
         reactor: Any,
-        begun: Callable[[], object],
+        onStart: Callable[[], object],
     ) -> None:
         super().__init__(listeners, reactor)
-        self._begun = begun
+        self._onStart = onStart
 
     def startService(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         super().startService()
         self._control = _Control(self._reactor, self)
-        self._begun()
+        self._onStart()
 
     def reloadCertificates(self) -> Deferred[bool]:
-        """Nothing: the supervisor reads them. (Terminals send SIGHUP to all processes.)"""
+        """Do nothing: the supervisor reads them. (Terminals send SIGHUP to all processes.)"""
         return succeed(False)
 
-    def _tellCertificates(self) -> None:
-        """The supervisor did."""
+    def _logCertificates(self) -> None:
+        """Log nothing: the supervisor has logged them."""
 
-    def _tellOversights(self) -> None:
-        """Likewise."""
+    def _logOversights(self) -> None:
+        """Log nothing: the supervisor has logged them."""
 
-    def takeCertificates(self, handed: Mapping[str, Any]) -> Deferred[bool]:
+    def useCertificates(self, handed: Mapping[str, Any]) -> Deferred[bool]:
         """
-        Use certificates that the supervisor has tried already. If that fails here the log says why,
+        Use certificates that the supervisor has tried already. If they fail here, the log says why,
         and the old ones stay in use.
 
         :param handed: see :func:`~twisted_smtpserver.twistd.supervisor.asText`.
@@ -246,18 +249,18 @@ class WorkerService(SMTPService):
         return self.replaceCertificates(lambda: handed)
 
     def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
-        """Say so."""
-        _log.info("The supervisor gave new certificates")
+        """Log that they were replaced."""
+        _log.info("New certificates from the supervisor are in use")
 
     def supervisorGone(self) -> None:
-        """Stop: whether it ended or was killed, nobody else looks after this process."""
+        """Stop, because nobody looks after this process any more."""
         if not self.running:
             return
-        # systemd and terminals send their signals to all processes, and Twisted takes a signal that
-        # comes when it is stopping already for an error.
+        # systemd and terminals send signals to all processes, and Twisted reports an error when a
+        # signal comes while it is stopping.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        self._reactor.callFromThread(self._stopReactor)  # behind what a signal has asked for
+        self._reactor.callFromThread(self._stopReactor)  # after what a signal asked for
 
     def _stopReactor(self) -> None:
         with contextlib.suppress(ReactorNotRunning):
@@ -283,7 +286,7 @@ class _Control(FileDescriptor):
     def _received(self, octets: bytes) -> None:
         *lines, self._buffer = (self._buffer + octets).split(b"\n")
         for line in lines:
-            self._service.takeCertificates(json.loads(line))
+            self._service.useCertificates(json.loads(line))
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
@@ -292,8 +295,10 @@ class _Control(FileDescriptor):
 
 class _UnixEndpoint:
     """
-    Like Twisted's endpoint for a socket that is there already. That one takes the path for its own:
-    it changes its mode, and removes it in the end, and with it the other workers' clients' way.
+    An endpoint for a unix socket that the supervisor owns.
+
+    Twisted's own endpoint would change the path's mode and remove the path at its end, and the
+    other workers would lose their clients.
     """
 
     def __init__(self, reactor: Any, descriptor: int) -> None:
@@ -306,7 +311,7 @@ class _UnixEndpoint:
 
 @implementer(IListeningPort)
 class _UnixPort(FileDescriptor):
-    """Accepts connections from a unix socket that is the supervisor's."""
+    """Accepts connections from a unix socket that the supervisor owns."""
 
     def __init__(self, reactor: Any, descriptor: int, factory: SMTPServerFactory) -> None:
         super().__init__(reactor)
@@ -334,13 +339,13 @@ class _UnixPort(FileDescriptor):
         return self._socket.fileno()
 
     def doRead(self) -> None:
-        # One at a time: so the others get some, too.
+        # One at a time, so that the other workers get some, too.
         try:
             connection, _ = self._socket.accept()
-        except BlockingIOError:  # somebody else was faster
+        except BlockingIOError:  # another worker was faster
             return
         except OSError as error:
-            # Out of descriptors, most likely. It won't get better by trying at once.
+            # Most likely no descriptor is free, and trying again at once wouldn't help.
             _log.error("Can't accept a connection: {error}", error=error)
             self.stopReading()
             self._reactor.callLater(1, self._resume)

@@ -69,7 +69,9 @@ class EndpointsTests(SynchronousTestCase):
         policy = BrowserLikePolicyForHTTPS()
         endpoints = Endpoints(self.reactor, policy, allowPrivate, 5)
         endpoint = endpoints.endpointForURI(URI.fromBytes(url))
-        connecting: Deferred[Any] = endpoint.connect(Factory.forProtocol(Protocol))
+        factory = Factory.forProtocol(Protocol)
+        connecting: Deferred[Any] = endpoint.connect(factory)
+        self.assertFalse(factory.noisy)
         return connecting
 
     @property

@@ -170,6 +170,19 @@ class Endpoints:
     def endpointForURI(self, uri: Any) -> Any:
         """(Of the interface.)"""
         endpoint = self._makeEndpoint(self._reactor, uri.host, uri.port, timeout=self._timeout)
-        if uri.scheme != b"https":
-            return endpoint
-        return wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        if uri.scheme == b"https":
+            creator = self._policy.creatorForNetloc(uri.host, uri.port)
+            endpoint = wrapClientTLS(creator, endpoint)
+        return _Quiet(endpoint)
+
+
+@implementer(IStreamClientEndpoint)
+class _Quiet:
+    """An endpoint whose factories don't log that they start and stop, for each connection."""
+
+    def __init__(self, endpoint: Any) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: Any) -> Any:
+        protocolFactory.noisy = False
+        return self._endpoint.connect(protocolFactory)
