@@ -200,6 +200,8 @@ class SMTPProtocol(PipelinedLineReceiver):
         return [self.dialogue.refuse(error, "")]
 
     def _write(self, answers: list[Reply]) -> None:
+        if self.isClosing:  # nobody is told any more, so the session's error stays what it was
+            return
         dialogue = self.dialogue
         for reply in answers:
             if reply.code >= 400:
@@ -211,7 +213,9 @@ class SMTPProtocol(PipelinedLineReceiver):
     def _awaitOutcome(self, outcome: Deferred[Any]) -> None:
         pending = self.pending = Pending(self, outcome)
         self.hold()
-        self.timeout.setTimeout(self.options.handlerTimeout, pending.timedOut)
+        # If a hook has said the last word meanwhile, the timer is for that to be delivered.
+        if not self.isClosing or self.dialogue.isLost:
+            self.timeout.setTimeout(self.options.handlerTimeout, pending.timedOut)
         pending.follow(outcome)
 
     def proceed(self, outcome: Outcome) -> None:

@@ -396,7 +396,9 @@ class Dialogue:
             return [refusal]
         delay = self.conduct.countError()
         if delay is None:
-            return [replies.TOO_MANY_ERRORS]
+            # In the place of an answer to a hello, it has no enhanced status code either.
+            reply = replies.TOO_MANY_ERRORS
+            return [reply.plain if refusal.enhanced is None else reply]
         if delay <= 0 or self.phase is Phase.REFUSED:
             return [refusal]
         return self.later(delay, [refusal])
@@ -613,9 +615,10 @@ class Dialogue:
             self.transfer.detach()
             self.transfer = None
         envelope = session.envelope
-        session.forgetTransaction()
+        session.forgetEnvelope()
         if envelope.mailFrom is not None:
             self.notify("onTransactionEnd", envelope, outcome, session)
+        session.forgetXForward()  # it was about this transaction (Postfix's XFORWARD_README)
 
     def connectionLost(self) -> None:
         """The client left, maybe in the middle of a message."""
