@@ -33,7 +33,7 @@ from twisted_smtpserver.hooks.advice import loopAdvice
 from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import ServerLog
-from twisted_smtpserver.message.slices import RunInSlices, runInSlices
+from twisted_smtpserver.message.slices import RunInSlices, slicesOn
 from twisted_smtpserver.message.threads import threadsWork
 from twisted_smtpserver.options import OPTION_NAMES, Options, makeOptions, unknownName
 from twisted_smtpserver.session import Session
@@ -106,7 +106,7 @@ class SMTPServerFactory(ServerFactory):
         #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.
         self.runInThread: Callable[..., Deferred[Any]] = deferToThread
         #: Does long work in slices; see :func:`~twisted_smtpserver.message.slices.runInSlices`.
-        self.runInSlices: RunInSlices = runInSlices
+        self.runInSlices: RunInSlices = slicesOn(self.clock)
         self._build()
         needed = replies.AUTH_NEEDED
         text = self.options.authRequiredMessage or needed.text

@@ -297,13 +297,8 @@ class Session:
         return envelope
 
     def forgetEnvelope(self) -> None:
-        """A MAIL was refused: there is no transaction."""
+        """There is no transaction: a MAIL was refused, or it is over."""
         self.envelope = _NO_ENVELOPE
-
-    def forgetTransaction(self) -> None:
-        """A transaction is over, and XFORWARD was about it (Postfix's XFORWARD_README)."""
-        self.envelope = _NO_ENVELOPE
-        self._xForward = None
 
     def forgetClaimedLogin(self) -> None:
         """XCLIENT's LOGIN came in clear, from whomever."""
@@ -311,7 +306,7 @@ class Session:
             self._xClient.pop("LOGIN", None)
 
     def forgetXForward(self) -> None:
-        """XFORWARD came from somebody else."""
+        """XFORWARD came from somebody else, or its transaction is over."""
         self._xForward = None
 
     @property

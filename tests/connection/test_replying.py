@@ -13,12 +13,14 @@ from tests.support.messages import refusing
 from tests.support.talk import HELLO, MAIL, RCPT, WAYS, Later, Log, brief, codes, talk
 from twisted_smtpserver import Rejection
 from twisted_smtpserver.connection.lines import MAX_WAITING
+from twisted_smtpserver.connection.timeouts import CLOSING_TIME
 from twisted_smtpserver.extensions import Extension
 from twisted_smtpserver.replies import OK, Reply
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import (
     Client,
     RecordingHandler,
+    connect,
 )
 
 # Each hook that answers a command: the phase it comes in, the command, its refusal.
@@ -394,6 +396,65 @@ class BugTests(SynchronousTestCase):
                     hook.fail(Rejection("no"))
                 self.assertEqual(len(log.of("incident")), 1)
                 self.assertEqual(len(handler.errors), 1)
+
+
+class EndedMeanwhileTests(SynchronousTestCase):
+    """The connection is ended while a hook is at work, or by it."""
+
+    def test_deafClient(self) -> None:
+        """A hook that waits doesn't give a client more time that doesn't take the last word."""
+        clients: list[Client] = []
+
+        def onMailFrom(address: Any, session: Any) -> Deferred[Any]:
+            clients[0].protocol.shutDown()
+            return Deferred()
+
+        clients.append(connect(onMailFrom=onMailFrom))
+        transport = clients[0].transport
+        self.patch(transport, "loseConnection", lambda: None)  # what was said is not taken
+        clients[0].pipeline(HELLO)
+        clients[0].send(MAIL.encode() + b"\r\n")
+        self.assertEqual(codes(clients[0].answers()), [421])
+        clients[0].wait(CLOSING_TIME)
+        self.assertTrue(transport.isAborted)
+        self.assertEqual(clients[0].clock.getDelayedCalls(), [])
+
+    def test_lastOctets(self) -> None:
+        """A message whose reader ends the connection is lost, and not accepted besides."""
+        clients: list[Client] = []
+        outcomes = []
+
+        async def onData(stream: Any, session: Any) -> None:
+            await stream.read()
+            clients[0].lose()
+
+        def onTransactionEnd(envelope: Any, outcome: str, session: Any) -> None:
+            outcomes.append(outcome)
+
+        for last in (["DATA", "x", "."], ["BDAT 0 LAST"]):
+            clients[:] = [connect(onData=onData, onTransactionEnd=onTransactionEnd)]
+            clients[0].pipeline(HELLO, MAIL, RCPT, *last)
+            self.assertEqual((outcomes.pop(), clients[0].session.messages), ("lost", 0))
+
+    def test_toldNobody(self) -> None:
+        """What isn't said isn't the session's last refusal, nor one of its errors."""
+        waiting: Deferred[Any] = Deferred()
+        client = connect(onMailFrom=lambda address, session: waiting)
+        client.say(HELLO)
+        client.send(MAIL.encode() + b"\r\n")
+        client.protocol.cutOff()
+        client.protocol.cutOff()
+        self.assertEqual((client.session.errors, codes(client.answers())), (1, [421]))
+
+
+class HelloTests(SynchronousTestCase):
+    """RFC 2034 §4: no enhanced status code in any answer to a hello."""
+
+    def test_tooManyErrors(self) -> None:
+        """Nor if it is the last."""
+        client = connect(maxErrors=1)
+        answer = client.say("EHLO")
+        self.assertEqual((answer.code, answer.enhanced), (421, None))
 
 
 class TransactionEndTests(SynchronousTestCase):

@@ -57,6 +57,21 @@ class OfferTests(SynchronousTestCase):
         self.assertEqual((answer.code, answer.enhanced), (503, "5.5.1"))
 
 
+class TransactionEndTests(SynchronousTestCase):
+    """A message is what it is about."""
+
+    def test_told(self):
+        """The hook that hears of the transaction's end still sees it; afterwards it is gone."""
+        seen = []
+
+        def onTransactionEnd(envelope, outcome, session):
+            seen.append(session.xForward["NAME"])
+
+        client = filtering(onTransactionEnd=onTransactionEnd)
+        client.pipeline("XFORWARD NAME=a.example", "MAIL FROM:<joe@example.org>", "RSET")
+        self.assertEqual((seen, client.session.xForward), (["a.example"], {}))
+
+
 class AttributesTests(SynchronousTestCase):
     """What it does."""
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet.defer import AlreadyCalledError, Deferred
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, codes
 from twisted_smtpserver import Rejection
+from twisted_smtpserver.hooks.firing import whenFired
 from twisted_smtpserver.testing import Client, connect, makeFactory
 
 
@@ -120,3 +124,39 @@ class TwiceTests(SynchronousTestCase):
         for answer in answers:
             answer.callback(None)
         self.assertEqual(client.answers(), [])
+
+
+class LeakTests(SynchronousTestCase):
+    """What is known of a Deferred goes with it."""
+
+    def test_refusals(self) -> None:
+        """Nothing is left of Deferreds that failed, though tracebacks lead back to them."""
+        made: list[Any] = []
+
+        def onRcptTo(address: Any, session: Any) -> Deferred[Any]:
+            def refuse(_: Any) -> None:
+                raise Rejection(f"not {refused}")
+
+            refused: Deferred[Any] = Deferred()
+            refused.addCallback(refuse)
+            made.append(weakref.ref(refused))
+            refused.callback(None)
+            return refused
+
+        client = connect(onRcptTo=onRcptTo)
+        client.pipeline(HELLO, MAIL, RCPT, RCPT)
+        client.lose()
+        gc.collect()
+        self.assertEqual([reference() for reference in made], [None, None])
+
+    def test_seen(self) -> None:
+        """A failure that two hooks took isn't logged as one that nobody has seen."""
+        shared: Deferred[None] = Deferred()
+        taken: list[Any] = []
+        whenFired(shared, taken.append)
+        whenFired(shared, taken.append)
+        shared.errback(Rejection("no"))
+        del shared
+        gc.collect()
+        self.assertEqual([type(each) for each in taken], [Failure, Failure])
+        self.assertEqual(self.flushLoggedErrors(), [])

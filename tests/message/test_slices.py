@@ -10,7 +10,7 @@ from twisted.internet.task import Clock, Cooperator
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_smtpserver.message import slices
-from twisted_smtpserver.message.slices import AT_ONCE, finish, runInSlices
+from twisted_smtpserver.message.slices import AT_ONCE, finish, runInSlices, slicesOn
 
 
 def work(count: int, done: list[object], error: Exception | None = None) -> Generator[None]:
@@ -37,6 +37,16 @@ class SliceTests(SynchronousTestCase):
     def test_little(self) -> None:
         """Little work is done at once."""
         self.assertEqual(self.successResultOf(runInSlices(work(AT_ONCE - 1, self.done))), "done")
+
+    def test_ownReactor(self) -> None:
+        """A server's slices take the turns of its own reactor."""
+        clock = Clock()
+        result = slicesOn(clock)(work(AT_ONCE + 3, self.done))
+        self.turn()
+        self.assertNoResult(result)
+        for _ in range(5):
+            clock.advance(0)
+        self.assertEqual(self.successResultOf(result), "done")
 
     def test_much(self) -> None:
         """Of much work, the beginning is done at once, and then a slice at each turn."""

@@ -80,7 +80,12 @@ class ImportTests(SynchronousTestCase):
         No module asks the network, starts a process or a thread, writes a file or installs a
         reactor when it is imported.
         """
-        names = [f"{PACKAGE}.{name}".rstrip(".") for name, _ in modules()]
+        # But for pika's adapter, which installs one: the room that needs it says so.
+        names = [
+            f"{PACKAGE}.{name}".rstrip(".")
+            for name, _ in modules()
+            if not name.startswith("stores.amqp")
+        ]
         self.assertGreater(len(names), 50)
         done = self.run_(_IMPORT, *names, "twisted.plugins.twisted_smtpserver_plugin")
         self.assertEqual((done.returncode, done.stderr), (0, ""))

@@ -27,6 +27,7 @@ from twisted_smtpserver import (
     tap,
 )
 from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.message.groupcommit import GroupCommit
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.testing import connect, runInline
 from twisted_smtpserver.twistd import services
@@ -362,7 +363,9 @@ class ServiceTests(SynchronousTestCase):
         service.services[0].startService()
         self.assertEqual(sorted(os.listdir(path)), ["cur", "new", "tmp"])
         client = connect(service.services[-1]._listeners[0][1].handler)
-        client.protocol.factory.handler.onData.__self__._maildir._runInThread = runInline
+        maildir = client.protocol.factory.handler.onData.__self__._maildir
+        maildir._runInThread = runInline
+        maildir._commit = GroupCommit(runInline)
         self.assertEqual(client.deliver(b"\r\n").code, 250)
         (stored,) = (path / "new").iterdir()
         self.assertIn("mx.test", stored.name)

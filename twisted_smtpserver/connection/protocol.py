@@ -9,6 +9,7 @@ writes all its replies.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import CoroutineType
 from typing import Any
 
@@ -31,7 +32,9 @@ from twisted_smtpserver.connection.timeouts import IdleTimeout
 from twisted_smtpserver.dialogue.dialogue import Dialogue
 from twisted_smtpserver.dialogue.outcome import LATER, Outcome
 from twisted_smtpserver.hooks import resultOf
+from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.tls.context import channelBinding, describeTLS, handshakeTrouble
 
@@ -64,8 +67,6 @@ class SMTPProtocol(PipelinedLineReceiver):
 
     :param factory: the factory.
     :ivar dialogue: the conversation.
-    :ivar options: the options that the connection began with.
-    :ivar session: the client's session.
     :ivar opening: the steps before the greeting; ``None`` afterwards.
     :ivar pending: the outcome that the next commands wait for; ``None`` if there is none.
     :ivar factory: the factory.
@@ -79,24 +80,30 @@ class SMTPProtocol(PipelinedLineReceiver):
         "dialogue",
         "factory",
         "opening",
-        "options",
         "pending",
-        "session",
     )
 
     def __init__(self, factory: Factory) -> None:
         super().__init__(IdleTimeout(factory.clock, factory.firstLooks))
         self.factory = factory
         self.dialogue = Dialogue(self, factory)
-        self.options = factory.options
-        self.session = self.dialogue.session
         # (LineReceiver's name.) The octets of the longest line, without its CRLF.
-        self.MAX_LENGTH = max(_MAX_AUTH_LINE, self.options.maxCommandLength) - len(b"\r\n")
+        self.MAX_LENGTH = _longestLine(factory.options.maxCommandLength)
         self.opening: Opening | None = None
         self.pending: Pending | None = None
         self._block: int | str | None = None  # see counts.ClientCounts
         self._handshakeDue = False
         self._startedAt = factory.clock.seconds()
+
+    @property
+    def options(self) -> Options:
+        """The options that the connection began with."""
+        return self.dialogue.options
+
+    @property
+    def session(self) -> Session:
+        """The client's session."""
+        return self.dialogue.session
 
     # -- The beginning ----------------------------------------------------------------------------
 
@@ -200,6 +207,8 @@ class SMTPProtocol(PipelinedLineReceiver):
         return [self.dialogue.refuse(error, "")]
 
     def _write(self, answers: list[Reply]) -> None:
+        if self.isClosing:  # nobody is told any more, so the session's error stays what it was
+            return
         dialogue = self.dialogue
         for reply in answers:
             if reply.code >= 400:
@@ -211,7 +220,9 @@ class SMTPProtocol(PipelinedLineReceiver):
     def _awaitOutcome(self, outcome: Deferred[Any]) -> None:
         pending = self.pending = Pending(self, outcome)
         self.hold()
-        self.timeout.setTimeout(self.options.handlerTimeout, pending.timedOut)
+        # If a hook has said the last word meanwhile, the timer is for that to be delivered.
+        if not self.isClosing or self.dialogue.isLost:
+            self.timeout.setTimeout(self.options.handlerTimeout, pending.timedOut)
         pending.follow(outcome)
 
     def proceed(self, outcome: Outcome) -> None:
@@ -409,6 +420,12 @@ class SMTPProtocol(PipelinedLineReceiver):
                 pending.cancel()
         if self.opening is not None:
             self.opening.cancel()
+
+
+@lru_cache(maxsize=16)  # one number for all connections
+def _longestLine(maxCommandLength: int) -> int:
+    """The octets of the longest line, of AUTH or of another command, without its CRLF."""
+    return max(_MAX_AUTH_LINE, maxCommandLength) - len(b"\r\n")
 
 
 def _describe(reason: Failure, inHandshake: bool) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-# The failure that was taken from each, as long as somebody has it.
-_taken: WeakKeyDictionary[Deferred[Any], Failure] = WeakKeyDictionary()
+# The attribute of a Deferred that has the failure which was taken from it. Not a table of our own,
+# not even a weak one: tracebacks lead back to the Deferred, so it would keep all of them forever.
+_TAKEN = "failureTakenByHook"
 
 
 def whenFired(deferred: Deferred[Any], take: Callable[[Any], object]) -> None:
@@ -28,11 +28,10 @@ def whenFired(deferred: Deferred[Any], take: Callable[[Any], object]) -> None:
 
 
 def _fired(value: Any, deferred: Deferred[Any], take: Callable[[Any], object]) -> Any:
-    isFailure = isinstance(value, Failure)
-    if isFailure:
-        _taken[deferred] = value
+    if isinstance(value, Failure):
+        setattr(deferred, _TAKEN, value)
     elif value is None:
-        value = _taken.get(deferred)
+        value = getattr(deferred, _TAKEN, None)
     take(value)
     # A Failure that stays in a Deferred would be logged as one that nobody has seen.
-    return None if isFailure else value
+    return None if isinstance(value, Failure) else value

@@ -9,10 +9,11 @@ work: of everything under way, one slice is done between two looks at the socket
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Cooperator, TaskStopped
 from twisted.python.failure import Failure
 
@@ -41,11 +42,12 @@ def finish(steps: Generator[None, None, T]) -> T:
             return result
 
 
-def runInSlices(steps: Generator[None, None, T]) -> Deferred[T]:
+def runInSlices(steps: Generator[None, None, T], turns: Cooperator | None = None) -> Deferred[T]:
     """
     Do work a slice at a time; if it is little, at once.
 
     :param steps: the work, with a ``yield`` after each slice.
+    :param turns: whose turns the slices take; by default, those of the reactor.
     :returns: a Deferred of its result. To cancel it ends the work.
     """
     results: list[T] = []
@@ -57,7 +59,7 @@ def runInSlices(steps: Generator[None, None, T]) -> Deferred[T]:
         return succeed(results[0])
     except Exception:
         return fail()
-    task = _turns.cooperate(work)
+    task = (turns or _turns).cooperate(work)
     done: Deferred[T] = Deferred(lambda _: task.stop())
 
     def failed(failure: Failure) -> None:
@@ -85,3 +87,13 @@ def _oneSlice() -> Callable[[], bool]:
 
 
 _turns = Cooperator(_oneSlice, _later)
+
+
+def slicesOn(clock: IReactorTime) -> RunInSlices:
+    """
+    :func:`runInSlices` for a server on a reactor of its own.
+
+    :param clock: the reactor.
+    """
+    turns = Cooperator(_oneSlice, lambda call: clock.callLater(0, call))
+    return partial(runInSlices, turns=turns)

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.dialogue import Dialogue
-from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.dialogue.outcome import LATER, Outcome
 from twisted_smtpserver.errors import BareNewline, MessageIncomplete, Rejection
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
 from twisted_smtpserver.hooks.calling import asDeferred
@@ -315,6 +315,8 @@ class MessageTransfer:
 
     def _finish(self) -> Outcome:
         """The message has come in whole: respond, now or when the handler has a result."""
+        if self._dialogue.transfer is not self:
+            return LATER  # the handler ended the connection while it read the last octets
         if self._done:
             return self._finalReplies()
         self._final = Deferred(self._finalCanceled)

@@ -133,8 +133,7 @@ def privateReactor() -> ReactorThread:
 
     It works in a program that runs *the* reactor in its main thread, or will: in tests, mostly.
     What asks for the process's reactor without saying so doesn't work on it:
-    :func:`twisted.internet.threads.deferToThread`, for example, and the slices in which
-    ``stream.message()`` and ``stream.parsed()`` take a large message apart.
+    :func:`twisted.internet.threads.deferToThread`, for example.
 
     :returns: it, not yet started unless that was done before.
     """
