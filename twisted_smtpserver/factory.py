@@ -31,6 +31,7 @@ from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.hooks.advice import loopAdvice
 from twisted_smtpserver.hooks.oversights import findOversights
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.message.slices import RunInSlices, slicesOn
@@ -102,7 +103,7 @@ class SMTPServerFactory(ServerFactory):
             raise ConfigurationError("give either an Options object or options by name, not both")
         self.options = makeOptions(given) if options is None else options
         self.handler = _sharing(_makeHandler(handler, hooks), self.options)
-        self.clock: IReactorTime = reactor if reactor is not None else _theReactor()
+        self.clock: IReactorTime = reactor if reactor is not None else theReactor()
         #: Runs a function in a thread; see :func:`twisted.internet.threads.deferToThread`.
         self.runInThread: Callable[..., Deferred[Any]] = deferToThread
         #: Does long work in slices; see :func:`~twisted_smtpserver.message.slices.runInSlices`.
@@ -403,9 +404,3 @@ def _contextFactory(options: Options) -> ServerContextFactory | None:
 def _descriptors() -> int:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, limit - SPARE_DESCRIPTORS)
-
-
-def _theReactor() -> Any:
-    from twisted.internet import reactor  # importing it chooses one: not before it is needed
-
-    return reactor

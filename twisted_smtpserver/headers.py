@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable
 from functools import lru_cache
 
+from twisted_smtpserver.replies import CONTROLS
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.wire.domain import MAX_DOMAIN, Problem, parseDomain, parseLiteral, toAscii
 from twisted_smtpserver.wire.ip import addressLiteral
@@ -36,7 +37,7 @@ _DOT_STRING = re.compile(rf"[{_ATEXT}\u0080-\U0010ffff]+(\.[{_ATEXT}\u0080-\U001
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\Z")
 _NOT_IN_DOMAIN = re.compile(r"[^A-Za-z0-9._\-:\[\]\u0080-\U0010ffff]")
 # Controls, line separators, and surrogates, which have no UTF-8 form.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNPRINTABLE = re.compile(rf"{CONTROLS}|[\ud800-\udfff]")
 
 # The longest thing that is put on one line, so that no line can outgrow MAX_LINE.
 _MAX_PIECE = 900

@@ -20,9 +20,12 @@ MAX_CHALLENGE_LINE = 12288
 #: The reply code of a challenge.
 CHALLENGE = 334
 
-# C0 and C1 controls, DEL, and the two Unicode line separators; RFC 5321 §4.2 allows HT and
-# printable characters only, and a tab helps nobody.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: C0 and C1 controls, DEL, and the two Unicode line separators, as a class of regular expressions.
+#: They would end or repaint a line wherever the text is shown.
+CONTROLS = "[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+
+# RFC 5321 §4.2 allows printable characters and HT; a tab helps nobody.
+_UNPRINTABLE = re.compile(CONTROLS)
 
 #: The enhanced status code (subject and detail) for a reply code that came without one (RFC 5248,
 #: RFC 3463); the class is the code's own first digit (RFC 2034 §4).

@@ -24,6 +24,7 @@ from twisted_smtpserver.connection.listening import (
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SecureContext, SMTPServerFactory
 from twisted_smtpserver.hooks.oversights import findOversights
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
 
 _log = Logger()
@@ -58,7 +59,7 @@ class SMTPService(Service):
         listeners: Iterable[tuple[str | IStreamServerEndpoint, SMTPServerFactory]],
         reactor: Any = None,
     ) -> None:
-        self._reactor: Any = reactor if reactor is not None else _theReactor()
+        self._reactor: Any = reactor if reactor is not None else theReactor()
         given = [(where, _checked(factory)) for where, factory in listeners]
         endpoints = makeEndpoints(self._reactor, [where for where, _ in given])
         self._listeners = list(zip(endpoints, [factory for _, factory in given], strict=True))
@@ -326,9 +327,3 @@ def _notPrepared(failure: Failure) -> bool:
 def _hasCertificates(factory: SMTPServerFactory) -> bool:
     """Whether the factory has certificates that can be read again; a self-made one can't."""
     return factory.contextFactory is not None and not factory.options.selfSigned
-
-
-def _theReactor() -> Any:
-    from twisted.internet import reactor  # importing it chooses one: not before it is needed
-
-    return reactor

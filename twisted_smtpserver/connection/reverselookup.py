@@ -20,6 +20,7 @@ from twisted.names import dns
 from twisted.names.error import AuthoritativeDomainError, DomainError
 from twisted.python.failure import Failure
 
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.resolver import systemResolver
 from twisted_smtpserver.tls.certificates import hostName
 from twisted_smtpserver.wire.ip import clientLiteral, parseAddress
@@ -120,9 +121,7 @@ class ReverseLookup:
 
     def _clock(self) -> Any:
         if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
+            self._reactor = theReactor()
         return self._reactor
 
     async def _confirmedName(

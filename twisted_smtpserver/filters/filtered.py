@@ -23,6 +23,7 @@ from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.check import checkCall
 from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import client
 from twisted_smtpserver.message.files import RunInThread, storageRefusal
@@ -214,9 +215,7 @@ class Filtered:
 
     def _clock(self) -> Any:
         if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
+            self._reactor = theReactor()
         return self._reactor
 
 

@@ -17,6 +17,7 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.filters import Filtered
 from twisted_smtpserver.handlers import Chain
 from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.inbox.chaos import Chaos
 from twisted_smtpserver.inbox.desk import Desk, Listening
 from twisted_smtpserver.inbox.handler import AnyLoginHandler, ChaosLogin, InboxCopy, InboxHandler
@@ -78,7 +79,7 @@ class Inbox(Service):
         runInThread: RunInThread = deferToThread,
     ) -> None:
         if reactor is None:
-            from twisted.internet import reactor
+            reactor = theReactor()
         self._reactor = reactor
         self._address = address
         self._database = database

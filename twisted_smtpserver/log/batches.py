@@ -26,6 +26,8 @@ from twisted.python.logfile import LogFile
 from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
+from twisted_smtpserver.hooks.reactor import theReactor
+
 #: How long a line may wait, in seconds.
 DELAY = 0.1
 
@@ -92,9 +94,7 @@ class BatchedLogObserver:
     def _schedule(self) -> None:
         reactor = self._reactor
         if reactor is None:
-            from twisted.internet import reactor  # importing it chooses one: not before
-
-            self._reactor = reactor
+            reactor = self._reactor = theReactor()
         if not reactor.running:
             self.flush()
             return
@@ -241,6 +241,4 @@ def makeLogObserver() -> BatchedLogObserver:
 
 
 def _fromReactor(call: Callable[[], object]) -> None:
-    from twisted.internet import reactor  # a signal comes when there is one
-
-    reactor.callFromThread(call)  # type: ignore[attr-defined]  # a module, to mypy
+    theReactor().callFromThread(call)

@@ -17,6 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Cooperator, TaskStopped
 from twisted.python.failure import Failure
 
+from twisted_smtpserver.hooks.reactor import theReactor
+
 T = TypeVar("T")
 
 #: Has the signature of :func:`runInSlices`.
@@ -76,9 +78,7 @@ def _collect(steps: Generator[None, None, T], results: list[T]) -> Generator[Non
 
 
 def _later(call: Callable[[], None]) -> IDelayedCall:
-    from twisted.internet import reactor  # importing it chooses one: not before it is needed
-
-    later: IDelayedCall = reactor.callLater(0, call)
+    later: IDelayedCall = theReactor().callLater(0, call)
     return later
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from encodings.aliases import aliases
 from itertools import islice
 
+from twisted_smtpserver.replies import CONTROLS
+
 # Codecs that are no charsets of mail: they turn octets into octets, take quadratic time (idna,
 # punycode), read Python's escapes, or depend on this machine.
 _NO_CHARSETS = frozenset(
@@ -44,7 +46,7 @@ _SLICE = 16 * 1024
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 # Those that stand for no octet.
 _UNESCAPED = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_CONTROLS = re.compile(f"{CONTROLS}+")
 
 _FOLDS = re.compile(r"\r?\n(?=[ \t])")  # RFC 5322 §2.2.3
 

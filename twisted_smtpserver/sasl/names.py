@@ -13,7 +13,7 @@ MAX_NAME = 255
 #: Octets in a password.
 MAX_PASSWORD = 1024
 
-# C0, DEL, C1 and the two Unicode line separators, which some log readers break lines at.
+# As replies.CONTROLS, which this room can't import: it uses the standard library only.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 # RFC 4013 §2.3.

@@ -13,6 +13,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.hooks.reactor import theReactor
 
 #: The port of Redis.
 DEFAULT_PORT = 6379
@@ -101,8 +102,7 @@ class RedisAddress:
         return factory.handler
 
     def _endpoint(self) -> IStreamClientEndpoint:
-        from twisted.internet import reactor
-
+        reactor = theReactor()
         if self.path:
             return UNIXClientEndpoint(reactor, self.path, CONNECT_TIME)
         endpoint = HostnameEndpoint(reactor, self.host, self.port, CONNECT_TIME)

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.shared import scripts
 from twisted_smtpserver.shared.address import RedisAddress
 
@@ -155,9 +156,7 @@ class RedisState:
     @property
     def _clock(self) -> Any:
         if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
+            self._reactor = theReactor()
         return self._reactor
 
     async def _ask(self, script: str, key: str, *arguments: object) -> int | None:

@@ -14,6 +14,7 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.threaded.privatereactor import PrivateReactor
 
 #: How long a reactor may take to start, in seconds.
@@ -121,8 +122,7 @@ def sharedReactor() -> ReactorThread:
 
     :returns: it, not yet started unless somebody did that already.
     """
-    from twisted.internet import reactor  # importing it chooses one: not before it is needed
-
+    reactor = theReactor()
     with _lock:
         return _threads.setdefault(reactor, ReactorThread(reactor))
 

@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.log.batches import BatchedLogObserver, madeText, shortened, systemOf
 from twisted_smtpserver.service import SMTPService
 
@@ -184,7 +185,7 @@ class Handover:
         :param factories: the listeners' factories, in the order of the flags.
         """
         if reactor is None:
-            from twisted.internet import reactor
+            reactor = theReactor()
         for place, factory in enumerate(dict.fromkeys(factories)):
             # Without maxClients SMTPService replaces this: the limit is the process's own then.
             factory.countAll = self._counter(place)

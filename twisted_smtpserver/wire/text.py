@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import re
 
-# C0 and C1 controls, DEL, and the two Unicode line separators. RFC 6531 §3.3 lets any non-ASCII
-# character into an address; these would end or repaint a line wherever the address is shown.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+from twisted_smtpserver.replies import CONTROLS
+
+# RFC 6531 §3.3 lets any non-ASCII character into an address; these must not be shown anywhere.
+_CONTROLS = re.compile(CONTROLS)
 
 # What takes no room or turns the text around: with these two addresses look the same, or one looks
 # like another. U+200C and U+200D aren't here: some scripts need them in domains, where IDNA has

@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.filters.milter.client import MilterConnection
 from twisted_smtpserver.filters.milter.symbols import MilterError
+from twisted_smtpserver.hooks.reactor import theReactor
 
 #: Connections that are kept open while no client needs them.
 MAX_IDLE = 10
@@ -57,9 +58,7 @@ class Pool:
     def reactor(self) -> Any:
         """What connects, and takes the time."""
         if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
+            self._reactor = theReactor()
         return self._reactor
 
     async def take(self) -> MilterConnection:

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.resolver import systemResolver
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.wire.ip import parseAddress
@@ -61,9 +62,7 @@ class DNSBlockList(SMTPHandler):
         if self._resolver is None:
             self._resolver = systemResolver()
         if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
+            self._reactor = theReactor()
         asked: Deferred[Any] = defer.maybeDeferred(self._resolver.lookupAddress, name)
         asked.addTimeout(self._seconds, self._reactor)
         asked.addCallback(_isListed)

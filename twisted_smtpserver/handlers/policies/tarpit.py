@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 
 from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.session import Address, Session
 
 #: The longest delay by default, in seconds.
@@ -42,7 +43,5 @@ class Tarpit(SMTPHandler):
 
     def _clock(self) -> Any:
         if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
+            self._reactor = theReactor()
         return self._reactor

@@ -17,6 +17,7 @@ from twisted_smtpserver.errors import ConfigurationError, MessageTooLarge, Rejec
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.stores.amqp.address import BrokerAddress
@@ -105,7 +106,7 @@ class AMQP(SMTPHandler):
         self._router = Router(literal or routingKey)
         self._maxSize = maxSize
         self._serverSize = serverSize
-        self._reactor = reactor or _theReactor()
+        self._reactor = reactor or theReactor()
         self._deadline = deadline
         self._hostName = hostName
         self._maxHops = maxHops
@@ -337,9 +338,3 @@ class _Bounded:
             if self._left < 0:
                 raise MessageTooLarge
         return chunk
-
-
-def _theReactor() -> Any:
-    from twisted.internet import reactor  # importing it chooses one: not before it is needed
-
-    return reactor

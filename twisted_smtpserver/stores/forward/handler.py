@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.results import Accepted
 from twisted_smtpserver.session import Address, Envelope, Session
@@ -88,7 +89,7 @@ class Forward(SMTPHandler):
         reactor: Any = None,
     ) -> None:
         if reactor is None:
-            from twisted.internet import reactor
+            reactor = theReactor()
         hosts = [_checked(parseURL(url), password) for url in urls]
         if not hosts:
             raise ConfigurationError("Forward: name a host to forward to")

@@ -17,6 +17,7 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.stores.base import (
@@ -87,7 +88,7 @@ class PostgresStore(SMTPHandler):
             self._table = checkTable(table)
         except ValueError as error:
             raise ConfigurationError(f"PostgresStore: {error}") from None
-        self._reactor = reactor or _theReactor()
+        self._reactor = reactor or theReactor()
         self._writer = Writer(dsn, password, table, deadline)
         self._desk = Desk(self._writer.connect, poolSize, self._reactor)
         self._backOff = BackOff(self._reactor)
@@ -181,9 +182,3 @@ def _whereIs(dsn: str) -> str:
     host = parts.get("host") or parts.get("hostaddr") or "localhost"
     port = f":{parts['port']}" if "port" in parts else ""
     return f"{parts.get('dbname') or 'the default database'} at {host}{port}"
-
-
-def _theReactor() -> Any:
-    from twisted.internet import reactor  # importing it chooses one: not before it is needed
-
-    return reactor

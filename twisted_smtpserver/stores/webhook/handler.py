@@ -18,6 +18,7 @@ from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.message.parsed import ParsedMessage, parsing
 from twisted_smtpserver.message.slices import runInSlices
@@ -99,7 +100,7 @@ class Webhook(SMTPHandler):
         reactor: Any = None,
     ) -> None:
         if reactor is None:
-            from twisted.internet import reactor
+            reactor = theReactor()
         self.hostName = hostName or socket.gethostname()
         self.maxHops = maxHops
         self._name = _checkedURL(url, allowPrivate)
