@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 #: File descriptors that are left for everything but connections.
 SPARE_DESCRIPTORS = 64
 
-#: When the server stops, and a thread stores a message beyond ``closeTimeout``: how often to look
-#: whether it is done, in seconds.
+#: If a thread still stores a message when ``closeTimeout`` is over, check again after this many
+#: seconds.
 THREAD_INTERVAL = 0.1
 
 
@@ -59,8 +59,8 @@ class SecureContext:
     """
     Certificates that were read and checked, for :meth:`SMTPServerFactory.useSecureContext`.
 
-    :ivar options: the options with them.
-    :ivar contextFactory: what was made of them.
+    :ivar options: the options with these certificates.
+    :ivar contextFactory: the context that was made from them.
     """
 
     options: Options
@@ -84,7 +84,7 @@ class SMTPServerFactory(ServerFactory):
     """
 
     noisy = False
-    #: What each command has to pass, in order.
+    #: The gates that each command has to pass, in order.
     gates = GATES
     protocol: Callable[[SMTPServerFactory], SMTPProtocol] = SMTPProtocol
 
@@ -110,27 +110,27 @@ class SMTPServerFactory(ServerFactory):
         self._build()
         needed = replies.AUTH_NEEDED
         text = self.options.authRequiredMessage or needed.text
-        #: What MAIL is answered before a login that is required.
+        #: The reply to MAIL before a login that is required.
         self.authNeeded = replies.Reply(needed.code, needed.enhanced, text)
-        #: What a client is told first (RFC 5321 §4.3.1).
+        #: The first reply to a client (RFC 5321 §4.3.1).
         self.greeting = _greeting(self.options)
         self.log = ServerLog.fromOptions(self.options)
         self.contextFactory: ServerContextFactory | None = _contextFactory(self.options)
         self.connections: set[SMTPProtocol] = set()
         self._resolver = ReverseLookup(self.options.resolver, self.clock)
-        #: When each of them has lasted too long.
+        #: Ends a connection that has lasted for ``maxSessionTime``.
         self.lifetimes = CommonTimer(
             lambda: self.clock, self.options.maxSessionTime, SMTPProtocol.lastedTooLong
         )
-        #: When to look for the first time whether each of them was waited for too long.
+        #: Looks at each connection's idle timeout for the first time.
         self.firstLooks = CommonTimer(lambda: self.clock, CLOSING_TIME, IdleTimeout.look)
-        #: The connections by the client's address.
+        #: The number of connections of each client's address.
         self.counts = ClientCounts(self.options.maxClientsPerAddress)
         #: The failed logins by the client's address.
         self.loginFailures = _loginFailures(self.options)
         self._maxClients = self.options.maxClients or _descriptors()
-        #: Told how many connections this factory has, it says how many count: with several workers,
-        #: those of the others, too.
+        #: Takes the number of this factory's connections, and returns how many count against
+        #: ``maxClients``: with several workers, those of the others, too.
         self.countAll: Callable[[int], int] = lambda own: own
         #: Whether to log, at the first port, what may have been overlooked.
         self.logsOversights = True
@@ -158,11 +158,11 @@ class SMTPServerFactory(ServerFactory):
                 self.log.oversight(text)
         allGone, self._allGone = self._allGone, None
         if allGone is not None and not allGone.called:
-            # Otherwise the timer would close the new connections together with the old ones.
+            # Otherwise the timer would close the new connections, too.
             allGone.callback(None)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """A protocol for a new connection; one that says 421 if there are too many."""
+        """Make a protocol for a new connection; one that sends 421 if there are too many."""
         if self._allGone is not None:
             return _Refusal(replies.SHUTTING_DOWN, self.options.secure)
         if self.countAll(len(self.connections)) >= self._maxClients:
@@ -171,7 +171,7 @@ class SMTPServerFactory(ServerFactory):
             )
             return _Refusal(replies.TOO_MANY_CLIENTS, self.options.secure)
         connection = self.protocol(self)
-        # Behind a proxy the client isn't known yet: see the protocol.
+        # Behind a proxy the client's address comes later, in the PROXY header.
         if not (self.options.useProxy or connection.enter(getattr(addr, "host", None))):
             return _Refusal(replies.TOO_MANY_FROM_ADDRESS, self.options.secure)
         self.connections.add(connection)
@@ -180,10 +180,10 @@ class SMTPServerFactory(ServerFactory):
 
     def lookUp(self, address: str | None) -> str | Deferred[str]:
         """
-        A client's name.
+        Look up a client's name.
 
-        :param address: its IP address; ``None`` on a unix socket.
-        :returns: the forward-confirmed reverse name, else ``"[address]"``; maybe later.
+        :param address: the client's IP address; ``None`` on a unix socket.
+        :returns: the forward-confirmed reverse name, else ``"[address]"``; or a Deferred of it.
         """
         if self.options.disableReverseLookup:
             return clientLiteral(address)
@@ -191,7 +191,10 @@ class SMTPServerFactory(ServerFactory):
 
     def reportError(self, failure: Failure, session: Session | None = None, hook: str = "") -> str:
         """
-        A bug showed itself: log it, and tell the handler's ``onError``.
+        Log an unexpected failure, and call the handler's ``onError``.
+
+        :param failure: the failure.
+        :param session: the client's session, if it was in one.
 
         :param hook: the name of the hook that failed, if it was one.
         :returns: the incident's id.
@@ -219,8 +222,8 @@ class SMTPServerFactory(ServerFactory):
         """
         Stop gracefully: idle clients get 421, messages in flight may finish.
 
-        :param closeTimeout: how long, in seconds; by default the option's. What is left then is
-            closed.
+        :param closeTimeout: after how many seconds the remaining connections are closed; by
+            default the option ``closeTimeout``.
         :returns: a Deferred that fires when all connections are closed.
         """
         if self._allGone is None:
@@ -237,8 +240,8 @@ class SMTPServerFactory(ServerFactory):
         return waiter
 
     def _closeAll(self) -> None:
-        # No thread can be stopped, and the process doesn't end before it is done: if one may be
-        # about to store a message, that one gets its 250 after all.
+        # A thread can't be stopped, and the process waits for it: a message that a thread may be
+        # storing still gets its 250.
         waits = threadsWork(self.clock)
         for connection in list(self.connections):
             if not (waits and connection.isStoring):
@@ -252,22 +255,22 @@ class SMTPServerFactory(ServerFactory):
 
     def updateSecureContext(self, **changes: Any) -> None:
         """
-        New certificates for new handshakes; connections that are secure keep theirs.
+        Use new certificates for new handshakes; connections that are secure keep theirs.
 
         :param changes: TLS options, for example ``key`` and ``cert``, which take the place of
             ``tls`` or ``selfSigned``; without any, the files named in the options are read again.
-        :raises ConfigurationError: if they make no sense; then nothing changes.
+        :raises ConfigurationError: if the options make no sense; then nothing changes.
         """
         self.useSecureContext(self.prepareSecureContext(**changes))
 
     def prepareSecureContext(self, **changes: Any) -> SecureContext:
         """
-        The first half of :meth:`updateSecureContext`, which takes time and changes nothing: it may
-        run in a thread.
+        Do the first half of :meth:`updateSecureContext`. It takes time and changes nothing, so it
+        may run in a thread.
 
         :param changes: as for :meth:`updateSecureContext`.
         :returns: what :meth:`useSecureContext` takes.
-        :raises ConfigurationError: if they make no sense.
+        :raises ConfigurationError: if the options make no sense.
         """
         for name in changes:
             if name not in _CHANGEABLE:
@@ -280,9 +283,9 @@ class SMTPServerFactory(ServerFactory):
 
     def useSecureContext(self, prepared: SecureContext) -> None:
         """
-        The second half of :meth:`updateSecureContext`, in the reactor's thread.
+        Do the second half of :meth:`updateSecureContext`, in the reactor's thread.
 
-        :param prepared: what :meth:`prepareSecureContext` has returned.
+        :param prepared: what :meth:`prepareSecureContext` returned.
         """
         self.contextFactory = prepared.contextFactory
         self.options = prepared.options
@@ -291,7 +294,7 @@ class SMTPServerFactory(ServerFactory):
 
 
 class _Refusal(Protocol):
-    """Says why there is no service, and closes."""
+    """Sends one refusal, and closes."""
 
     transport: Any
 
@@ -332,7 +335,7 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
 
 
 def _sharing(handler: object, options: Options) -> object:
-    """The handler, behind what counts a client's connections over all servers."""
+    """Put the stage that counts a client's connections on all servers before the handler."""
     if options.state is None or options.maxClientsPerAddress is None:
         return handler
     stage = ClientsPerAddress(options.maxClientsPerAddress, options.state)
@@ -346,7 +349,7 @@ def _loginFailures(options: Options) -> LoginFailures | SharedLoginFailures:
 
 
 def _checkHooks(handler: object, others: Collection[str] = ()) -> None:
-    """A handler's hooks, and those of all its stages: some may have been assigned since."""
+    """Check the hooks of a handler and its stages; some may have been assigned since."""
     checkHandler(handler, others)
     if isinstance(handler, Chain):
         for stage in handler.stages:
@@ -375,7 +378,7 @@ _TLS_OPTIONS = (
 
 _CHANGEABLE = (*_TLS_OPTIONS, "tls", "selfSigned")
 
-#: Where a certificate came from before counts no more when it comes from elsewhere.
+#: An option that gives a certificate replaces the options that gave the old one.
 _REPLACED_BY = {
     "tls": ("key", "cert", "passphrase", "selfSigned"),
     "key": ("tls", "selfSigned"),

@@ -38,19 +38,19 @@ class SMTPService(Service):
         SMTPService([("tcp:25", inbox), ("tcp6:25", inbox)]).setServiceParent(application)
 
     The ports are bound in ``privilegedStartService``, so that ``twistd --uid`` can take port 25
-    before it drops root's privileges; keys were read even before, when the factories were made.
-    While the service runs, SIGHUP makes it read the factories' certificates again, and where there
-    are none it does nothing. Factories that have no ``maxClients`` take together as many
-    connections as the process has descriptors for.
+    before it drops root's privileges; the factories read the keys before that, when they were made.
+    While the service runs, SIGHUP makes it read the factories' certificates again, if there are
+    any. All factories without ``maxClients`` together take as many connections as the process has
+    descriptors for.
 
     :param listeners: pairs of an endpoint and the :class:`SMTPServerFactory` that serves it. The
         endpoint is a description as :func:`twisted.internet.endpoints.serverFromString` takes it,
         or an object. Where it names no ``backlog``,
         :data:`~twisted_smtpserver.connection.listening.BACKLOG` clients may wait to be accepted.
     :param reactor: what to listen with; by default the reactor.
-    :ivar ports: the ports that are listened on, each an
+    :ivar ports: the ports that are open, each an
         :class:`~twisted.internet.interfaces.IListeningPort`.
-    :raises ConfigurationError: if a description isn't one, or a factory.
+    :raises ConfigurationError: if an endpoint's description is wrong, or a factory isn't one.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class SMTPService(Service):
         self._listeners = list(zip(endpoints, [factory for _, factory in given], strict=True))
         self._haveBacklog = [namesBacklog(where) for where, _ in given]
         for factory in self.factories():
-            # Without maxClients it is the process's descriptors that count.
+            # Without maxClients the process's descriptors are the limit.
             if factory.options.maxClients is None:
                 factory.countAll = self._countConnections
-            factory.logsOversights = False  # the service does, and once for all
+            factory.logsOversights = False  # the service logs them, once for all
         self._speakTLS = {factory for where, factory in given if speaksTLS(where)}
         self.ports: list[IListeningPort] = []
         self._waiting: list[Deferred[Any]] = []
@@ -78,9 +78,10 @@ class SMTPService(Service):
         """
         Bind the ports.
 
-        :raises Exception: what the endpoint says if one can't be bound, for example
-            :class:`twisted.internet.error.CannotListenError`; then none is. An endpoint that says
-            so only later, as none of Twisted's does, is reported to the handler's ``onError``.
+        :raises Exception: the endpoint's error, for example
+            :class:`twisted.internet.error.CannotListenError`, if a port can't be bound; then none
+            is. An endpoint that fails later (none of Twisted's does) is reported to the handler's
+            ``onError``.
         """
         super().privilegedStartService()
         try:
@@ -94,9 +95,9 @@ class SMTPService(Service):
 
     def startService(self) -> None:
         """
-        Begin to serve. Binds the ports if :meth:`privilegedStartService` wasn't called.
+        Start serving. Binds the ports if :meth:`privilegedStartService` wasn't called.
 
-        :raises Exception: as that does.
+        :raises Exception: as :meth:`privilegedStartService`.
         """
         if not self._waiting:
             self.privilegedStartService()
@@ -114,17 +115,17 @@ class SMTPService(Service):
         super().stopService()
         stopping = self._stopListening()
         stopping += [factory.shutdown() for factory in self.factories()]
-        # Until then SIGHUP must not cut off the messages in flight.
+        # Until then a SIGHUP must not end the process: messages are in flight.
         return DeferredList(stopping).addCallback(lambda _: self._restoreSignalHandler())
 
     def reloadCertificates(self) -> Deferred[bool]:
         """
-        Read the certificates again, as SIGHUP does. Open connections go on with what they have.
+        Read the certificates again, as SIGHUP does. Open connections keep theirs.
 
-        They are read and checked in a thread. If that fails, the log says why, and the old ones
-        stay in use.
+        A thread reads and checks the files. If that fails, the log says why, and the old
+        certificates stay in use.
 
-        :returns: a Deferred that fires with whether there are any, and all could be read.
+        :returns: a Deferred that fires with whether there are certificates, and all were read.
         """
         if not list(filter(_hasCertificates, self.factories())):
             _log.info("There are no certificates to read again")
@@ -133,14 +134,16 @@ class SMTPService(Service):
 
     def readCertificates(self) -> Mapping[str, Any]:
         """
-        (In a thread.) What changes when the certificates are read again: nothing but the content of
-        the files that the factories' options name.
+        (In a thread.) Find the options that change when the certificates are read again. By default
+        none: only the contents of the files change.
+
+        :returns: the options' new values, by name.
         """
         return {}
 
     def replaceCertificates(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
         """
-        Use other certificates, for new connections. One replacement at a time is under way.
+        Use other certificates for new connections. Replacements run one after another.
 
         :param read: called in a thread; returns the changes for
             :meth:`SMTPServerFactory.updateSecureContext`.
@@ -155,10 +158,10 @@ class SMTPService(Service):
         return preparing.addCallbacks(self._use, _notPrepared)
 
     def _use(self, prepared: _Prepared) -> bool:
-        """(In the reactor's thread.)"""
+        """(In the reactor's thread.) Use the new contexts."""
         for factory, context in prepared.contexts:
             factory.useSecureContext(context)
-        for reason in dict.fromkeys(prepared.reasons):  # mostly they have the same files
+        for reason in dict.fromkeys(prepared.reasons):  # the factories often share files
             _log.error("Keeping the old certificates: {error}", error=reason)
         if not prepared.reasons:
             self.certificatesReplaced(prepared.changes)
@@ -166,15 +169,15 @@ class SMTPService(Service):
 
     def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
         """
-        All factories have new certificates: say so.
+        Log that all factories have new certificates.
 
-        :param changes: what was read.
+        :param changes: the options' new values, by name.
         """
         _log.info("The certificates were read again")
         self._logCertificates()
 
     def _logCertificates(self) -> None:
-        """Log what certificates there are; one that has expired is easily overlooked."""
+        """Log each certificate and its last day; one that has expired is easily overlooked."""
         contexts = [f.contextFactory for f in self.factories() if _hasCertificates(f)]
         found = [c for context in contexts if context is not None for c in context.certificates]
         for certificate in dict.fromkeys(found):
@@ -251,7 +254,7 @@ class SMTPService(Service):
             self._earlierHandler = signal.signal(signal.SIGHUP, self._hangUp)
 
     def _restoreSignalHandler(self) -> None:
-        # Whoever took the signal over since then calls us from there; so leave it.
+        # If another handler was installed since then, it may call ours: leave it.
         if signal.getsignal(signal.SIGHUP) == self._hangUp:
             signal.signal(signal.SIGHUP, self._earlierHandler or signal.SIG_DFL)
 
@@ -264,7 +267,9 @@ class SMTPService(Service):
 
 def _checked(factory: Any) -> SMTPServerFactory:
     """
-    :raises ConfigurationError: if it is a handler, most likely, or anything else.
+    Check that a listener's factory is one.
+
+    :raises ConfigurationError: if it isn't; most likely it is a handler.
     """
     if isinstance(factory, SMTPServerFactory):
         return factory
@@ -283,11 +288,11 @@ def _widened(port: IListeningPort) -> IListeningPort:
 @dataclass(frozen=True)
 class _Prepared:
     """
-    What came of reading certificates.
+    The result of reading certificates.
 
-    :ivar changes: what was read.
-    :ivar contexts: the factories that can use it, and how.
-    :ivar reasons: why others can't.
+    :ivar changes: the options' new values, by name.
+    :ivar contexts: the factories that can use them, and their new contexts.
+    :ivar reasons: why the other factories can't.
     """
 
     changes: Mapping[str, Any]
@@ -298,7 +303,7 @@ class _Prepared:
 def _prepareAll(
     factories: list[SMTPServerFactory], read: Callable[[], Mapping[str, Any]]
 ) -> _Prepared:
-    """(In a thread.)"""
+    """(In a thread.) Read the certificates, and make a context for each factory."""
     contexts = []
     reasons = []
     try:
@@ -319,7 +324,7 @@ def _notPrepared(failure: Failure) -> bool:
 
 
 def _hasCertificates(factory: SMTPServerFactory) -> bool:
-    """Whether it has certificates that can be read again: one of our own making can't."""
+    """Whether the factory has certificates that can be read again; a self-made one can't."""
     return factory.contextFactory is not None and not factory.options.selfSigned
 
 

@@ -66,7 +66,7 @@ def _hello(dialogue: Dialogue, verb: str, argument: bytes) -> Outcome:
         lines = [_heloResponse(options.heloResponse, options.name, session.clientHostname)]
         if verb != "HELO":
             lines += dialogue.server.extensions.keywords(session)
-        return dialogue.conduct.countJunk(_helloReply(*lines))
+        return dialogue.countJunk(_helloReply(*lines))
 
     return dialogue.ask("onHello", (hostname, dialogue.session), accepted)
 
@@ -147,7 +147,7 @@ def takeRecipient(dialogue: Dialogue, path: Path | PathParts, args: Args | None 
     recipients = envelope.rcptTo
     if len(recipients) >= options.maxRecipients:
         return replies.TOO_MANY_RECIPIENTS
-    if dialogue.conduct.refusedRecipients >= options.maxRefusedRecipients:
+    if dialogue.refusedRecipients >= options.maxRefusedRecipients:
         return replies.ENOUGH_REFUSED if recipients else replies.TOO_MANY_REFUSED
     if not address.raw.isascii() and not envelope.smtpUtf8:
         return replies.RCPT_NEEDS_UTF8
@@ -190,12 +190,12 @@ def do_RSET(dialogue: Dialogue, argument: bytes) -> Outcome:
     if argument:
         return replies.NO_ARGUMENT_ALLOWED
     dialogue.reset()
-    return dialogue.conduct.countJunk(replies.RESET)
+    return dialogue.countJunk(replies.RESET)
 
 
 def do_NOOP(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.9: a parameter is ignored."""
-    return dialogue.conduct.countJunk(replies.OK)
+    return dialogue.countJunk(replies.OK)
 
 
 def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -212,12 +212,12 @@ def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
     _, _, parameter = argument.rpartition(b" ")
     if parameter.upper().startswith(b"SMTPUTF8="):
         return replies.VRFY_VALUE
-    return dialogue.conduct.countJunk(replies.CANNOT_VERIFY)
+    return dialogue.countJunk(replies.CANNOT_VERIFY)
 
 
 def do_HELP(dialogue: Dialogue, argument: bytes) -> Outcome:
     """RFC 5321 §4.1.1.8."""
-    return dialogue.conduct.countJunk(replies.HELP)
+    return dialogue.countJunk(replies.HELP)
 
 
 def do_QUIT(dialogue: Dialogue, argument: bytes) -> Outcome:

@@ -7,23 +7,23 @@ from twisted_smtpserver.wire.ip import addressBlock
 
 class ClientCounts:
     """
-    Counts connections by address; for IPv6 by /64, which is the least that one client has.
+    Counts connections by address; for IPv6 by /64, because one client has at least that many.
 
-    :param limit: how many there may be of one; ``None`` for no limit, and then nothing is counted.
+    :param limit: the most connections of one client; ``None`` for no limit and no count.
     """
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        # Bounded, because only what is open has an entry.
+        # Bounded: only clients with an open connection have an entry.
         self._counts: dict[int | str, int] = {}
 
     def enter(self, address: str | None) -> int | str | None:
         """
-        A connection came.
+        Count a new connection.
 
         :param address: the client's; ``None`` on a unix socket, which isn't counted.
-        :returns: what to say when it :meth:`leaves <leave>`; ``None`` if it isn't counted.
-        :raises OverflowError: if there are too many.
+        :returns: the argument for :meth:`leave`; ``None`` if the connection isn't counted.
+        :raises OverflowError: if the client has too many connections.
         """
         if self._limit is None or address is None:
             return None
@@ -36,7 +36,7 @@ class ClientCounts:
 
     def leave(self, block: int | str | None) -> None:
         """
-        A connection is gone.
+        Forget a connection that was closed.
 
         :param block: what :meth:`enter` returned.
         """

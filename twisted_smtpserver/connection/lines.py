@@ -44,15 +44,15 @@ class PipelinedLineReceiver(LineReceiver):
     A :class:`~twisted.protocols.basic.LineReceiver` that can be held, within bounds.
 
     :param timeout: the connection's timer.
-    :ivar isClosing: whether the peer isn't listened to any more.
+    :ivar isClosing: whether the peer's octets are ignored from here on.
     :ivar isHeld: whether an answer is pending, and lines wait for it.
-    :ivar isCorked: whether answers are collected; whoever corked writes them.
+    :ivar isCorked: whether answers are collected; the method that set it writes them.
     :ivar stopped: why the socket is paused: 0, or a sum of the reasons above.
-    :ivar output: the answers that are collected.
+    :ivar output: the collected answers.
     """
 
-    # Most of these are looked at for each line. As slots they are found at once, and take a third
-    # of the memory; defaults on the class would be looked for in the instance first.
+    # Each line reads most of these. A slot is found faster than a default on the class, and takes
+    # a third of the memory.
     __slots__ = (
         "_buffer",
         "_due",
@@ -74,12 +74,12 @@ class PipelinedLineReceiver(LineReceiver):
 
     def __init__(self, timeout: IdleTimeout) -> None:
         self._buffer = b""
-        self._due = 0  # how many octets the sink is to have, if that is known
+        self._due = 0  # how many octets the sink still gets, if that is known
         self._inputEnded = False
         self._lineStart = 0  # where in the buffer the next line begins
         self._sink: Sink | None = None
         self.stopped = 0
-        self._turn: IDelayedCall | None = None  # when it is this client's turn again
+        self._turn: IDelayedCall | None = None  # this client's next turn
         self._writesThrough = False
         self.isClosing = False
         self.isCorked = False
@@ -98,25 +98,25 @@ class PipelinedLineReceiver(LineReceiver):
         raise NotImplementedError
 
     def bareNewlineReceived(self) -> None:
-        """A LF came that is no part of a CRLF."""
+        """A LF came that isn't part of a CRLF."""
         raise NotImplementedError
 
     # -- Input -----------------------------------------------------------------------------------
 
     def start(self, writesThrough: bool) -> None:
         """
-        Begin; to be called from ``connectionMade``.
+        Start reading; ``connectionMade`` calls this.
 
         :param writesThrough: offer answers to the socket before they are queued, where that is
             possible.
         """
         self._writesThrough = writesThrough and writethrough.isPossible(self.transport)
-        # So that the transport tells us when our answers aren't read.
+        # The transport then says when the peer doesn't read our answers.
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
         """Take octets; answers to all of them leave in one write."""
-        # Instead of LineReceiver's own, which cuts the buffer anew for each line.
+        # Replaces LineReceiver's own, which copies the buffer for each line.
         if self.paused or self.isCorked:
             if not self.isClosing:
                 self._buffer += data
@@ -154,13 +154,13 @@ class PipelinedLineReceiver(LineReceiver):
             self.checkWaiting()
 
     def _consume(self) -> None:
-        """Cut the buffer into lines, or hand it to the sink, until somebody holds us."""
+        """Cut the buffer into lines, or hand it to the sink, until the input is held."""
         # Lines are found by their place in the buffer, and what is left is cut off once.
         lines = octets = 0
         hasLine = False
         transport = self.transport
         while not self.paused:
-            if transport.disconnecting:  # closed by somebody else, a hook for example
+            if transport.disconnecting:  # closed elsewhere, by a hook for example
                 self.isClosing = self.paused = True
                 self._replaceBuffer(b"")
                 break
@@ -188,14 +188,14 @@ class PipelinedLineReceiver(LineReceiver):
                     self.flush()
         if self._lineStart:
             self._replaceBuffer(self._buffer[self._lineStart :])
-        if hasLine:  # half a line doesn't count, or it might take forever
+        if hasLine:  # half a line doesn't count: it could take forever
             self.timeout.resetTimeout()
 
     def _consumeRaw(self, buffer: bytes, start: int) -> int:
         """
-        Hand octets to the sink, of a counted chunk no more than are due.
+        Hand octets to the sink; of a counted chunk, no more than are due.
 
-        :returns: how many chunks that were: what follows a chunk isn't copied for it.
+        :returns: how many counted chunks that was, 0 or 1.
         """
         sink = self._sink
         assert sink is not None
@@ -226,7 +226,7 @@ class PipelinedLineReceiver(LineReceiver):
         turn, self._turn = self._turn, None
         if turn is None:
             return False
-        if turn.active():  # somebody in a hurry: a test, or the end of the connection
+        if turn.active():  # a test, or the connection's end, didn't wait for it
             turn.cancel()
         self._goOn()
         return True
@@ -248,7 +248,7 @@ class PipelinedLineReceiver(LineReceiver):
             if len(waiting) > MAX_WAITING:
                 self.stopReading(WAITING_INPUT)
             return
-        if self.isCorked:  # it isn't left: its turn is next
+        if self.isCorked:  # _consume() deals with it next
             return
         self.goOnReading(WAITING_INPUT)
         if waiting and self.line_mode:
@@ -262,8 +262,7 @@ class PipelinedLineReceiver(LineReceiver):
 
         :param octets: the line without its CRLF, or what there is of it.
         """
-        # Not only when the CRLF comes: a peer that ends lines with a bare LF would wait for an
-        # answer until the timeout.
+        # Don't wait for the CRLF: a peer that ends lines with a bare LF never sends one.
         if b"\n" in octets:
             self.bareNewlineReceived()
 
@@ -290,11 +289,11 @@ class PipelinedLineReceiver(LineReceiver):
 
     def beginRaw(self, sink: Sink, due: int = 0) -> None:
         """
-        From here on octets aren't lines.
+        Give octets to a sink from here on, instead of lines.
 
-        :param sink: called with them, until it calls :meth:`endRaw`.
-        :param due: how many they are, if that is known: behind them there are lines again, without
-            a call of :meth:`endRaw`.
+        :param sink: called with the octets, until it calls :meth:`endRaw`.
+        :param due: how many octets, if that is known; lines follow them without a call of
+            :meth:`endRaw`.
         """
         self._sink = sink
         self._due = due
@@ -302,7 +301,7 @@ class PipelinedLineReceiver(LineReceiver):
 
     def endRaw(self, rest: bytes) -> None:
         """
-        Lines again. To be called by the sink only.
+        Read lines again. Only the sink calls this.
 
         :param rest: the octets behind the raw ones.
         """
@@ -312,13 +311,13 @@ class PipelinedLineReceiver(LineReceiver):
         self._lineStart = 0
 
     def inputEnded(self) -> None:
-        """The peer will say no more, but may listen: what it said is answered first."""
+        """The peer sends no more, but may still read: answer its last lines, then close."""
         self._inputEnded = True
         if not self.isClosing:
             self.checkWaiting()
 
     def forgetInput(self) -> None:
-        """The connection is gone: what came is of no use, and nothing more is to be done."""
+        """Throw away unread input: the connection is lost."""
         self.isClosing = self.paused = True
         self._replaceBuffer(b"")
         self.takeTurn()
@@ -353,7 +352,7 @@ class PipelinedLineReceiver(LineReceiver):
             self.transport.write(octets)
 
     def close(self) -> None:
-        """Deliver what was said, then close; what the peer says from here on is ignored."""
+        """Deliver the answers, then close; the peer's octets are ignored from here on."""
         if self.isClosing:
             return
         self.isClosing = self.paused = True
@@ -364,8 +363,8 @@ class PipelinedLineReceiver(LineReceiver):
         transport.unregisterProducer()
         hasNothingToSay = self._writesThrough and writethrough.isDrained(transport)
         transport.loseConnection()
-        # A peer that doesn't read, or that never answers TLS's close, must not keep us. Where all
-        # is said, it won't come to that, and the timer that there is will do.
+        # A peer that doesn't read, or never answers TLS's close, must not keep the connection open.
+        # If everything was delivered, that won't happen, and the running timer is enough.
         if not (hasNothingToSay and self.timeout.redirect(transport.abortConnection)):
             self.timeout.setTimeout(CLOSING_TIME, transport.abortConnection)
 

@@ -23,7 +23,7 @@ from twisted_smtpserver.errors import ConfigurationError
 #: ``/proc/sys/net/core/somaxconn`` is less.
 BACKLOG = 1024
 
-#: What Twisted's ports have unless told otherwise.
+#: The default of Twisted's ports.
 _TWISTEDS_BACKLOG = Port.backlog
 
 _NAMES_BACKLOG = re.compile(r":backlog=")
@@ -53,10 +53,10 @@ def speaksTLS(endpoint: object) -> bool:
 
 def widenBacklog(port: Any) -> None:
     """
-    Let :data:`BACKLOG` clients wait, where nobody has said how many may.
+    Let :data:`BACKLOG` clients wait at a port with Twisted's default backlog.
 
-    A port that has another number than Twisted's default was given it on purpose. One that was
-    handed to this process already listens, and has what its owner gave it.
+    A port with another number was given it on purpose. A socket that this process inherited keeps
+    its owner's number.
 
     :param port: the port; it listens already.
     """
@@ -70,13 +70,13 @@ def makeEndpoints(
     """
     Make endpoints that can be listened on side by side.
 
-    By itself an IPv6 socket on ``::`` takes IPv4's clients, too. If one of the others has the same
-    port of IPv4, that is in its way: then the socket is for IPv6 only.
+    By default an IPv6 socket on ``::`` takes IPv4's clients, too, and so conflicts with an IPv4
+    socket on the same port. Where the list has both, the socket is for IPv6 only.
 
     :param reactor: what to listen with.
     :param descriptions: as :func:`twisted.internet.endpoints.serverFromString` takes them;
         endpoints stay as they are.
-    :raises ConfigurationError: if a description isn't one.
+    :raises ConfigurationError: if a description is wrong.
     """
     given = list(descriptions)
     places = [_place(each) for each in given if isinstance(each, str)]
@@ -100,7 +100,7 @@ def _endpoint(reactor: Any, text: str, takenInIPv4: set[int]) -> IStreamServerEn
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a description of a TCP port says to listen."""
+    """The place where a description of a TCP port says to listen."""
 
     kind: str
     port: int

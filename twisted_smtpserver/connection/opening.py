@@ -1,5 +1,5 @@
 """
-How a connection comes about.
+How a connection opens.
 
 ::
 
@@ -20,17 +20,16 @@ from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.wire.ip import normalizeAddress
 from twisted_smtpserver.wire.proxy import ProxyError, ProxyHeader, ProxyParser
 
-#: How long a PROXY header may take, in seconds; the proxy is near, and sends it at once.
+#: How long a PROXY header may take, in seconds. The proxy is near, and sends it at once.
 PROXY_TIME = 10.0
 
 
 class Opening:
     """
-    What comes before the greeting. The connection drops it afterwards.
+    The steps before the greeting. The connection drops this object afterwards.
 
-    :param connection: whose.
-    :ivar hasNoDialogue: whether there is no place for a reply yet: a PROXY header or a handshake is
-        due.
+    :param connection: the connection.
+    :ivar hasNoDialogue: whether a PROXY header is due, so that no reply can be sent yet.
     """
 
     __slots__ = ("_connection", "_lookup", "hasNoDialogue")
@@ -41,7 +40,7 @@ class Opening:
         self.hasNoDialogue = False
 
     def begin(self) -> None:
-        """The connection is there; the client is greeted when all is known about it."""
+        """Start with the first step; the last one greets the client."""
         connection = self._connection
         fillAddresses(connection)
         if connection.options.useProxy:
@@ -73,7 +72,7 @@ class Opening:
         self._connection.drop("no PROXY header in time")
 
     def _proxied(self, header: ProxyHeader, early: bytes) -> None:
-        """The client is another one than the socket's: is there room for it?"""
+        """The header named the client: count the connection as that client's, and go on."""
         connection = self._connection
         session = connection.session
         session.proxyTLVs = header.tlvs
@@ -98,7 +97,7 @@ class Opening:
         """
         Start or await implicit TLS (RFC 8314 §3).
 
-        :param early: octets that came behind a PROXY header.
+        :param early: the octets behind a PROXY header.
         """
         connection = self._connection
         if ISSLTransport.providedBy(connection.transport):  # an ssl: or tls: endpoint's
@@ -106,7 +105,7 @@ class Opening:
         elif connection.options.secure:
             connection.beginHandshake()
             if early:
-                # They are the client's half of the handshake, and we had read them already.
+                # The client's first octets of the handshake, which we have read already.
                 connection.transport.protocol.dataReceived(early)
         elif early:
             connection.respond(replies.EARLY_TALKER.plain)
@@ -126,7 +125,7 @@ class Opening:
         if isinstance(found, Deferred):
             connection.hold()
             self._lookup = found
-            # Canceled, because the client left: the reverse lookup has no other failure.
+            # The lookup's only failure is its cancellation, when the client left.
             found.addCallbacks(self._named, lambda failure: None)
         else:
             self._named(found)
@@ -145,7 +144,7 @@ class Opening:
             self._welcome()
 
     def cancel(self) -> None:
-        """The client left."""
+        """The client left: stop the lookup."""
         if self._lookup is not None:
             self._lookup.cancel()
 
@@ -170,7 +169,7 @@ class Opening:
 
 
 def fillAddresses(connection: Connection) -> None:
-    """Tell the session who the socket's two ends are."""
+    """Write the addresses of the socket's two ends into the session."""
     session, transport = connection.session, connection.transport
     peer, host = transport.getPeer(), transport.getHost()
     session.peerAddress = session.remoteAddress = _address(peer)
@@ -181,7 +180,7 @@ def fillAddresses(connection: Connection) -> None:
 
 
 def _address(end: Any) -> str | None:
-    """An end's IP address in one spelling; a dual-stack listener shows IPv4 as IPv6."""
+    """Normalize an end's IP address; a dual-stack listener shows IPv4 as IPv6."""
     host: str | None = getattr(end, "host", None)
     # The kernel has one spelling for IPv4.
     return host if host is None or ":" not in host else normalizeAddress(host) or host

@@ -3,12 +3,13 @@ A connection, from its beginning to its end.
 
 :class:`SMTPProtocol` joins the parts: the lines come from
 :class:`~twisted_smtpserver.connection.lines.PipelinedLineReceiver`, what they mean is the business
-of the :class:`~twisted_smtpserver.dialogue.dialogue.Dialogue`, and what that says is written here,
-in :meth:`SMTPProtocol.respond` and nowhere else.
+of the :class:`~twisted_smtpserver.dialogue.dialogue.Dialogue`, and :meth:`SMTPProtocol.respond`
+writes all its replies.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import CoroutineType
 from typing import Any
 
@@ -31,23 +32,25 @@ from twisted_smtpserver.connection.timeouts import IdleTimeout
 from twisted_smtpserver.dialogue.dialogue import Dialogue
 from twisted_smtpserver.dialogue.outcome import LATER, Outcome
 from twisted_smtpserver.hooks import resultOf
+from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.tls.context import channelBinding, describeTLS, handshakeTrouble
 
-#: What is read from a socket at once, in octets. The more the better: the reactor's way to a read
-#: costs as much as all that is done with 32 KiB. But from 128 KiB on, the C library has the memory
-#: for each read mapped anew, which costs more than is saved.
+#: The most octets that one read takes from a socket. More is better: the reactor's work for a read
+#: costs as much as our work on 32 KiB. But from 128 KiB on, the C library maps new memory for each
+#: read, which costs more than larger reads save.
 READ_SIZE = 124 * 1024
 
-#: What is read at once where the octets are TLS records, in octets: one of the largest, or some 700
-#: of the smallest, each of which costs as much.
+#: The most octets that one read takes where they are TLS records: one of the largest, or some 700
+#: of the smallest. Each record costs the same.
 TLS_READ_SIZE = 17 * 1024
 
-#: How long a client that isn't welcome may stay, in seconds.
+#: How long a client whose connection was refused may stay, in seconds.
 UNWELCOME_TIME = 10.0
 
-#: How long the last word may take when the server can't wait any more, in seconds.
+#: How long the last reply may take when the server can't wait any more, in seconds.
 LAST_WORD_TIME = 1.0
 
 _MAX_AUTH_LINE = 12288  # RFC 4954 §4
@@ -64,10 +67,8 @@ class SMTPProtocol(PipelinedLineReceiver):
 
     :param factory: the factory.
     :ivar dialogue: the conversation.
-    :ivar options: the options that the connection began with.
-    :ivar session: the client's session.
-    :ivar opening: what comes before the greeting; ``None`` afterwards.
-    :ivar pending: the outcome that commands wait for; ``None`` if there is none.
+    :ivar opening: the steps before the greeting; ``None`` afterwards.
+    :ivar pending: the outcome that the next commands wait for; ``None`` if there is none.
     :ivar factory: the factory.
     """
 
@@ -79,29 +80,35 @@ class SMTPProtocol(PipelinedLineReceiver):
         "dialogue",
         "factory",
         "opening",
-        "options",
         "pending",
-        "session",
     )
 
     def __init__(self, factory: Factory) -> None:
         super().__init__(IdleTimeout(factory.clock, factory.firstLooks))
         self.factory = factory
         self.dialogue = Dialogue(self, factory)
-        self.options = factory.options
-        self.session = self.dialogue.session
         # (LineReceiver's name.) The octets of the longest line, without its CRLF.
-        self.MAX_LENGTH = max(_MAX_AUTH_LINE, self.options.maxCommandLength) - len(b"\r\n")
+        self.MAX_LENGTH = _longestLine(factory.options.maxCommandLength)
         self.opening: Opening | None = None
         self.pending: Pending | None = None
         self._block: int | str | None = None  # see counts.ClientCounts
         self._handshakeDue = False
         self._startedAt = factory.clock.seconds()
 
+    @property
+    def options(self) -> Options:
+        """The options that the connection began with."""
+        return self.dialogue.options
+
+    @property
+    def session(self) -> Session:
+        """The client's session."""
+        return self.dialogue.session
+
     # -- The beginning ----------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        """The connection is there."""
+        """(Twisted's call.) The connection is open."""
         options, transport = self.options, self.transport
         self.start(options.immediateWrites)
         self.factory.lifetimes.begin(self)
@@ -118,8 +125,8 @@ class SMTPProtocol(PipelinedLineReceiver):
         """
         Count the connection as one of its client's.
 
-        :param address: the client's.
-        :returns: whether there aren't too many of them.
+        :param address: the client's address.
+        :returns: whether the client may have this connection.
         """
         if self.options.maxClientsPerAddress is None:
             return True
@@ -131,13 +138,13 @@ class SMTPProtocol(PipelinedLineReceiver):
         return True
 
     def opened(self) -> None:
-        """The client was greeted, or refused: what comes before that is over."""
+        """The client was greeted or refused: drop the opening."""
         self.opening = None
 
     # -- Commands and replies ---------------------------------------------------------------------
 
     def lineReceived(self, line: bytes) -> None:
-        """A command, or the answer to a challenge."""
+        """(Called for each line.) Respond to a command, or to the answer to a challenge."""
         self.respond(self.dialogue.lineReceived(line))
 
     def lineTooLong(self, beginning: bytes) -> None:
@@ -151,11 +158,11 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.respond(refusal)
 
     def bareNewlineReceived(self) -> None:
-        """A LF came that is no part of a CRLF."""
+        """A LF came that isn't part of a CRLF."""
         self.respond(self.dialogue.bareNewline())
 
     def inputHeld(self) -> None:
-        """Nothing may be said before the greeting (RFC 5321 §4.3.1)."""
+        """Refuse a client that talks before the greeting (RFC 5321 §4.3.1)."""
         if self.opening is not None and self.isHeld:
             self.respond(replies.EARLY_TALKER.plain)
         else:
@@ -169,7 +176,7 @@ class SMTPProtocol(PipelinedLineReceiver):
         """
         dialogue = self.dialogue
         if type(outcome) is Reply and outcome.code < 400 and not dialogue.isSpecial:
-            # As nearly always; the rest would come to the same.
+            # The common case, made short; the code below would do the same.
             if not self.isClosing:
                 self.output += outcome.wire
                 if not self.isCorked:
@@ -177,7 +184,7 @@ class SMTPProtocol(PipelinedLineReceiver):
             return
         if type(outcome) is Reply and outcome.code >= 500 and not self.isClosing:
             outcome = dialogue.counted(outcome)
-        if isinstance(outcome, CoroutineType):  # a verb of an extension's that is an async def
+        if isinstance(outcome, CoroutineType):  # an extension's verb that is an async def
             coroutine = outcome
             outcome = dialogue.attempt(lambda: resultOf(coroutine))
         if isinstance(outcome, Deferred):
@@ -220,9 +227,9 @@ class SMTPProtocol(PipelinedLineReceiver):
 
     def proceed(self, outcome: Outcome) -> None:
         """
-        The pending outcome is known.
+        Respond with the pending outcome, which is known now, and go on with the next commands.
 
-        :param outcome: it.
+        :param outcome: the outcome.
         """
         self.pending = None
         if self.isClosing:
@@ -230,7 +237,7 @@ class SMTPProtocol(PipelinedLineReceiver):
                 self.timeout.cancelTimeout()
             return
         self.awaitClient()
-        # The reply, and those to the lines that waited for it, leave in one write.
+        # One write for this reply and the replies to the lines that waited for it.
         isCorked, self.isCorked = self.isCorked, True
         try:
             self.respond(outcome)
@@ -242,7 +249,7 @@ class SMTPProtocol(PipelinedLineReceiver):
                 self.flush()
 
     def awaitClient(self) -> None:
-        """It is the client's turn, or that of a handler that doesn't read: with a bound."""
+        """Set the timeout for the client, or for a handler that has stopped reading."""
         if self.isClosing:
             return
         options, dialogue, timeout = self.options, self.dialogue, self.timeout
@@ -250,7 +257,7 @@ class SMTPProtocol(PipelinedLineReceiver):
             assert dialogue.transfer is not None
             timeout.setTimeout(options.handlerTimeout, dialogue.transfer.timedOut)
         elif dialogue.phase is Phase.REFUSED:
-            # A client that isn't welcome gains nothing by saying more.
+            # Fixed: a refused client gains no time by sending more.
             timeout.setTimeout(UNWELCOME_TIME, self._timedOut, isFixed=True)
         else:
             timeout.setTimeout(options.socketTimeout, self._timedOut)
@@ -273,12 +280,12 @@ class SMTPProtocol(PipelinedLineReceiver):
 
     def startTLS(self) -> Outcome:
         """
-        STARTTLS came (RFC 3207 §4).
+        Respond to STARTTLS (RFC 3207 §4).
 
-        :returns: a refusal; or that the rest comes later: then the 220 was written.
+        :returns: a refusal; or ``LATER``, after the 220 was written.
         """
         if self.waitingInput:
-            # Octets behind it came in clear, from anybody; they must not be taken for the client's.
+            # The octets behind it came in clear: an attacker on the way may have added them.
             self.dialogue.closeAfterReply("octets behind STARTTLS")
             return _PIPELINED_STARTTLS
         self.respond(replies.READY_FOR_TLS)
@@ -288,13 +295,13 @@ class SMTPProtocol(PipelinedLineReceiver):
         return LATER
 
     def beginHandshake(self) -> None:
-        """Speak TLS from here on."""
+        """Start TLS."""
         self.awaitHandshake()
         _readAtOnce(self.transport, TLS_READ_SIZE)
         self.transport.startTLS(self.factory.contextFactory)
 
     def awaitHandshake(self) -> None:
-        """A handshake is due."""
+        """Wait for the handshake, with a timeout."""
         self._handshakeDue = True
         self.timeout.setTimeout(self.options.handshakeTimeout, self._noHandshake)
 
@@ -324,20 +331,20 @@ class SMTPProtocol(PipelinedLineReceiver):
 
     def drop(self, why: str) -> None:
         """
-        Close without a word: there is no dialogue to say it in.
+        Close without a reply, because the client couldn't read one yet.
 
-        :param why: for the log.
+        :param why: the reason, for the log.
         """
         self.dialogue.closeReason = why
         self.abort()
 
     @property
     def _hasNoDialogue(self) -> bool:
-        """Whether a handshake or a PROXY header is due, so that there is no place for a 421."""
+        """Whether a handshake or a PROXY header is due, so that no 421 can be sent."""
         return self._handshakeDue or (self.opening is not None and self.opening.hasNoDialogue)
 
     def lastedTooLong(self) -> None:
-        """``maxSessionTime`` is over."""
+        """``maxSessionTime`` is over: close with a 421, where one can be sent."""
         if self.isClosing:
             return
         if self._handshakeDue or self.dialogue.phase is Phase.CONNECTED:
@@ -348,7 +355,7 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.respond(replies.SESSION_TOO_LONG)
 
     def shutDown(self) -> None:
-        """The server stops: say so, at once or when the transaction is over."""
+        """The server stops: send 421, at once or when the transaction is over."""
         if self._hasNoDialogue:
             self.drop("server shut down")
             return
@@ -357,11 +364,11 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.respond(reply)
 
     def cutOff(self) -> None:
-        """The server stops, and has waited long enough."""
+        """``closeTimeout`` is over: close, after one last reply."""
         self.dialogue.closeAfterReply("server shut down")
         transfer = self.dialogue.transfer
         if transfer is not None and self.isStoring:
-            # First of all, so that nothing is stored that was answered 421.
+            # First, so that no message is stored after its 421.
             transfer.withdraw()
         else:
             self.respond(replies.SHUTTING_DOWN)
@@ -369,23 +376,23 @@ class SMTPProtocol(PipelinedLineReceiver):
 
     @property
     def isStoring(self) -> bool:
-        """Whether a message is there as a whole, and its handler is at work."""
+        """Whether a message has come in whole, and its handler is at work."""
         transfer = self.dialogue.transfer
         return transfer is not None and transfer.isFinishing
 
     def readConnectionLost(self) -> None:
-        """The client will say no more, but may listen: what it said is answered first."""
+        """The client sends no more, but may still read: answer its last lines, then close."""
         self.inputEnded()
 
     def writeConnectionLost(self) -> None:
-        """We never close our side alone."""
+        """Nothing: we never close our side alone."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone."""
+        """(Twisted's call.) The connection is closed or lost."""
         self.forgetInput()
         dialogue, factory = self.dialogue, self.factory
         dialogue.isLost = True
-        # Before anything of the handler's is called: that may end in whatever it likes.
+        # Before the handler's code is called, which may raise anything.
         factory.lifetimes.end(self)
         factory.counts.leave(self._block)
         try:
@@ -399,11 +406,11 @@ class SMTPProtocol(PipelinedLineReceiver):
             factory.log.sessionEnded(self.session, why, seconds)
 
     def _stop(self) -> None:
-        """End all that is under way, but not a message that is there as a whole."""
+        """Cancel all that is under way, but not a message that has come in whole."""
         transfer, pending = self.dialogue.transfer, self.pending
         if transfer is not None and transfer.isFinishing:
             assert pending is not None
-            # The timer may be that of our last word.
+            # The timer that runs may be the one for our last reply.
             self.timeout.setTimeout(self.options.handlerTimeout, pending.timedOut)
         else:
             self.timeout.cancelTimeout()
@@ -413,6 +420,12 @@ class SMTPProtocol(PipelinedLineReceiver):
                 pending.cancel()
         if self.opening is not None:
             self.opening.cancel()
+
+
+@lru_cache(maxsize=16)  # one number for all connections
+def _longestLine(maxCommandLength: int) -> int:
+    """The octets of the longest line, of AUTH or of another command, without its CRLF."""
+    return max(_MAX_AUTH_LINE, maxCommandLength) - len(b"\r\n")
 
 
 def _describe(reason: Failure, inHandshake: bool) -> str:

@@ -1,4 +1,4 @@
-"""Answers that take their time: the next commands wait, with a bound, and stay in order."""
+"""An outcome that comes later: the next commands wait for it, in order and within a bound."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from twisted_smtpserver.dialogue.refusals import HookTimedOut
 
 class Pending:
     """
-    The one outcome that a connection waits for. There is none as long as handlers answer at once.
+    The one outcome that a connection waits for. Handlers that answer at once need none.
 
-    :param connection: whose.
-    :param outcome: what it waits for.
+    :param connection: the connection.
+    :param outcome: the outcome.
     """
 
     __slots__ = ("_connection", "_isCanceling", "_lastReply", "_outcome")
@@ -33,7 +33,7 @@ class Pending:
         """
         Wait. The outcome may be there at once.
 
-        :param outcome: the one that this was made with.
+        :param outcome: the one that this object was made with.
         """
         outcome.addErrback(self._failed)
         outcome.addCallback(self._arrived)
@@ -49,18 +49,18 @@ class Pending:
     def _arrived(self, outcome: Outcome) -> None:
         if self._isCanceling:
             self._lastReply = outcome
-        elif self._connection.pending is self:  # otherwise the client was told already
+        elif self._connection.pending is self:  # otherwise the client has its reply
             self._outcome = None
             self._connection.proceed(outcome)
 
     def timedOut(self) -> None:
-        """``handlerTimeout`` is over: answer, in what is canceled's own words if it has any."""
-        # The next command must not run before that is over: it would be taken for this one.
+        """``handlerTimeout`` is over: cancel, and respond as the canceled code says, if it does."""
+        # Cancel first: a late outcome must not be taken for the next command's.
         self.cancel()
         self._connection.proceed(self._lastReply)
 
     def cancel(self) -> None:
-        """Give up what is waited for."""
+        """Cancel the outcome."""
         outcome, self._outcome = self._outcome, None
         if outcome is None:
             return

@@ -1,9 +1,9 @@
 """
 The name behind a client's address: a reverse lookup that the forward lookup confirms.
 
-Whoever has an address writes its PTR record as they like, so a name counts only if its own address
-records lead back (RFC 1912 §2.1 asks for that agreement). All that DNS says is bounded in time and
-number, and is checked to be a host name before anybody sees it.
+An address's owner can write any name into its PTR record, so a name counts only if its own address
+records lead back (RFC 1912 §2.1 asks for that agreement). The lookups are bounded in time and
+number, and an answer is used only if it is a host name.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _PRIVATE = tuple(
     map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
 )
 
-# When twisted.names repeats a query; its own default goes on long after nobody waits any more.
+# After how many seconds twisted.names repeats a query; its default goes on beyond TIME_LIMIT.
 _RETRIES = (1, 1)
 
-# What DNS, dead or alive, is expected to answer; CancelledError comes from twisted.names if another
-# connection had asked the same and left.
+# Failures that DNS may answer with. CancelledError comes from twisted.names if another connection
+# had asked the same question and was closed.
 _EXPECTED = (DomainError, AuthoritativeDomainError, defer.TimeoutError, defer.CancelledError)
 
 _log = Logger()
@@ -59,11 +59,11 @@ def _worthLookingUp(
 
 class ReverseLookup:
     """
-    Finds out what clients are called.
+    Finds clients' names.
 
-    :param resolver: asked instead of the servers in ``resolv.conf``. Those are read at the first
-        lookup and not before.
-    :param reactor: its clock bounds the lookups; by default the one reactor.
+    :param resolver: used instead of the servers in ``resolv.conf``, which is read at the first
+        lookup.
+    :param reactor: its clock bounds the lookups; by default the reactor.
     """
 
     def __init__(
@@ -92,8 +92,8 @@ class ReverseLookup:
         if parsed is None:
             return literal
 
-        # The result is a Deferred of its own: the time limit has to hold for resolvers that don't
-        # care for cancellation, and the resolver's CancelledError is not that of our caller.
+        # A Deferred of our own: the time limit must hold for resolvers that ignore cancellation,
+        # and the resolver's CancelledError isn't our caller's.
         def searchEnded(found: str | Failure | None) -> None:
             if isinstance(found, Failure):
                 if not found.check(*_EXPECTED):

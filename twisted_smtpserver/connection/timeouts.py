@@ -1,9 +1,9 @@
 """
-What a connection waits for, and for how long.
+How long a connection waits.
 
-:class:`IdleTimeout` is the one timer of a connection; its methods are called as those of Twisted's
-:class:`~twisted.protocols.policies.TimeoutMixin`. :class:`CommonTimer` is one timer for many things
-that are waited for equally long.
+:class:`IdleTimeout` is the one timer of a connection; its methods have the names of Twisted's
+:class:`~twisted.protocols.policies.TimeoutMixin`. :class:`CommonTimer` is one timer for many waits
+of the same length.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def _nothing() -> None:
 
 class IdleTimeout:
     """
-    The timer of a connection. One is enough: a connection always waits for exactly one thing.
+    The timer of a connection. One timer: the connection always waits for exactly one thing.
 
     :ivar clock: what the timer runs on.
-    :ivar since: when the wait began, or the peer last said something.
+    :ivar since: when the wait began, or when the peer last sent something.
     :param firstLooks: the timer that all connections share for their first :data:`CLOSING_TIME`
         seconds.
     """
@@ -63,17 +63,17 @@ class IdleTimeout:
         self, seconds: float, timedOut: Callable[[], object], isFixed: bool = False
     ) -> None:
         """
-        Wait for something else from here on.
+        Start another wait, which replaces the current one.
 
         :param seconds: how long.
-        :param timedOut: called if it didn't come in time.
-        :param isFixed: whether :meth:`resetTimeout` makes no difference.
+        :param timedOut: called when the wait is over.
+        :param isFixed: whether :meth:`resetTimeout` has no effect.
         """
         now = self.since = self.clock.seconds()
         if self._looksAt > now + seconds:
             self.cancelTimeout()
-            # Don't set a timer for longer than the shortest waits that may follow: they would need
-            # a new one. Most sessions are over by then, which is why they share that timer.
+            # A long wait shares one timer for its first seconds: a shorter wait that follows then
+            # needs no new timer, and most sessions end before that timer fires.
             if seconds < CLOSING_TIME:
                 self._timer = self.clock.callLater(seconds, self.look)
                 self._looksAt = now + seconds
@@ -84,23 +84,23 @@ class IdleTimeout:
         self._timedOut = timedOut
 
     def resetTimeout(self) -> None:
-        """The peer said something: the wait starts anew."""
-        # Noting the time costs a fifth of resetting a timer; look() does that when it must.
+        """Start the wait anew: the peer sent something."""
+        # Noting the time costs a fifth of resetting a timer; look() resets it where needed.
         now = self.clock.seconds()
         if now < self.since:
             self.clockSetBack()
         self.since = now
 
     def clockSetBack(self) -> None:
-        """The clock was set back: the wait that has begun would last that much longer."""
+        """Start the wait anew: the clock was set back, and the wait would last that much longer."""
         if self._looksAt < inf and self._fixedEnd is None:
             self.setTimeout(self._seconds, self._timedOut)
 
     def redirect(self, timedOut: Callable[[], object]) -> bool:
         """
-        Let the current wait end in something else, at whatever time it ends.
+        Let the current wait end in another call, at its own time.
 
-        :param timedOut: called then.
+        :param timedOut: called when the wait is over.
         :returns: whether there is a wait; without one nothing changes.
         """
         if self._looksAt == inf:
@@ -109,7 +109,7 @@ class IdleTimeout:
         return True
 
     def cancelTimeout(self) -> None:
-        """Wait for nothing."""
+        """End the wait."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -123,8 +123,8 @@ class IdleTimeout:
         due, self._looksAt, self._timer = self._looksAt, inf, None
         end = self.since + self._seconds if self._fixedEnd is None else self._fixedEnd
         now = self.clock.seconds()
-        # A late reactor first deals with what was due between then and now, which may be what the
-        # connection waits for. So the time that this look was for counts, too.
+        # A late reactor calls this before it reads, and what the connection waits for may have
+        # come. So the time that this call was due at counts, too.
         if min(due, now) < end - _TICK:
             self._looksAt = max(end, now)
             self._timer = self.clock.callLater(self._looksAt - now, self.look)
@@ -135,11 +135,11 @@ class IdleTimeout:
 
 class CommonTimer(Generic[_T]):
     """
-    One timer for many things that are all waited for equally long.
+    One timer for many waits of the same length.
 
-    :param getClock: says what it runs on; asked when something begins.
-    :param seconds: how long each is waited for.
-    :param expired: called with what hasn't ended until then.
+    :param getClock: returns the clock; called when a wait begins.
+    :param seconds: the length of each wait.
+    :param expired: called with a thing whose wait is over.
     """
 
     def __init__(
@@ -154,14 +154,15 @@ class CommonTimer(Generic[_T]):
 
     def begin(self, thing: _T) -> float:
         """
-        The wait begins, for something that isn't waited for yet.
+        Begin the wait for a thing.
 
-        :returns: when it is over.
+        :param thing: a thing without a wait.
+        :returns: when the wait is over, by the clock.
         """
         clock = self._getClock()
         due = clock.seconds() + self._seconds
         if due < self._latest and self._timer is not None:  # the clock was set back
-            # What began before is waited for anew, so that nothing is due before its forerunner.
+            # Start the earlier waits anew, so that the dues stay in order.
             self._dues = OrderedDict.fromkeys(self._dues, due)
             self._timer.reset(self._seconds)
         self._latest = self._dues[thing] = due
@@ -170,7 +171,7 @@ class CommonTimer(Generic[_T]):
         return due
 
     def end(self, thing: _T) -> None:
-        """It has ended by itself, or was ended by us."""
+        """End the wait for a thing."""
         self._dues.pop(thing, None)
         if not self._dues and self._timer is not None:
             self._timer.cancel()
@@ -184,7 +185,7 @@ class CommonTimer(Generic[_T]):
         if isDue:
             del self._dues[thing]
             due = next(iter(self._dues.values()), now)
-        # First of all the timer for the others: whatever happens to this one, they expire, too.
+        # Set the timer for the others first: they must expire even if this call raises.
         self._timer = clock.callLater(max(0.0, due - now), self._expire) if self._dues else None
         if isDue:
             self._expired(thing)

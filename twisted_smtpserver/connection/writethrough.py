@@ -1,10 +1,10 @@
 """
-Sending at once what can be sent at once.
+Writes to the socket at once, where that is possible.
 
-Twisted's ``transport.write`` only queues: the octets leave when the reactor comes round to see that
-the socket is writable, which it first has to be asked for, and afterwards to be asked no more. For
-answers of some twenty octets that is most of what they cost. Where nothing waits before them, they
-are offered to the socket here and now, and ``transport.write`` gets what it doesn't take.
+Twisted's ``transport.write`` only queues: the reactor sends the octets when it sees that the socket
+is writable, and must be told before to watch for that, and afterwards to stop. For a reply of some
+twenty octets that is most of the cost. If nothing is queued, the functions here offer the octets to
+the socket at once, and ``transport.write`` gets the rest.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ def isPossible(transport: Any) -> bool:
     """
     Whether :func:`write` and :func:`isDrained` can be used at all.
 
-    :param transport: any transport. It must be a TCP connection of Twisted's own, accepted by a
-        server, and exactly that: a subclass may have its own mind about writing.
+    :param transport: any transport. Only Twisted's own TCP connection, accepted by a server, will
+        do; a subclass may write in another way.
     """
     return type(transport) is tcp.Server
 
 
 def isDrained(transport: Any) -> bool:
     """
-    Whether all that was written has left for the kernel.
+    Whether the kernel has all octets that were written.
 
-    :param transport: one for which that is known (:func:`isPossible`).
+    :param transport: one that passes :func:`isPossible`.
     """
     return not (transport.dataBuffer or transport._tempDataLen or transport.TLS)
 
 
 def write(transport: Any, octets: bytes) -> None:
     """
-    Write to a transport, at once if there is nothing that has to go first.
+    Write to a transport; at once if nothing is queued.
 
-    :param transport: one that can do that (:func:`isPossible`). After ``startTLS`` it is written to
-        in the usual way: the octets have to be encrypted first.
-    :param octets: what to write.
+    :param transport: one that passes :func:`isPossible`. After ``startTLS`` its own ``write`` gets
+        all octets, because they have to be encrypted.
+    :param octets: the octets.
     """
     if transport.dataBuffer or transport._tempDataLen or transport.TLS or not transport.connected:
         transport.write(octets)
@@ -47,8 +47,8 @@ def write(transport: Any, octets: bytes) -> None:
     try:
         sent = transport.socket.send(octets)
     except OSError:
-        # There is no room; or the connection is lost. The reactor finds that out when it tries, and
-        # then all is cleaned up in its usual order; here we are in the middle of somebody's call.
+        # The socket is full, or the connection is lost. The reactor will find that out by itself,
+        # and clean up in its usual order; here we are in the middle of another call.
         sent = 0
     if sent < len(octets):
         transport.write(octets[sent:])

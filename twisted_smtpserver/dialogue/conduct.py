@@ -19,12 +19,11 @@ MAX_UNWELCOME = 10
 
 class Conduct:
     """
-    The counters of one connection; they outlive STARTTLS and XCLIENT.
+    The counters of one connection; they outlive STARTTLS and XCLIENT. Most clients do no wrong, and
+    have none.
 
     :param options: the server's.
     :ivar failedLogins: how many logins failed.
-    :ivar junk: how many commands brought no message any further, since the last message.
-    :ivar refusedRecipients: how many recipients the handler refused.
     """
 
     __slots__ = (
@@ -35,20 +34,16 @@ class Conduct:
         "_unrecognized",
         "_unwelcome",
         "failedLogins",
-        "junk",
-        "refusedRecipients",
     )
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._deferred = 0
         self._errors = 0
-        self.junk = 0
         self._unauthenticated = 0
         self._unrecognized = 0
         self._unwelcome = 0
         self.failedLogins = 0
-        self.refusedRecipients = 0
 
     def countError(self) -> float | None:
         """
@@ -84,16 +79,6 @@ class Conduct:
         if self._unrecognized >= self._options.maxUnrecognizedCommands:
             return replies.TOO_MANY_ERRORS
         return refusal
-
-    def countJunk(self, reply: Reply) -> Reply:
-        """
-        One more command that brought no message any further.
-
-        :param reply: its answer.
-        :returns: that, or 421 if there were too many since the last message.
-        """
-        self.junk += 1
-        return reply if self.junk <= self._options.maxJunkCommands else replies.TOO_MUCH_JUNK
 
     def countUnauthenticated(self) -> bool:
         """

@@ -63,22 +63,23 @@ class Dialogue:
     :param connection: what carries it.
     :param server: what it is a conversation with.
     :ivar closeReason: why the next reply is the last, for the session's line in the log.
-    :ivar conduct: what the client did wrong.
     :ivar isLost: whether the connection is gone.
     :ivar isSpecial: whether more is to be done with a reply than to write it; see :meth:`replied`.
     :ivar utf8Replies: whether replies may be UTF-8 (RFC 6531 §3.7.4.1).
     :ivar reachedHandler: whether ``onConnect`` was called, so that ``onClose`` will be.
     :ivar pace: of the message under way; ``None`` until it takes its time.
+    :ivar refusedRecipients: how many recipients the handler refused.
     :ivar unwelcome: what a client whose connection was refused is told.
     """
 
     __slots__ = (
         "_admitted",
+        "_conduct",
         "_isStopping",
+        "_junk",
         "_lineTaker",
         "_shortcuts",
         "closeReason",
-        "conduct",
         "connection",
         "isLost",
         "isSpecial",
@@ -86,6 +87,7 @@ class Dialogue:
         "pace",
         "phase",
         "reachedHandler",
+        "refusedRecipients",
         "server",
         "session",
         "transfer",
@@ -99,7 +101,9 @@ class Dialogue:
         self.server = server
         self.options = options
         self.session = Session(options.lmtp, frozenset(options.disabledCommands))
-        self.conduct = Conduct(options)
+        self._conduct: Conduct | None = None
+        self._junk = 0  # commands that brought no message any further, since the last message
+        self.refusedRecipients = 0
         self.phase = Phase.CONNECTED
         self.transfer: Transfer | None = None
         self.isLost = False
@@ -215,7 +219,15 @@ class Dialogue:
 
     def countJunk(self, reply: Reply) -> Reply:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.countJunk`."""
-        return self.conduct.countJunk(reply)
+        self._junk += 1
+        return reply if self._junk <= self.options.maxJunkCommands else replies.TOO_MUCH_JUNK
+
+    @property
+    def conduct(self) -> Conduct:
+        """What the client did wrong."""
+        if self._conduct is None:
+            self._conduct = Conduct(self.options)
+        return self._conduct
 
     @property
     def loginMissing(self) -> bool:
@@ -355,7 +367,7 @@ class Dialogue:
         """
         reply = self.refuse(error, "onRcptTo")
         if reply.code >= 500:
-            self.conduct.refusedRecipients += 1
+            self.refusedRecipients += 1
             return [reply]
         isMuch = self.conduct.countDeferred()
         # A client that has recipients may bring its message first.
@@ -600,7 +612,7 @@ class Dialogue:
         isAccepted = answers[0].code < 400 or any(reply.isPositive for reply in answers)
         if isAccepted:
             session.messages += 1
-            self.conduct.junk = 0
+            self._junk = 0
         session.octets += octets
         log.messageEnded(session, envelope, octets, answers)
         if self.isLost:

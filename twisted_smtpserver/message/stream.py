@@ -1,8 +1,8 @@
 """
-The message stream: octets as the protocol feeds them, read as the handler likes.
+The message stream: the protocol feeds octets, and the handler reads them in its own way.
 
-The stream holds at most :data:`HIGH_WATER` octets that nobody has read, plus the one chunk that
-crossed the mark: then it asks its flow, the message transfer, to stop the socket.
+The stream holds at most :data:`HIGH_WATER` unread octets, plus the one chunk that crossed the mark:
+then it asks its flow, the message transfer, to stop the socket.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ HIGH_WATER = 65536
 
 _BLANKS = (b" ", b"\t")
 
-# Each has an overhead, which for very small ones is most of what they take.
+# Join more chunks than this: a small chunk's overhead is larger than its octets.
 _MOST_CHUNKS = 64
 
-#: How much :meth:`MessageStream.read` holds unless told otherwise.
+#: The default limit of :meth:`MessageStream.read`, in octets.
 READ_LIMIT = 32 * 2**20
 
 RunInThread = Callable[..., "Deferred[Any]"]
@@ -42,23 +42,23 @@ _T = TypeVar("_T")
 
 
 class Flow(Protocol):
-    """What the stream asks of the side that feeds it."""
+    """The side that feeds the stream."""
 
     def wanted(self) -> None:
-        """Someone reads for the first time."""
+        """The handler reads for the first time."""
 
     def pause(self) -> None:
         """Send nothing until :meth:`resume`, or as little as possible."""
 
     def resume(self) -> None:
-        """Go on."""
+        """Send again."""
 
 
 class _NoFlow:
-    """What a stream has whose message is over."""
+    """The flow of a stream whose message is over."""
 
     def wanted(self) -> None:
-        """It is too late for that."""
+        """Do nothing: it is too late."""
 
     pause = resume = wanted
 
@@ -73,8 +73,8 @@ class MessageStream:
 
     :param flow: the side that feeds the stream.
     :param sizeLimit: octets after which the message is too large; 0 for no limit.
-    :param runInThread: :func:`twisted.internet.threads.deferToThread`, or what stands in for it.
-    :param runInSlices: :func:`~twisted_smtpserver.message.slices.runInSlices`, likewise.
+    :param runInThread: :func:`twisted.internet.threads.deferToThread`, or a substitute.
+    :param runInSlices: :func:`~twisted_smtpserver.message.slices.runInSlices`, or a substitute.
     """
 
     __slots__ = (
@@ -134,8 +134,8 @@ class MessageStream:
         Take the next octets of the content.
 
         :param octets: at least one.
-        :param isLast: whether that is the true end of the message, instead of a call of
-            :meth:`end`. A reader who learns that with the octets need not wait once more.
+        :param isLast: whether the message ends here; :meth:`end` isn't called then. A reader that
+            learns the end together with the octets need not wait once more.
         """
         self.byteLength += len(octets)
         if self._sizeLimit and self.byteLength > self._sizeLimit and not self.sizeExceeded:
@@ -143,7 +143,7 @@ class MessageStream:
             self.fail(MessageTooLarge())
         if self._discarding or self.failure is not None:
             return
-        if self._prepended and self.byteLength == len(octets):  # the first of the content
+        if self._prepended and self.byteLength == len(octets):  # the content's first octets
             octets = _ownLine(octets) + octets
         self._ended = isLast
         if self._reader is not None:
@@ -159,7 +159,7 @@ class MessageStream:
             self._flow.pause()
 
     def end(self) -> None:
-        """The true end of the message was seen."""
+        """End the message."""
         self._ended = True
         if self._reader is not None:
             reader, self._reader = self._reader, None
@@ -167,9 +167,9 @@ class MessageStream:
 
     def fail(self, error: Exception) -> None:
         """
-        The message can't be accepted. Only the first reason counts.
+        Fail the message: it can't be accepted. Only the first reason counts.
 
-        :param error: raised to whoever reads from now on.
+        :param error: raised to every reader from now on.
         """
         if self.failure is not None:
             return
@@ -181,26 +181,25 @@ class MessageStream:
 
     def detach(self) -> None:
         """
-        All is over. Stream and flow know each other; so that neither waits for the garbage
-        collector, the stream forgets.
+        Forget the flow. The two refer to each other, and would wait for the garbage collector.
         """
         self._flow = _NO_FLOW
 
     def forgotten(self) -> str:
         """
-        The handler has returned: which way of reading did it begin, and not wait for?
+        Name the method that the handler called and didn't wait for before it returned.
 
-        :returns: its name, ``"saveTo"`` for example; ``""`` if there is none.
+        :returns: the method's name, ``"saveTo"`` for example; ``""`` if there is none.
         """
         if self._underWay is None:
             return ""
         name, result = self._underWay
-        # It will fail, and nobody is there to hear it.
+        # It will fail, and the handler doesn't listen.
         result.addErrback(lambda failure: None)
         return name
 
     def discard(self) -> None:
-        """The handler is done: what is left is read and thrown away."""
+        """Throw away the rest of the message: the handler has ended."""
         if self._discarding:
             return
         self._discarding = True
@@ -223,7 +222,7 @@ class MessageStream:
     # -- The reading side: the handler's --------------------------------------------------------
 
     def _next(self) -> bytes | SingleAwait[bytes]:
-        """The next octets, all there are; ``b""`` at the end; what to await, if it must be."""
+        """All octets that are there; ``b""`` at the end; an awaitable if none are there yet."""
         if not self._wanted:
             self._wanted = True
             self._flow.wanted()
@@ -261,7 +260,7 @@ class MessageStream:
         return octets
 
     def _begin(self, name: str, reading: Coroutine[Any, Any, _T]) -> Deferred[_T]:
-        """Begin a way of reading, and know until its end that it isn't over."""
+        """Begin to read in one of the ways below, and note that until its end."""
         result = Deferred.fromCoroutine(reading)
         if not result.called:
             self._underWay = name, result
@@ -305,12 +304,12 @@ class MessageStream:
         return parsed
 
     async def _gather(self, limit: int) -> bytearray:
-        # Unlike bytes that are joined, it is never in the memory twice.
+        # A bytearray: joined bytes would be in memory twice.
         octets = bytearray()
         async for chunk in self:
             octets += chunk
             if len(octets) > limit:
-                octets.clear()  # or the traceback would keep them
+                octets.clear()  # the traceback would keep them
                 raise MessageTooLarge
         return octets
 
@@ -338,14 +337,16 @@ class MessageStream:
 
 def _ownLine(content: bytes) -> bytes:
     """
-    What keeps content from going on with the header field before it (RFC 5322 §2.2.3): the empty
-    line that ends a header section, if it begins with a blank. Postfix does the same.
+    Return an empty line if the content begins with a blank, else nothing.
+
+    Such content would continue the header field before it (RFC 5322 §2.2.3). The empty line ends
+    the header section; Postfix does the same.
     """
     return b"\r\n" if content[:1] in _BLANKS else b""
 
 
 def _tooLate() -> Exception:
-    # Never an end of file: whoever reads on in the background must not take a part for the whole.
+    # Not an end of file: a reader in the background must not take a part for the whole message.
     return RuntimeError("onData has returned, and what it left unread is gone")
 
 

@@ -2,8 +2,8 @@
 One message on its way: from DATA or the first BDAT to the final reply.
 
 Three things happen at their own pace: the client sends octets, the handler reads them, and the
-handler comes to a result. The final reply waits for the last octet *and* the result. A message that
-the stream had to give up (too large, bare newlines) is never accepted, whatever the result.
+handler returns a result. The final reply waits for the last octet *and* the result. A message that
+failed in the stream (too large, bare newlines) is never accepted, whatever the result.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from twisted_smtpserver.results import messageReplies, messageReply, perRecipien
 from twisted_smtpserver.states import Event
 from twisted_smtpserver.wire.dotdata import DotDecoder
 from twisted_smtpserver.wire.newlines import NewlineFilter
+
+# What onData returns, nearly always.
+_COMMON = (CoroutineType, Deferred)
 
 
 class MessageTransfer:
@@ -59,7 +62,8 @@ class MessageTransfer:
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
         envelope = self._envelope = dialogue.session.envelope
-        # The client counts on these from here on, whatever the handler does with the envelope.
+        # A copy: the client expects replies for these recipients, even if the handler changes the
+        # envelope.
         self._perRecipient = envelope.perRecipient
         self._recipients = tuple(envelope.rcptTo) if self._perRecipient else ()
         server = dialogue.server
@@ -67,13 +71,13 @@ class MessageTransfer:
             self, dialogue.options.size, server.runInThread, server.runInSlices
         )
         self._decoder: DotDecoder | NewlineFilter | None = None
-        # The handler, while it is at work.
+        # The handler's call, while it runs.
         self._running: Deferred[Any] | CoroutineRunner | HookTask | None = None
         self._done = False
         self._result: Any = None
         self._refusal: Reply | None = None
         self._isWanted = False
-        # What waits for the handler: the reply to DATA, or the final one.
+        # The outcomes that wait for the handler: the reply to DATA, and the final one.
         self._first: Deferred[Outcome] | None = None
         self._final: Deferred[Outcome] | None = None
 
@@ -81,7 +85,9 @@ class MessageTransfer:
 
     def beginData(self) -> Outcome:
         """
-        DATA came: 354, or the handler's refusal, now or when the handler says.
+        Respond to DATA.
+
+        :returns: 354 or the handler's refusal; or a Deferred that the handler's next step fires.
         """
         self._decoder = DotDecoder(self._dialogue.options.bareNewlines)
         self._callHandler()
@@ -91,7 +97,7 @@ class MessageTransfer:
         return self._first
 
     def beginChunks(self) -> None:
-        """The first BDAT came: its octets follow, whatever the handler says (RFC 3030 §2)."""
+        """Call the handler for the first BDAT; the octets follow in any case (RFC 3030 §2)."""
         isBinary = self._envelope.bodyType == "BINARYMIME"
         self._dialogue.pace = None
         self._decoder = NewlineFilter("accept" if isBinary else self._dialogue.options.bareNewlines)
@@ -109,13 +115,14 @@ class MessageTransfer:
             result = hook(self.stream, dialogue.session)
             if perf_counter() - began > BLOCKING_TIME:
                 hookBlocked("onData", perf_counter() - began)
-            isCoroutine = isinstance(result, CoroutineType)
-            if not isCoroutine:
+            if result is not None and not isinstance(result, _COMMON):
                 result = asDeferred(result)
         except BaseException as error:
             self._raised(error)
             return
-        if isCoroutine:
+        if result is None:
+            self._returned(None)
+        elif isinstance(result, CoroutineType):
             self._running = runCoroutine(result, self._returned, self._raised)
         elif isinstance(result, Deferred):
             self._running = result
@@ -123,12 +130,12 @@ class MessageTransfer:
         else:
             self._returned(result)
         if self._done and self._running is not None:
-            # By the handler itself, which ended the connection.
+            # The handler ended the connection itself.
             running, self._running = self._running, None
             self._cancel(running)
 
     def _answerData(self) -> Reply:
-        # A refusal before anything was read answers DATA itself: nothing needs to be sent.
+        # A refusal before the handler read answers DATA itself: the client sends no message.
         if self._refusal is not None and not self._isWanted:
             self._dialogue.refuseTransaction()
             return self._refusal
@@ -138,7 +145,7 @@ class MessageTransfer:
         return replies.START_INPUT
 
     def _firstCanceled(self, first: Deferred[Outcome]) -> None:
-        # It took too long, or the client left, and then the transaction is over already.
+        # The handler took too long; or the client left, and the transaction is over already.
         self._first = None
         self.timedOut()
         if not self._dialogue.isLost:
@@ -147,7 +154,7 @@ class MessageTransfer:
 
     @property
     def isFinishing(self) -> bool:
-        """Whether the whole message is there, and the handler's result isn't."""
+        """Whether the message has come in whole, and the handler's result hasn't."""
         return self._final is not None
 
     # -- The handler -------------------------------------------------------------------------------
@@ -163,7 +170,7 @@ class MessageTransfer:
             return
         forgotten = self.stream.forgotten()
         if forgotten:
-            # What was to be read isn't stored: no 250 for that.
+            # The handler hasn't stored what it was reading: no 250.
             error = RuntimeError(
                 f"onData returned before stream.{forgotten}() was done: await it, or return its"
                 " Deferred"
@@ -173,16 +180,16 @@ class MessageTransfer:
         self._end()
 
     def _raised(self, error: BaseException) -> None:
-        if self._done:  # it was canceled, and this is the echo
+        if self._done:  # this is the error of our own cancellation
             return
         if isinstance(error, MessageIncomplete):
             self._refusal = replies.NO_RESULT
-        elif error is not self.stream.failure:  # the stream's own is asked for at the end
+        elif error is not self.stream.failure:  # _failureReply() finds the stream's own
             self._refusal = self._dialogue.refuse(error, "onData")
         self._end()
 
     def _end(self) -> None:
-        """The handler has come to its end."""
+        """The handler has ended: respond to what waits for it."""
         self._done = True
         self._running = None
         self.stream.discard()
@@ -194,11 +201,11 @@ class MessageTransfer:
             final.callback(self._finalReplies())
 
     def detach(self) -> None:
-        """All is over: the stream forgets its flow."""
+        """Separate the stream from this transfer, so that neither keeps the other in memory."""
         self.stream.detach()
 
     def stop(self) -> None:
-        """Cancel the handler; whatever it says from here on counts for nothing."""
+        """Cancel the handler, and ignore its result from here on."""
         if self._done:
             return
         self._done = True
@@ -220,7 +227,7 @@ class MessageTransfer:
         self.stop()
 
     def withdraw(self) -> None:
-        """The server stops, and can't wait for the handler: what it does now counts for nothing."""
+        """The server stops and can't wait for the handler: refuse the message."""
         assert self._final is not None
         final, self._final = self._final, None
         self._refusal = replies.SHUTTING_DOWN
@@ -229,16 +236,16 @@ class MessageTransfer:
 
     def abandon(self, error: MessageIncomplete) -> None:
         """
-        The rest of the message will never come.
+        Stop: the rest of the message will never come.
 
-        :param error: what the handler learns, if it still reads.
+        :param error: raised to the handler, if it still reads.
         """
         if self._done:
             return
         self.stream.fail(error)
         self.stop()
 
-    # -- The stream's side: what the handler does with it ------------------------------------------
+    # -- The stream's calls: what the handler does with it -----------------------------------------
 
     def wanted(self) -> None:
         """(The stream's call.) The handler reads: the client may send."""
@@ -248,11 +255,11 @@ class MessageTransfer:
             first.callback(self._answerData())
 
     def pause(self) -> None:
-        """(The stream's call.) The handler doesn't keep up; now it is the handler that is slow."""
+        """(The stream's call.) Stop the client: the handler doesn't keep up."""
         self._dialogue.pauseContent()
 
     def resume(self) -> None:
-        """(The stream's call.) It is the client's turn again."""
+        """(The stream's call.) Let the client send again."""
         self._dialogue.resumeContent()
 
     # -- The client's side: octets -----------------------------------------------------------------
@@ -273,9 +280,9 @@ class MessageTransfer:
 
     def chunk(self, octets: bytes) -> None:
         """
-        Take octets that are content as they are.
+        Take octets of a BDAT, which carry content without dots.
 
-        :param octets: some of the octets of a BDAT.
+        :param octets: the octets.
         """
         decoder = self._decoder
         assert isinstance(decoder, NewlineFilter)
@@ -283,7 +290,7 @@ class MessageTransfer:
 
     def lastChunk(self) -> Outcome:
         """
-        That was the last BDAT.
+        End the message: the last BDAT is complete.
 
         :returns: the final replies: one, or one for each recipient.
         """
@@ -293,7 +300,7 @@ class MessageTransfer:
         return self._finish()
 
     def _feed(self, content: bytes, hasBareNewline: bool, isLast: bool = False) -> None:
-        if hasBareNewline:  # first of all, so that nobody gets to read it
+        if hasBareNewline:  # first, so that the handler never reads it
             self.stream.fail(BareNewline())
         if content:
             self.stream.feed(content, isLast)
@@ -302,16 +309,16 @@ class MessageTransfer:
 
     def chunkReply(self, size: int) -> Reply:
         """
-        The answer to a BDAT that isn't the last: it doesn't wait for the handler.
+        Respond to a BDAT that isn't the last, without waiting for the handler.
 
-        :param size: the chunk's.
+        :param size: the chunk's length, in octets.
         """
         return self._failureReply() or Reply(250, "2.0.0", f"{size} octets received")
 
     # -- The end -----------------------------------------------------------------------------------
 
     def _finish(self) -> Outcome:
-        """The true end of the message was seen."""
+        """The message has come in whole: respond, now or when the handler has a result."""
         if self._dialogue.transfer is not self:
             return LATER  # the handler ended the connection while it read the last octets
         if self._done:
@@ -328,9 +335,9 @@ class MessageTransfer:
         answers = self._answers()
         self._dialogue.messageDone(self.stream.byteLength, answers)
         if self._perRecipient:
-            # LMTP's clients expect one reply for each recipient; those of PRDR have to be told.
+            # An LMTP client expects one reply for each recipient; PRDR announces them by a 353.
             return answers if self._dialogue.session.lmtp else perRecipientBlock(answers)
-        # A single reply is quicker, but a refusal would count as one of a command's.
+        # A single reply is faster, but a refusal would count as a refused command.
         return answers[0] if answers[0].code < 400 else answers
 
     def _answers(self) -> list[Reply]:
@@ -341,19 +348,19 @@ class MessageTransfer:
                     return messageReplies(self._result, self._recipients, self._refuseOne)
                 return [messageReply(self._result, self._envelope.rcptTo, self._refuseOne)]
             except Exception as error:
-                # No 250 for anybody, if it isn't clear for whom it is meant.
+                # No 250 at all if the result doesn't say which recipients it is for.
                 refusal = self._dialogue.refuse(error, "onData")
         return [refusal] * (len(self._recipients) or 1)
 
     def _failureReply(self) -> Reply | None:
-        """The reply for all recipients, if it is settled already that there is no acceptance."""
+        """The refusal for all recipients, if the message can't be accepted any more."""
         if self._refusal is not None:
             return self._refusal
         failure = self.stream.failure
         if failure is None:
             return None
         if self.stream.sizeExceeded:
-            # Whatever else was wrong: which was seen first depends on how the octets were cut.
+            # Before other reasons: which one came first depends on how the octets were cut.
             return replies.TOO_LARGE
         return failure.toReply(replies.NO_RESULT) if isinstance(failure, Rejection) else None
 
