@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Generator
+from threading import get_ident
 from typing import Any
 
-from twisted.internet.defer import AlreadyCalledError, Deferred
+from twisted.internet.defer import AlreadyCalledError, Deferred, inlineCallbacks
+from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, codes
 from twisted_smtpserver import Rejection
+from twisted_smtpserver.hooks import firing
 from twisted_smtpserver.hooks.firing import whenFired
 from twisted_smtpserver.testing import Client, connect, makeFactory
 
@@ -160,3 +165,58 @@ class LeakTests(SynchronousTestCase):
         gc.collect()
         self.assertEqual([type(each) for each in taken], [Failure, Failure])
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class ThreadTests(TestCase):
+    """Deferreds that are fired in a thread, as no Deferred may be."""
+
+    @inlineCallbacks
+    def fire(self, hook: str, isAsync: bool) -> Generator[Deferred[Any], Any, None]:
+        """Fire the Deferred of a hook in a thread; its result is taken in the reactor's."""
+        fired: Deferred[Any] = Deferred()
+        answered: Deferred[int] = Deferred()
+
+        async def waits(*arguments: Any) -> None:
+            await fired
+            answered.callback(get_ident())
+
+        def returns(*arguments: Any) -> Deferred[Any]:
+            return fired.addCallback(lambda result: None)
+
+        def onTransactionEnd(*arguments: Any) -> None:
+            if not answered.called:
+                answered.callback(get_ident())
+
+        hooks: dict[str, Any] = {hook: waits if isAsync else returns}
+        client = connect(**hooks, onTransactionEnd=onTransactionEnd)
+        client.pipeline(HELLO, MAIL, RCPT, "BDAT 2 LAST")
+        client.send(b"\r\n")
+        with capturedLogs() as events:
+            yield deferToThread(fired.callback, None)
+            ident = yield answered
+        self.assertEqual(ident, get_ident())
+        self.assertEqual([e["event"] for e in events if "event" in e][:1], ["firedInThread"])
+
+    def test_awaited(self) -> Deferred[None]:
+        """A coroutine goes on in the reactor's thread."""
+        return self.fire("onRcptTo", True)
+
+    def test_data(self) -> Deferred[None]:
+        """The message is answered in the reactor's thread."""
+        return self.fire("onData", False)
+
+    def test_otherReactor(self) -> None:
+        """A server on a reactor of its own has the result in that one's thread."""
+        taken: list[object] = []
+
+        class Reactor:
+            def callFromThread(self, take: Any, value: object) -> None:
+                taken.append(value)
+
+        deferred: Deferred[str] = Deferred()
+        self.patch(firing, "get_ident", lambda: -1)
+        self.patch(firing, "REACTORS", {-1: Reactor()})
+        whenFired(deferred, taken.append)
+        self.patch(firing, "get_ident", lambda: -2)
+        deferred.callback("result")
+        self.assertEqual(taken, ["result"])

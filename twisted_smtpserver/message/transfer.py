@@ -31,6 +31,9 @@ from twisted_smtpserver.states import Event
 from twisted_smtpserver.wire.dotdata import DotDecoder
 from twisted_smtpserver.wire.newlines import NewlineFilter
 
+# What onData returns, nearly always.
+_COMMON = (CoroutineType, Deferred)
+
 
 class MessageTransfer:
     """
@@ -112,13 +115,14 @@ class MessageTransfer:
             result = hook(self.stream, dialogue.session)
             if perf_counter() - began > BLOCKING_TIME:
                 hookBlocked("onData", perf_counter() - began)
-            isCoroutine = isinstance(result, CoroutineType)
-            if not isCoroutine:
+            if result is not None and not isinstance(result, _COMMON):
                 result = asDeferred(result)
         except BaseException as error:
             self._raised(error)
             return
-        if isCoroutine:
+        if result is None:
+            self._returned(None)
+        elif isinstance(result, CoroutineType):
             self._running = runCoroutine(result, self._returned, self._raised)
         elif isinstance(result, Deferred):
             self._running = result

@@ -14,6 +14,7 @@ from twisted.python import threadable
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.hooks.firing import REACTORS
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.threaded.privatereactor import PrivateReactor
 
@@ -78,6 +79,8 @@ class ReactorThread:
         threading.Thread(target=self._stopAtExit, name="twisted_smtpserver exit").start()
         if not started.wait(START_SECONDS):
             raise ConfigurationError("the reactor didn't start: was it stopped before?")
+        assert self._thread.ident is not None  # it has started
+        REACTORS[self._thread.ident] = self.reactor
 
     def _stopAtExit(self) -> None:
         threading.main_thread().join()
