@@ -326,7 +326,7 @@ class IExtension(Interface):
         "value as sent (``True`` without one) and returns the typed value, or raises Rejection "
         "(501 by default)."
     )
-    rcptParameters = Attribute("Parameters it adds to RCPT, likewise.")
+    rcptParameters = Attribute("Parameters it adds to RCPT, in the same form.")
     verbs = Attribute(
         "Commands it adds: a mapping from verb to a callable that takes the dialogue (IDialogue) "
         "and the command's argument in ``bytes``, and returns a Reply or a Deferred of one. If it "
@@ -357,7 +357,8 @@ class IExtension(Interface):
 
     def onRcpt(address, envelope, session):  # type: ignore[no-untyped-def]
         """
-        Likewise for a RCPT; ``address`` isn't yet in ``envelope.rcptTo``.
+        Check the parameters of a RCPT in the same way; ``address`` isn't yet in
+        ``envelope.rcptTo``.
 
         :raises Rejection: 501 by default.
         """

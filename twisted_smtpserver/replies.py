@@ -206,7 +206,7 @@ TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")  # RFC 5321 §4
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognized or not implemented")
 TOO_LARGE = Reply(552, "5.3.4", "Message exceeds the fixed maximum message size")  # RFC 1870 §6.2
 TOO_COMPLEX = Reply(554, "5.6.0", "Message is too complex to be parsed")
-# Whoever meets this one has mostly written sendmail(…, message.as_bytes()) in Python.
+# A sender that meets this one has mostly called sendmail(…, message.as_bytes()) in Python.
 BARE_NEWLINE = Reply(
     550,
     "5.6.0",
@@ -252,7 +252,7 @@ AFTER_XCLIENT = Reply(503, "5.5.1", "XCLIENT has said who the client is")
 REPLIES_FOLLOW = Reply(353, None, "The replies for the recipients follow")
 ACCEPTED_FOR_SOME = Reply(250, "2.6.0", "Message accepted for some recipients")
 # The refusal. What follows a BDAT of unknown size can't be told from commands: a server that goes
-# on reading after this reply lets whoever wrote the message write commands, too.
+# on reading after this reply lets the message's author write commands, too.
 MALFORMED_CHUNK = Reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
 MALFORMED_PARAMETER = Reply(501, "5.5.4", "Parameter syntax: KEYWORD or KEYWORD=value")
 DUPLICATE_PARAMETER = Reply(501, "5.5.4", "A parameter was given more than once")

@@ -3,7 +3,7 @@ The name server that is asked for names whose owners can't be trusted: over UDP 
 
 :mod:`twisted.names` asks again over TCP what didn't fit into a reply. It opens a connection for
 each such question, closes none of them, and takes up to 64 KiB, which keep the reactor busy.
-Whoever owns the names can have it so. What fits into a datagram is enough here, and all that is
+The names' owner can cause that. What fits into a datagram is enough here, and all that is
 looked at.
 """
 

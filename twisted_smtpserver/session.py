@@ -145,7 +145,7 @@ class _NoEnvelope(Envelope):
 
     __slots__ = ()
 
-    # Lest somebody append to it.
+    # A tuple, so that no code appends to it.
     rcptTo = property(lambda self: [])
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -1,4 +1,4 @@
-"""How a client behaves: what it did wrong, and when that is too much."""
+"""A client's conduct: counts of what it did wrong, and their limits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from twisted_smtpserver import replies
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
 
-#: The longest that the reply to an error is put off, in seconds.
+#: The longest delay of the reply to an error, in seconds.
 MAX_ERROR_DELAY = 10.0
 
 #: So many recipients of a session may be refused for a while (4yz), by a greylist for example: an
 #: honest client may send to a long list. Then the connection is closed.
 MAX_DEFERRED_RECIPIENTS = 10_000
 
-#: Commands that a client that isn't welcome may send before it is cut off.
+#: Commands that a refused client may send before the connection is closed.
 MAX_UNWELCOME = 10
 
 
@@ -47,7 +47,7 @@ class Conduct:
 
     def countError(self) -> float | None:
         """
-        One more refused command.
+        Count a refused command.
 
         :returns: how long to put the refusal off, in seconds; ``None`` if there were too many.
         """
@@ -61,7 +61,7 @@ class Conduct:
 
     def countDeferred(self) -> bool:
         """
-        One more recipient that was refused for a while.
+        Count a recipient that was refused for a while.
 
         :returns: whether there were too many.
         """
@@ -70,10 +70,10 @@ class Conduct:
 
     def countUnrecognized(self, refusal: Reply) -> Reply:
         """
-        One more line that is no command.
+        Count a line that isn't a command.
 
-        :param refusal: its answer.
-        :returns: that, or 421 if there were too many.
+        :param refusal: the line's reply.
+        :returns: the same, or 421 if there were too many.
         """
         self._unrecognized += 1
         if self._unrecognized >= self._options.maxUnrecognizedCommands:
@@ -82,7 +82,7 @@ class Conduct:
 
     def countUnauthenticated(self) -> bool:
         """
-        One more command before a login that is required.
+        Count a command before a login that is required.
 
         :returns: whether there were too many.
         """
@@ -92,7 +92,7 @@ class Conduct:
 
     def countUnwelcome(self) -> bool:
         """
-        One more command of a client that isn't welcome.
+        Count a command of a client whose connection was refused.
 
         :returns: whether there were too many.
         """

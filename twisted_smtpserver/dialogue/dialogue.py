@@ -123,9 +123,9 @@ class Dialogue:
 
     def lineReceived(self, line: bytes) -> Outcome:
         """
-        A command, or the answer to a challenge.
+        Find the outcome of a command, or of the answer to a challenge.
 
-        :param line: without its CRLF.
+        :param line: the line without its CRLF.
         """
         shortcut = self._shortcuts.get(line[:5])
         try:
@@ -140,7 +140,7 @@ class Dialogue:
                     return outcome
             return self._takeLine(line)
         except BaseException as error:
-            # An extension's verb may be anybody's code; the server lives on.
+            # An extension's verb may be a user's code, which may raise anything.
             refusal = self.refuse(error, "")
             return refusal.plain if line[:4].upper() in _HELLO_LINES else refusal
 
@@ -167,7 +167,7 @@ class Dialogue:
         if (
             function is None
             or self.session.hasOwnCommands
-            # To log in is what AUTH is for: no gate asks it for a login.
+            # No gate requires a login for AUTH, which is the way to log in.
             or (self.phase <= Phase.READY and verb != "AUTH" and self.loginMissing)
         ):
             for gate in self.server.gates:
@@ -186,7 +186,7 @@ class Dialogue:
 
     def checkLine(self, octets: bytes) -> Reply | None:
         """
-        Look for what no line of SMTP's has.
+        Look for a TLS record or a bare LF, which no line of SMTP has.
 
         :param octets: a line, or its beginning.
         :returns: the last reply to a client that speaks something else.
@@ -202,14 +202,14 @@ class Dialogue:
         return replies.BARE_NEWLINE_IN_COMMAND
 
     def lineTooLong(self, beginning: bytes) -> Reply:
-        """RFC 5321 §4.5.3.1.4, RFC 4954 §4: an overlong line was skipped."""
+        """Refuse an overlong line, which was skipped (RFC 5321 §4.5.3.1.4, RFC 4954 §4)."""
         self._checkChunk(beginning)
         inExchange, self._lineTaker = self._lineTaker is not None, None
         isAuth = inExchange or _isAuth(beginning)
         return replies.AUTH_LINE_TOO_LONG if isAuth else replies.LINE_TOO_LONG
 
     def _checkChunk(self, line: bytes) -> None:
-        """What follows a line that may have been meant as BDAT must not be taken for commands."""
+        """Close after what may be a BDAT: message content would be taken for commands."""
         if mayAnnounceChunk(line):
             self.closeAfterReply("malformed BDAT")
 
@@ -231,7 +231,7 @@ class Dialogue:
 
     @property
     def loginMissing(self) -> bool:
-        """Whether a login is required, and hasn't come."""
+        """Whether the client must log in, and hasn't yet."""
         return (
             self.session.user is None
             and not self.options.authOptional
@@ -256,11 +256,11 @@ class Dialogue:
 
     def octetsCame(self, count: int, isLast: bool = False) -> bool:
         """
-        Octets of a message came; they have to come at some pace.
+        Count a message's octets, which must come at a certain pace.
 
-        :param count: how many.
+        :param count: how many came.
         :param isLast: whether the client owes no more of them for now.
-        :returns: whether to go on; otherwise the client was too slow, and was told so.
+        :returns: whether to go on; if not, the client was too slow, and got its last reply.
         """
         self.connection.timeout.resetTimeout()
         if self.pace is None:
@@ -277,13 +277,13 @@ class Dialogue:
         return True
 
     def pauseContent(self) -> None:
-        """The handler doesn't read: stop the client, whose time stands still."""
+        """The handler doesn't read: stop the client, and the clock of its pace."""
         if self.pace is not None:
             self.pace.pause(self.seconds())
         self.connection.pauseContent()
 
     def resumeContent(self) -> None:
-        """The handler reads again: it is the client's turn, if it owes octets."""
+        """The handler reads again: let the client send what it owes."""
         if self.pace is not None and self.connection.isRaw:
             self.pace.resume(self.seconds())
         self.connection.resumeContent()
@@ -298,7 +298,7 @@ class Dialogue:
         failed: Callable[[BaseException], Outcome] | None = None,
     ) -> Outcome:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.ask`."""
-        # hook(), without the call: for most hooks of most handlers it is over here.
+        # As hook(), without the call: most handlers have no such hook, and this ends here.
         hook = getattr(self.server.handler, name, None)
         if hook is None or getattr(hook, "isDefaultHook", None) is True:
             return accepted(None)
@@ -331,7 +331,7 @@ class Dialogue:
         error: BaseException,
         failed: Callable[[BaseException], Outcome] | None,
     ) -> Outcome:
-        """The outcome of a hook that failed, and a line for the log where there is no other."""
+        """The outcome of a hook that failed; logs a refusal that no other line tells of."""
         outcome = self.refuse(error, name) if failed is None else failed(error)
         if isinstance(error, HookTimedOut):
             self.noteTimeout(name)
@@ -343,7 +343,7 @@ class Dialogue:
 
     def hook(self, name: str) -> Hook | None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.hook`."""
-        # findHook(), without the calls: this is asked for most lines.
+        # As findHook(), without its calls: most lines come here.
         hook: Hook | None = getattr(self.server.handler, name, None)
         return None if getattr(hook, "isDefaultHook", None) is True else hook
 
@@ -375,7 +375,7 @@ class Dialogue:
 
     def notify(self, name: str, *arguments: object) -> None:
         """
-        Call a hook that has no say; nobody waits for it.
+        Call a hook whose result doesn't matter, without waiting for it.
 
         :param name: the hook's name.
         """
@@ -545,18 +545,18 @@ class Dialogue:
         return self.server.greeting
 
     def connectRefused(self, error: BaseException) -> Reply:
-        """``onConnect`` refused; in the place of the greeting the client is told so."""
+        """``onConnect`` refused: send that in place of the greeting."""
         self.move(Event.REFUSED)
         return self.refuse(error, "onConnect")
 
     def tlsRefused(self, error: BaseException) -> Reply:
-        """``onSecure`` refused: all that the client says is answered so."""
+        """``onSecure`` refused: answer all commands with that from here on."""
         self.move(Event.REFUSED)
         self.unwelcome = self.refuse(error, "onSecure")
         return self.unwelcome
 
     def tlsRefusedAfterStartTLS(self, error: BaseException) -> Outcome:
-        """The same, where nothing is due to the client: it hears of it with its next command."""
+        """``onSecure`` refused after STARTTLS: the next command is the first to be answered so."""
         refusal = self.tlsRefused(error)
         return refusal if refusal.code == 421 else LATER
 
@@ -601,7 +601,7 @@ class Dialogue:
 
     def messageDone(self, octets: int, answers: list[Reply]) -> None:
         """
-        A message came in whole.
+        End the transaction: its message has come in whole.
 
         :param octets: the length of its content.
         :param answers: its final replies.
@@ -633,7 +633,7 @@ class Dialogue:
         session.forgetXForward()  # it was about this transaction (Postfix's XFORWARD_README)
 
     def connectionLost(self) -> None:
-        """The client left, maybe in the middle of a message."""
+        """The client left: end a message that it was sending."""
         if self.transfer is not None:
             self.transfer.abandon(ConnectionLost("the client left before the message ended"))
         self._endTransaction("lost")

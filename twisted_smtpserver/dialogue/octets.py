@@ -1,5 +1,5 @@
 """
-Octets that are no lines: how fast they have to come, and chunks that are counted.
+Octets that aren't lines: their least rate, and counted chunks.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.dialogue.ports import OctetsReceiver
 
-#: How long the rate of a message is judged at a time, in seconds; longer, if a client may be silent
-#: for longer.
+#: The window over which a message's rate is judged, in seconds; ``socketTimeout`` if that is
+#: longer.
 RATE_WINDOW = 300.0
 
 
@@ -21,8 +21,8 @@ class Pace:
     The rate is judged over windows, and at the end of each only: within one, the client may pause
     as long as it likes. An attacker gains nothing by a fast beginning.
 
-    :param rate: the least that must come, in octets a second; 0 for whatever comes.
-    :param window: how long one is judged, in seconds.
+    :param rate: the least rate, in octets a second; 0 for no limit.
+    :param window: the length of a window, in seconds.
     :param now: the time.
     """
 
@@ -55,12 +55,12 @@ class Pace:
         return isTooSlow
 
     def pause(self, now: float) -> None:
-        """The client owes nothing, or it is us who don't read: that time doesn't count."""
+        """Stop the clock: the client owes nothing, or the server doesn't read."""
         if self._pausedAt is None:
             self._pausedAt = now
 
     def resume(self, now: float) -> None:
-        """It is the client's turn again."""
+        """Start the clock again: the client owes octets."""
         if self._pausedAt is not None:
             self._since += now - self._pausedAt
             self._pausedAt = None
@@ -92,9 +92,9 @@ class CountedOctets:
 
     def take(self, octets: bytes) -> None:
         """
-        Some of them came.
+        Pass octets to the sink; after the last one, respond.
 
-        :param octets: no more than were announced.
+        :param octets: the octets, no more than are left.
         """
         dialogue = self._dialogue
         self._left -= len(octets)

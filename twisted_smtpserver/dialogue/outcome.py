@@ -1,4 +1,4 @@
-"""What becomes of a command: a reply or several, now or after a while, or later."""
+"""The outcome of a command: one reply or several, now or after a while, or later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Later(Enum):
     LATER = "the reply comes later"
 
 
-#: The reply comes later, by a call of ``respond``: octets are to come first, or a TLS handshake.
+#: The reply comes later, by a call of ``respond``: octets or a TLS handshake come first.
 LATER = Later.LATER
 
 #: What a verb returns. A refusal that is a single :class:`~twisted_smtpserver.replies.Reply` counts

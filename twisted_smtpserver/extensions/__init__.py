@@ -117,7 +117,7 @@ def _check(extension: Any) -> None:
         )
     keywords = (extension.keyword, *extension.mailParameters, *extension.rcptParameters)
     for word in (*keywords, *extension.verbs):
-        # RFC 5321 §4.1.1.1: ehlo-keyword, and esmtp-keyword likewise
+        # RFC 5321 §4.1.1.1: ehlo-keyword and esmtp-keyword
         if not isinstance(word, str) or not re.fullmatch("[A-Z0-9][A-Z0-9-]*", word):
             raise ConfigurationError(
                 f"extensions: {word!r} of {type(extension).__name__} is no keyword: upper-case"

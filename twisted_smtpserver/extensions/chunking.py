@@ -34,8 +34,8 @@ class Chunking(Extension):
 
 class BinaryMime(Extension):
     """
-    RFC 3030 §3: content that isn't lines. Off until asked for: whoever takes such a message must be
-    able to pass it on.
+    RFC 3030 §3: content that isn't lines. Off by default: a server that takes such a message must
+    be able to pass it on.
     """
 
     keyword = "BINARYMIME"

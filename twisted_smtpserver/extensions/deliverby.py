@@ -36,7 +36,7 @@ class DeliverBy(Extension):
     """
     RFC 2852: MAIL's ``BY=``.
 
-    Off until asked for: whoever takes such a message has to act when its time is over.
+    Off by default: a server that takes such a message has to act when its time is over.
 
     :param minimum: the shortest time, in seconds, that is accepted for a message to be returned
         otherwise; clients are told. ``None`` for none.

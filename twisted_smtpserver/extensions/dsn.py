@@ -1,4 +1,4 @@
-"""DSN (RFC 3461): whoever sends a message says which reports on its delivery they want."""
+"""DSN (RFC 3461): a message's sender asks for certain reports on its delivery."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class DSN(Extension):
     RFC 3461: ``RET``, ``ENVID``, ``NOTIFY`` and ``ORCPT``, found in ``envelope.dsn`` and in each
     recipient's ``dsn``.
 
-    Off until asked for: whoever takes such a message has to send the reports, or to pass the
+    Off by default: a server that takes such a message has to send the reports, or to pass the
     requests on to the next server.
     """
 

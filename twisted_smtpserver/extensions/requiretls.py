@@ -14,7 +14,7 @@ class RequireTLS(Extension):
     """
     RFC 8689: MAIL's ``REQUIRETLS``, found in ``envelope.requireTLS``.
 
-    Off until asked for: whoever takes such a message may pass it on only over TLS, to servers that
+    Off by default: a server that takes such a message may pass it on only over TLS, to servers that
     have this extension, and the same goes for a notification that it failed (§4.2.1, §5).
     """
 

@@ -1,4 +1,4 @@
-"""RRVS (RFC 7293): a message for whoever had the mailbox at a certain time, and for nobody else."""
+"""RRVS (RFC 7293): a message only for the owner that the mailbox had at a certain time."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class RRVS(Extension):
     """
     RFC 7293: RCPT's ``RRVS=``.
 
-    Off until asked for: whoever takes such a message must have compared the time with the mailbox's
-    history (§5.1). To refuse is ``Rejection("…", code=550, enhanced="5.7.17")``, or ``5.7.18`` for
-    the domain's history (§15.3).
+    Off by default: a server that takes such a message must have compared the time with the
+    mailbox's history (§5.1). To refuse is ``Rejection("…", code=550, enhanced="5.7.17")``, or
+    ``5.7.18`` for the domain's history (§15.3).
     """
 
     keyword = "RRVS"

@@ -164,7 +164,7 @@ class CoroutineRunner:
 
 
 def _await(future: asyncio.Future[Any]) -> Deferred[Any]:
-    # Whoever drives a coroutine must clear this mark, as asyncio's own tasks do.
+    # The code that drives a coroutine must clear this mark, as asyncio's own tasks do.
     future._asyncio_future_blocking = False
     try:
         return fromFuture(future)

@@ -1,4 +1,4 @@
-"""Waiting for a user's Deferred, whoever else waits for it."""
+"""Waiting for a user's Deferred, which may have other waiters."""
 
 from __future__ import annotations
 

@@ -152,9 +152,9 @@ class HookTask:
         """
         A future for the task to wait for in place of a Deferred.
 
-        When that fires, the coroutine goes on at once, so that whoever fired it may see what comes
-        of it; the task learns of it later. ``Deferred.__await__`` takes the result from where it
-        is, so that has to stay.
+        When that fires, the coroutine goes on at once, so that the code that fired it may see what
+        comes of it; the task learns of it later. ``Deferred.__await__`` takes the result from where
+        it is, so that has to stay.
         """
         future = self._loop.create_future()
 

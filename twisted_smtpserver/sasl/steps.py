@@ -1,8 +1,9 @@
 """
-What a SASL mechanism can say: a challenge, a question to whoever runs it, success, failure.
+What a SASL mechanism can say: a challenge, a question to the code that runs it, success, failure.
 
 A mechanism does no I/O. :meth:`~twisted_smtpserver.sasl.mechanism.Mechanism.step` gets what the
-client sent and returns one of these values; whoever runs the exchange does what the value says.
+client sent and returns one of these values; the code that runs the exchange does what the value
+says.
 """
 
 from __future__ import annotations

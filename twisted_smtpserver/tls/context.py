@@ -398,7 +398,7 @@ def describeTLS(transport: object) -> TLSInfo:
         cipherBits=connection.get_cipher_bits(),
         serverName=_serverName(connection),
         peerCertificate=certificate,
-        # Whoever else showed a certificate passed verification: OpenSSL saw to that.
+        # Any other client with a certificate passed verification: OpenSSL saw to that.
         authorized=certificate is not None and not getattr(connection, "unverified", False),
         alpn=alpn.decode("ascii", "backslashreplace") or None,
     )

@@ -1,8 +1,8 @@
 """
 The flags of ``twistd smtpserver``, in one table: :data:`FLAGS`.
 
-Most of them are fields of :class:`~twisted_smtpserver.options.Options` under the same name in
-kebab-case, and only the text is said here.
+Most flags set the field of :class:`~twisted_smtpserver.options.Options` with the same name in
+camelCase, and have only their text here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from twisted_smtpserver.wire.domain import parseDomain, toAscii
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_MAILDIR = "Maildir"
 
-#: More than any machine has use for: a mistyped number mustn't be one process each.
+#: The most workers: more than any machine needs, and a bound for a mistyped number.
 MOST_WORKERS = 512
 
-#: Flags for files that workers mightn't be allowed to read; they get what was in them.
+#: Flags for files that workers may not be allowed to read; they get the contents.
 SECRETS = (
     "amqp-password-file",
     "forward-password-file",
@@ -32,8 +32,8 @@ SECRETS = (
     "webhook-secret-file",
 )
 
-# -- What stands behind a flag ---------------------------------------------------------------------
-# Each of these reads one value, and raises a ValueError that says what it should have been.
+# -- The values of flags ---------------------------------------------------------------------
+# Each of these reads one value, and raises a ValueError that says what is wrong with it.
 
 
 def _octets(text: str) -> int:
@@ -145,7 +145,7 @@ def _firstLine(path: str) -> str:
         with open(path, encoding="utf-8") as file:
             return file.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        # The path isn't repeated: it may be a passphrase, given by mistake.
+        # Not the path: it may be a passphrase, given by mistake.
         reason = getattr(error, "strerror", "it isn't UTF-8")
         raise ValueError(f"can't read the file: {reason}") from None
 
@@ -169,7 +169,7 @@ def _nameServer(text: str) -> DatagramResolver:
     return DatagramResolver(servers=[(str(address), int(_port(port or "53")))])
 
 
-# These put the values of a repeated flag together.
+# Each of these joins the values of a repeated flag.
 
 
 def _words(values: list[str]) -> list[str]:
@@ -190,9 +190,9 @@ class Flag:
     """
     A flag of the command line.
 
-    :ivar name: without the hyphens in front.
-    :ivar value: what the help calls its value; empty for a switch.
-    :ivar text: what the help says of it.
+    :ivar name: the name, without the two hyphens.
+    :ivar value: the value's name in the help; empty for a switch.
+    :ivar text: the text in the help.
     :ivar read: makes the value from the text, or raises a ValueError.
     :ivar gather: for a flag that may be repeated: makes the value from all values.
     :ivar option: the field of :class:`~twisted_smtpserver.options.Options` that it sets, if any.
@@ -207,7 +207,7 @@ class Flag:
 
     @property
     def method(self) -> str:
-        """What :mod:`twisted.python.usage` wants its method to be called."""
+        """The name of its method for :mod:`twisted.python.usage`."""
         return "opt_" + self.name.replace("-", "_")
 
 
@@ -220,7 +220,7 @@ def _flag(
     *,
     name: str = "",
 ) -> Flag:
-    """A flag for a field of the options, by default called like it in kebab-case."""
+    """Make a flag for an option, by default with the option's name in kebab-case."""
     kebab = re.sub("(?<=[a-z])(?=[A-Z])", "-", option).lower()
     return Flag(name or kebab, value, text, read, gather, option)
 
@@ -231,12 +231,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Where to listen": (
         Flag("port", "N", "a TCP port on the --host [default: 2525, unless there is a --listen…]",
              _port, list),
-        Flag("host", "ADDRESS", f"where ports given by number are [default: {DEFAULT_HOST}]"),
+        Flag("host", "ADDRESS", f"the address of ports given by number [default: {DEFAULT_HOST}]"),
         Flag("listen", "ENDPOINT", "a port, or one of Twisted's endpoints: tcp:25, tcp6:25, "
              "tcp:25:interface=192.0.2.1, unix:/run/smtp, systemd:domain=INET:index=0 …",
              str, list),
-        Flag("listen-tls", "ENDPOINT", "likewise, for TLS from the first octet on", str, list),
-        Flag("listen-lmtp", "ENDPOINT", "likewise, for LMTP", str, list),
+        Flag("listen-tls", "ENDPOINT", "as --listen, for TLS from the first octet on", str, list),
+        Flag("listen-lmtp", "ENDPOINT", "as --listen, for LMTP", str, list),
         _flag("secure", "", "--port and --listen are for TLS from the first octet on"),
         _flag("lmtp", "", "--port and --listen are for LMTP"),
         Flag("workers", "N", "how many processes serve, to use as many cores [default: 1]",
@@ -283,12 +283,13 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("bareNewlines", "WORD", "what to do with a message that has a CR or LF by itself: "
               "reject, normalize or accept"),
     ),
-    "The inbox: a page for whoever writes programs that send mail": (
+    "The inbox: a page for developers of programs that send mail": (
         Flag("inbox", "[ADDRESS:]PORT", "show mail on a page there, 127.0.0.1:8025 for example; it "
              "is stored nowhere else unless --maildir or --handler is given", _page),
-        Flag("inbox-max", "N", "keep so many messages; the oldest go [default: 10000]",
+        Flag("inbox-max", "N", "keep at most so many messages; the oldest go [default: 10000]",
              _atLeastOne),
-        Flag("inbox-size", "OCTETS", "keep so many octets, likewise [default: 256M]", _octets),
+        Flag("inbox-size", "OCTETS", "keep at most so many octets; the oldest go [default: 256M]",
+             _octets),
         Flag("inbox-db", "FILE", "keep them in this SQLite database [default: in memory]"),
         Flag("inbox-password-file", "FILE", "the first line is what the page asks for: "
              "NAME:PASSWORD, or a password for any name", _password),
@@ -326,10 +327,11 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("authOptional", "", "offer the login without requiring it"),
         _flag("authRequiredMessage", "TEXT", "the answer to mail before a login"),
         _flag("authMethods", "NAMES", "the SASL mechanisms to offer", str, _words),
-        _flag("allowInsecureAuth", "", "offer the login in clear, too"),
+        _flag("allowInsecureAuth", "", "offer the login without TLS, too"),
         _flag("maxAuthAttempts", "N", "failed logins before the connection is closed", _whole),
-        _flag("scramIterations", "N", "those of your users' SCRAM secrets", _whole),
-        _flag("authFailureDelay", "SECONDS", "when a failed login is answered", _seconds),
+        _flag("scramIterations", "N", "the iterations of your users' SCRAM secrets", _whole),
+        _flag("authFailureDelay", "SECONDS", "how long to delay the answer to a failed login",
+              _seconds),
         _flag("loginDelay", "SECONDS", "how much later from an address's fourth failed login on; "
               "twice as much with each more", _seconds),
         _flag("maxAllowedUnauthenticatedCommands", "N", "commands before a login that is required; "
@@ -340,12 +342,17 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Policies, before any handler; a RATE is such as 600/h or 20/10m": (
         Flag("rate-connections", "RATE", "connections from one address, or one /64 of IPv6; "
              "beyond that 421", _rate),
-        Flag("rate-messages", "RATE", "likewise messages, also of one user from all addresses; "
+        Flag("rate-messages", "RATE",
+             "messages from one address, or of one user from all addresses; "
              "beyond that 450", _rate),
-        Flag("rate-recipients", "RATE", "likewise recipients", _rate),
-        Flag("dnsbl", "ZONES", "refuse clients that one of these lists in DNS has", _zones, _flat),
-        Flag("sender-matches-login", "", "let users send as the address only that is their name"),
-        Flag("tarpit", "SECONDS", "how much later each recipient is answered than the one before",
+        Flag("rate-recipients", "RATE",
+             "recipients from one address, or of one user; beyond that 450",
+             _rate),
+        Flag("dnsbl", "ZONES", "refuse clients that one of these DNS lists names", _zones, _flat),
+        Flag("sender-matches-login", "",
+             "let users send only from the address that is their login name"),
+        Flag("tarpit", "SECONDS",
+             "delay each recipient's answer by so much more than the one before",
              _seconds),
         Flag("tarpit-after", "N", "so many recipients of a connection aren't delayed "
              "[default: 20]", _whole),
@@ -377,23 +384,27 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("name", "NAME", "our host name [default: the system's]"),
         _flag("banner", "TEXT", "what the greeting says behind it"),
         _flag("heloResponse", "TEXT", "the answer to a hello, with our and the client's name"),
-        _flag("greetingDelay", "SECONDS", "greet so late, to catch those who don't wait", _seconds),
+        _flag("greetingDelay", "SECONDS",
+              "delay the greeting, to catch clients that don't wait for it",
+              _seconds),
         _flag("disabledCommands", "VERBS", "commands to refuse", str, _words),
-        _flag("hide", "KEYWORDS", "extensions that work, but aren't shown", str, _words),
+        _flag("hide", "KEYWORDS", "extensions that work, but aren't announced", str, _words),
         _flag("extensions", "NAMES", "extensions to add to those on by default", str, _words,
               name="extension"),
         _flag("lenientAddressParsing", "", "check addresses only for what could do harm"),
-        _flag("disableReverseLookup", "", "don't look clients' names up", name="no-reverse-lookup"),
-        _flag("disableReverseLookup", "", "the same"),
+        _flag("disableReverseLookup", "", "don't look up clients' names", name="no-reverse-lookup"),
+        _flag("disableReverseLookup", "", "the same as --no-reverse-lookup"),
         _flag("resolver", "ADDRESS[:PORT]", "the name server to ask [default: the system's]",
               _nameServer),
     ),
-    "Whom to trust: addresses and networks, or any": (
-        _flag("useProxy", "NETWORKS", "who sends, and must send, PROXY headers", str, _peers,
+    "Peers to trust: addresses and networks, or any": (
+        _flag("useProxy", "NETWORKS", "proxies, which must send PROXY headers", str, _peers,
               name="proxy-from"),
-        _flag("useXClient", "NETWORKS", "who may use XCLIENT", str, _peers, name="xclient-from"),
-        _flag("useXForward", "NETWORKS", "who may use XFORWARD", str, _peers, name="xforward-from"),
-        _flag("ignoredHosts", "NETWORKS", "who isn't logged", str, _words),
+        _flag("useXClient", "NETWORKS", "clients that may use XCLIENT",
+              str, _peers, name="xclient-from"),
+        _flag("useXForward", "NETWORKS", "clients that may use XFORWARD",
+              str, _peers, name="xforward-from"),
+        _flag("ignoredHosts", "NETWORKS", "clients that aren't logged", str, _words),
     ),
     "Limits": (
         _flag("maxClients", "N", "connections at a time, for each of --listen, --listen-tls and "
@@ -411,10 +422,10 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("maxMessages", "N", "messages before the connection is closed", _whole),
         _flag("maxRefusedRecipients", "N", "recipients of one connection that may be refused",
               _whole),
-        _flag("minDataRate", "OCTETS", "what a message must come with in a second; 0 for no limit",
+        _flag("minDataRate", "OCTETS", "the least octets of a message in a second; 0 for no limit",
               _octets),
-        _flag("maxSessionTime", "SECONDS", "how long a connection may last", _seconds),
-        _flag("socketTimeout", "SECONDS", "how long a client may be silent", _seconds),
+        _flag("maxSessionTime", "SECONDS", "the longest time of a connection", _seconds),
+        _flag("socketTimeout", "SECONDS", "the longest silence of a client", _seconds),
         _flag("handlerTimeout", "SECONDS", "how long the handler may take", _seconds),
         _flag("closeTimeout", "SECONDS", "how long a stop waits for messages in flight", _seconds),
         _flag("noDelay", "yes|no", "whether TCP_NODELAY is set", _yesOrNo),

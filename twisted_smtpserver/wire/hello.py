@@ -16,7 +16,7 @@ def parseHello(argument: bytes) -> str | Reply:
     ``[10.0.0.1`` are as good as a domain.
 
     RFC 5321 §4.1.2 would have a domain or an address literal, but many devices say something else,
-    and a server must not refuse a message for that (§4.1.4). It is a claim: whoever writes it
+    and a server must not refuse a message for that (§4.1.4). It is a claim: the code that writes it
     anywhere has to escape it.
 
     :param argument: what follows the verb and a space.

@@ -2,7 +2,7 @@
 The PROXY protocol, versions 1 and 2: who the client of a proxy is.
 
 HAProxy's ``doc/proxy-protocol.txt`` is the specification; its section numbers are named below. Read
-a header only from proxies that are trusted: whoever may send one may be anybody (§5).
+a header only from proxies that are trusted: a peer that may send one may claim any address (§5).
 """
 
 from __future__ import annotations
