@@ -110,8 +110,8 @@ WAYS: dict[str, tuple[Callable[[], list[Stop]], int]] = {
         lambda: _received(_client("MAIL FROM:<>"), b"RCPT TO:<nobody@example.com>\r\n"),
         22,
     ),
-    "One login, with a wrong password": (_login, 42),
-    "One connection, until it is greeted": (_connection, 21),
+    "One login, with a wrong password": (_login, 43),
+    "One connection, until it is greeted": (_connection, 29),
 }
 
 
