@@ -118,7 +118,11 @@ class SMTPServerFactory(ServerFactory):
         self.log = ServerLog.fromOptions(self.options)
         self.contextFactory: ServerContextFactory | None = _contextFactory(self.options)
         self.connections: set[SMTPProtocol] = set()
-        self._resolver = ReverseLookup(self.options.resolver, self.clock)
+        #: A client's name by its IP address (``None`` on a unix socket), maybe later: the
+        #: forward-confirmed reverse name, else ``"[address]"``.
+        self.lookUp: Callable[[str | None], str | Deferred[str]] = clientLiteral
+        if not self.options.disableReverseLookup:
+            self.lookUp = ReverseLookup(self.options.resolver, self.clock).clientHostname
         #: Ends a connection that has lasted for ``maxSessionTime``.
         self.lifetimes = CommonTimer(
             lambda: self.clock, self.options.maxSessionTime, SMTPProtocol.lastedTooLong
@@ -178,17 +182,6 @@ class SMTPServerFactory(ServerFactory):
         self.connections.add(connection)
         self.countAll(len(self.connections))
         return connection
-
-    def lookUp(self, address: str | None) -> str | Deferred[str]:
-        """
-        Look up a client's name.
-
-        :param address: the client's IP address; ``None`` on a unix socket.
-        :returns: the forward-confirmed reverse name, else ``"[address]"``; or a Deferred of it.
-        """
-        if self.options.disableReverseLookup:
-            return clientLiteral(address)
-        return self._resolver.clientHostname(address)
 
     def reportError(self, failure: Failure, session: Session | None = None, hook: str = "") -> str:
         """

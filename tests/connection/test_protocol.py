@@ -156,7 +156,7 @@ class LookUpTests(SynchronousTestCase):
         """A client whose name is being looked up."""
         found: Deferred[Any] = Deferred()
         factory = makeFactory(RecordingHandler(), **options)
-        factory.lookUp = lambda address: found  # type: ignore[method-assign]
+        factory.lookUp = lambda address: found
         return connect(factory), found
 
     def test_found(self) -> None:
@@ -187,7 +187,7 @@ class LookUpTests(SynchronousTestCase):
         """A name that comes when the connection is being closed doesn't matter any more."""
         found: Deferred[Any] = Deferred()
         factory = makeFactory(RecordingHandler())
-        factory.lookUp = lambda address: found  # type: ignore[method-assign]
+        factory.lookUp = lambda address: found
         transport = MemoryTransport()
         protocol: Any = factory.buildProtocol(transport.getPeer())
         protocol.makeConnection(transport)

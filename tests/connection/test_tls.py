@@ -126,7 +126,7 @@ class ImplicitTLSTests(SynchronousTestCase):
         """The handshake's time doesn't run any more while the name is looked up."""
         found: Deferred[Any] = Deferred()
         factory = makeFactory(secure=True, selfSigned=True, handshakeTimeout=5)
-        factory.lookUp = lambda address: found  # type: ignore[method-assign]
+        factory.lookUp = lambda address: found
         client = connect(factory)
         client.startTLS()
         client.wait(5)

@@ -111,7 +111,7 @@ WAYS: dict[str, tuple[Callable[[], list[Stop]], int]] = {
         22,
     ),
     "One login, with a wrong password": (_login, 43),
-    "One connection, until it is greeted": (_connection, 29),
+    "One connection, until it is greeted": (_connection, 18),
 }
 
 

@@ -32,27 +32,38 @@ class Opening:
     :ivar hasNoDialogue: whether a PROXY header is due, so that no reply can be sent yet.
     """
 
-    __slots__ = ("_connection", "_lookup", "hasNoDialogue")
+    __slots__ = ("_connection", "_lookup", "_options", "_session", "hasNoDialogue")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._options = connection.dialogue.options
+        self._session = connection.dialogue.session
         self._lookup: Deferred[Any] | None = None
         self.hasNoDialogue = False
 
     def begin(self) -> None:
         """Start with the first step; the last one greets the client."""
-        connection = self._connection
-        fillAddresses(connection)
-        if connection.options.useProxy:
+        self._fillAddresses()
+        if self._options.useProxy:
             self._awaitProxyHeader()
         else:
             self._secure(b"")
+
+    def _fillAddresses(self) -> None:
+        """Tell the session who the socket's two ends are."""
+        session, transport = self._session, self._connection.transport
+        peer, host = transport.getPeer(), transport.getHost()
+        session.peerAddress = session.remoteAddress = _address(peer)
+        session.peerPort = session.remotePort = getattr(peer, "port", None)
+        session.localAddress = _address(host)
+        session.localPort = getattr(host, "port", None)
+        session.secure = self._options.secured
 
     # -- The PROXY header -------------------------------------------------------------------------
 
     def _awaitProxyHeader(self) -> None:
         connection = self._connection
-        if connection.session.peerAddress not in connection.options.proxyNetworks:
+        if self._session.peerAddress not in self._options.proxyNetworks:
             connection.drop("not in useProxy, so no proxy of ours")
             return
         parser = ProxyParser()
@@ -74,7 +85,7 @@ class Opening:
     def _proxied(self, header: ProxyHeader, early: bytes) -> None:
         """The header named the client: count the connection as that client's, and go on."""
         connection = self._connection
-        session = connection.session
+        session = self._session
         session.proxyTLVs = header.tlvs
         if header.sourceAddress is not None:
             session.remoteAddress = header.sourceAddress
@@ -86,7 +97,7 @@ class Opening:
         connection.endRaw(b"")
         if connection.enter(session.remoteAddress):
             self._secure(early)
-        elif connection.options.secure:
+        elif self._options.secure:
             connection.drop("too many connections from one address")
         else:
             connection.respond(replies.TOO_MANY_FROM_ADDRESS.plain)
@@ -102,7 +113,7 @@ class Opening:
         connection = self._connection
         if ISSLTransport.providedBy(connection.transport):  # an ssl: or tls: endpoint's
             connection.awaitHandshake()
-        elif connection.options.secure:
+        elif self._options.secure:
             connection.beginHandshake()
             if early:
                 # The client's first octets of the handshake, which we have read already.
@@ -121,7 +132,7 @@ class Opening:
 
     def _lookUpClient(self) -> None:
         connection = self._connection
-        found = connection.factory.lookUp(connection.session.remoteAddress)
+        found = connection.factory.lookUp(self._session.remoteAddress)
         if isinstance(found, Deferred):
             connection.hold()
             self._lookup = found
@@ -135,8 +146,8 @@ class Opening:
         self._lookup = None
         if connection.isClosing:
             return
-        connection.session.clientHostname = hostname
-        delay = connection.options.greetingDelay
+        self._session.clientHostname = hostname
+        delay = self._options.greetingDelay
         if delay:
             connection.hold()
             connection.timeout.setTimeout(delay, self._welcome)
@@ -166,17 +177,6 @@ class Opening:
     def _over(self, outcome: Outcome) -> Outcome:
         self._connection.opened()
         return outcome
-
-
-def fillAddresses(connection: Connection) -> None:
-    """Write the addresses of the socket's two ends into the session."""
-    session, transport = connection.session, connection.transport
-    peer, host = transport.getPeer(), transport.getHost()
-    session.peerAddress = session.remoteAddress = _address(peer)
-    session.peerPort = session.remotePort = getattr(peer, "port", None)
-    session.localAddress = _address(host)
-    session.localPort = getattr(host, "port", None)
-    session.secure = connection.options.secured
 
 
 def _address(end: Any) -> str | None:

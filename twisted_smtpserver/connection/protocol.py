@@ -110,14 +110,14 @@ class SMTPProtocol(PipelinedLineReceiver):
     def connectionMade(self) -> None:
         """(Twisted's call.) The connection is open."""
         options, transport = self.options, self.transport
-        self.start(options.immediateWrites)
-        self.factory.lifetimes.begin(self)
         if options.noDelay and getattr(transport.getPeer(), "host", None) is not None:
             _setNoDelay(transport)
         if ISSLTransport.providedBy(transport):
             _readAtOnce(getattr(transport, "transport", None), TLS_READ_SIZE)
         else:
             _readAtOnce(transport, READ_SIZE)
+        self.start(options.immediateWrites)
+        self.factory.lifetimes.begin(self)
         self.opening = Opening(self)
         self.opening.begin()
 
