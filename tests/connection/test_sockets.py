@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 from tests.support.talk import HELLO, MAIL, Later
 from twisted_smtpserver import SMTPServerFactory
 from twisted_smtpserver.connection.lines import REPLIES_UNREAD
+from twisted_smtpserver.replies import HELP
 from twisted_smtpserver.testing import (
     RecordingHandler,
 )
@@ -99,7 +100,7 @@ class SocketTests(TestCase):
 
     async def flood(self, server: Any, client: SocketClient) -> None:
         """Say much, and don't listen; then do."""
-        lines = 60_000  # more answers than the kernel has room for
+        lines = 200_000  # more answers than the kernel has room for
         client.transport.pauseProducing()
         client.transport.write(b"HELP\r\n" * lines)
         await self.until(lambda: server.stopped & REPLIES_UNREAD)
@@ -107,6 +108,7 @@ class SocketTests(TestCase):
         self.assertLess(len(raw.dataBuffer) + raw._tempDataLen, 2**18)
         self.assertLess(len(server._buffer), 2**18)
         client.transport.resumeProducing()
+        await self.until(lambda: len(client.heard) >= lines * len(HELP.wire))
         await self.until(lambda: client.heard.count(b"\r\n214 ") == lines)
         self.assertFalse(server.stopped)
         client.transport.write(b"QUIT\r\n")
