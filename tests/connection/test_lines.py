@@ -562,3 +562,13 @@ class TimerTests(FramingTestCase):
         self.receiver.timeout.cancelTimeout()
         self.receiver.clock.advance(10)
         self.assertEqual(self.expired, [])
+
+    def test_nothingToRedirect(self) -> None:
+        """Without a wait there is nothing to end otherwise, and no clock makes a difference."""
+        timeout = self.receiver.timeout
+        self.assertFalse(timeout.redirect(lambda: self.expired.append("never")))
+        self.receiver.clock.advance(10)
+        timeout.resetTimeout()
+        self.receiver.clock.rightNow -= 5
+        timeout.resetTimeout()
+        self.assertEqual(self.receiver.clock.getDelayedCalls(), [])

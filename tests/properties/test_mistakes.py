@@ -222,3 +222,23 @@ class BlockingHookTests(SynchronousTestCase):
         """So is an onData that is a plain function."""
         self.tooLong()
         self.assertEqual(self.blocked(onData=lambda stream, session: None), ["onData"])
+
+    def test_task(self) -> None:
+        """So is each step of a task, where asyncio's loop runs."""
+        self.tooLong()
+        results: list[object] = []
+
+        async def slow() -> str:
+            await asyncio.sleep(0)
+            return "done"
+
+        async def main() -> None:
+            task.HookTask(slow(), results.append, results.append)
+            while not results:
+                await asyncio.sleep(0)
+
+        with capturedLogs() as events:
+            asyncio.run(asyncio.wait_for(main(), 30))
+        self.assertEqual(results, ["done"])
+        named = [event["hook"] for event in events if event.get("event") == "hookBlocked"]
+        self.assertEqual(len(named), 2)

@@ -289,8 +289,7 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.dialogue.closeAfterReply("octets behind STARTTLS")
             return _PIPELINED_STARTTLS
         self.respond(replies.READY_FOR_TLS)
-        if self.output:
-            self.flush()
+        self.flush()
         self.beginHandshake()
         return LATER
 

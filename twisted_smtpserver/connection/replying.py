@@ -49,7 +49,7 @@ class Pending:
     def _arrived(self, outcome: Outcome) -> None:
         if self._isCanceling:
             self._lastReply = outcome
-        elif self._connection.pending is self:  # otherwise the client has its reply
+        else:
             self._outcome = None
             self._connection.proceed(outcome)
 
@@ -62,8 +62,7 @@ class Pending:
     def cancel(self) -> None:
         """Cancel the outcome."""
         outcome, self._outcome = self._outcome, None
-        if outcome is None:
-            return
+        assert outcome is not None  # once it has come, nobody waits for it
         self._isCanceling = True
         try:
             outcome.cancel()

@@ -337,8 +337,8 @@ class Dialogue:
             self.noteTimeout(name)
         elif name in REJECTING:
             reply = outcome[0] if isinstance(outcome, list) else outcome
-            if isinstance(reply, Reply):
-                self.server.log.rejected(self.session, REJECTING[name], arguments[0], reply)
+            assert isinstance(reply, Reply)
+            self.server.log.rejected(self.session, REJECTING[name], arguments[0], reply)
         return outcome
 
     def hook(self, name: str) -> Hook | None:
