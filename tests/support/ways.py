@@ -5,6 +5,7 @@ The ways through the code that are worth knowing, traced: ``python -m tests.supp
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -37,11 +38,14 @@ def trace(step: Callable[[], object]) -> list[Stop]:
         if code.co_name not in stops[-1][1]:
             stops[-1][1].append(code.co_name)
 
+    gc.collect()
+    gc.disable()  # what other tests have left isn't on the way
     sys.setprofile(called)
     try:
         step()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return stops
 
 

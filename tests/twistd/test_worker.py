@@ -225,6 +225,12 @@ class LogTests(WorkerCase):
             },
         )
 
+    def test_made(self) -> None:
+        """A text that the event has already is taken as it is."""
+        found = self.written(log_format="{text}", text="{made}", log_namespace="a.b")
+        self.assertEqual(found["log_text"], "{made}")
+        self.assertNotIn("text", found)
+
     def test_old(self) -> None:
         """Events of the older kind have a system of their own, and maybe no level."""
         found = self.written(log_format="x", log_system="-")
