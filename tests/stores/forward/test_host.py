@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from twisted.internet import reactor
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver.errors import ConfigurationError
@@ -58,7 +58,6 @@ class URLTests(SynchronousTestCase):
 
     def test_endpoints(self) -> None:
         """Each has the endpoint that fits."""
-        reactor = MemoryReactorClock()
         tls = optionsForClientTLS("mx.example")
         endpoint = parseURL("lmtp:unix:/run/lmtp").endpoint(reactor, None, 5)
         self.assertIsInstance(endpoint, UNIXClientEndpoint)
