@@ -8,6 +8,7 @@ import smtplib
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from twisted_smtpserver import (
     parseMessage,
 )
 from twisted_smtpserver.threaded import ServerThread, privateReactor, sharedReactor
+from twisted_smtpserver.threaded.reactors import ReactorThread
 
 SECONDS = 10
 MESSAGE = "Subject: hello\r\n\r\nThis is my first mail.\r\n"
@@ -62,6 +64,27 @@ class ThreadTestCase(SynchronousTestCase):
         client = smtplib.SMTP(server.host, server.port, "client.example", timeout=SECONDS)
         self.addCleanup(client.close)
         return client
+
+
+class Interrupted(ReactorThread):
+    """Is interrupted while it waits for a result."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any, timeout: float = 60) -> Any:
+        super().call(function, *arguments, timeout=timeout)
+        raise KeyboardInterrupt
+
+
+class InterruptedTests(ThreadTestCase):
+    """Control-C comes while the server starts."""
+
+    def test_stops(self) -> None:
+        """It doesn't go on listening."""
+        thread = privateReactor()
+        thread.start()
+        server = ServerThread(thread=Interrupted(thread.reactor))
+        self.assertRaises(KeyboardInterrupt, server.start)
+        thread.call(lambda: None)  # what was called from this thread before has happened
+        self.assertFalse(server.running)
 
 
 class ReceiveTests(ThreadTestCase):

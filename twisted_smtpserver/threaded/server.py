@@ -92,7 +92,11 @@ class ServerThread:
             if self._service.running:
                 raise ConfigurationError(f"the server listens already, on port {self.port}")
             self.thread.start()
-            self.thread.call(self._service.startService)
+            try:
+                self.thread.call(self._service.startService)
+            except KeyboardInterrupt:  # nobody has the server to stop it
+                self.thread.reactor.callFromThread(self._service.stopService)
+                raise
             for listening in self._service.ports:
                 address = listening.getHost()
                 self.host = getattr(address, "host", self.host)

@@ -18,7 +18,7 @@ from twisted_smtpserver.threaded import ServerThread
 def main(port):
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     globalLogBeginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)
-    with ServerThread(Discard(), port=port), suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt), ServerThread(Discard(), port=port):
         threading.Event().wait()
 
 
