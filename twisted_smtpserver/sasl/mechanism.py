@@ -14,7 +14,7 @@ from typing import ClassVar
 from twisted_smtpserver.sasl.scramsecret import MIN_ITERATIONS, ScramSecret, checkIterations
 from twisted_smtpserver.sasl.steps import MALFORMED, Ask, Challenge, ScramQuery, Step
 
-#: Octets in a decoded response; RFC 4954 §4 bounds the line it comes in likewise.
+#: Octets in a decoded response; RFC 4954 §4 has the same bound for the line it comes in.
 MAX_RESPONSE = 12288
 
 #: What the salts of unknown users are made from in this process, unless there is another key.

@@ -31,7 +31,7 @@ _STORED = re.compile(rf"{_SCHEME}\$([1-9][0-9]{{0,7}}):({_BASE64})\$({_BASE64}):
 @dataclass(frozen=True, slots=True, repr=False)
 class ScramSecret:
     """
-    One user's secret. It doesn't reveal the password, but whoever has it can try passwords against
+    One user's secret. It doesn't reveal the password, but who has it can try passwords against
     it and play the server's part: keep it as you would a password hash.
 
     :ivar salt: the salt, 1 to 1024 octets.
