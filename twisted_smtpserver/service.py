@@ -133,27 +133,32 @@ class SMTPService(Service):
             return succeed(False)
         return self.replaceCertificates(self.readCertificates)
 
-    def readCertificates(self) -> Mapping[str, Any]:
+    def readCertificates(self, factory: SMTPServerFactory) -> Mapping[str, Any]:
         """
         (In a thread.) Find the options that change when the certificates are read again. By default
         none: only the contents of the files change.
 
+        :param factory: the factory whose options they are.
         :returns: the options' new values, by name.
         """
         return {}
 
-    def replaceCertificates(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
+    def replaceCertificates(
+        self, read: Callable[[SMTPServerFactory], Mapping[str, Any]]
+    ) -> Deferred[bool]:
         """
         Use other certificates for new connections. Replacements run one after another.
 
-        :param read: called in a thread; returns the changes for
+        :param read: called in a thread for each factory; returns the changes for
             :meth:`SMTPServerFactory.updateSecureContext`.
         :returns: a Deferred that fires with whether all factories could use them.
         """
         replaced: Deferred[bool] = self._replacing.run(self._replace, read)
         return replaced
 
-    def _replace(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
+    def _replace(
+        self, read: Callable[[SMTPServerFactory], Mapping[str, Any]]
+    ) -> Deferred[bool]:
         factories = list(filter(_hasCertificates, self.factories()))
         preparing = factories[0].runInThread(_prepareAll, factories, read)
         return preparing.addCallbacks(self._use, _notPrepared)
@@ -165,15 +170,11 @@ class SMTPService(Service):
         for reason in dict.fromkeys(prepared.reasons):  # the factories often share files
             _log.error("Keeping the old certificates: {error}", error=reason)
         if not prepared.reasons:
-            self.certificatesReplaced(prepared.changes)
+            self.certificatesReplaced()
         return not prepared.reasons
 
-    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
-        """
-        Log that all factories have new certificates.
-
-        :param changes: the options' new values, by name.
-        """
+    def certificatesReplaced(self) -> None:
+        """Log that all factories have new certificates."""
         _log.info("The certificates were read again")
         self._logCertificates()
 
@@ -291,32 +292,27 @@ class _Prepared:
     """
     The result of reading certificates.
 
-    :ivar changes: the options' new values, by name.
     :ivar contexts: the factories that can use them, and their new contexts.
     :ivar reasons: why the other factories can't.
     """
 
-    changes: Mapping[str, Any]
     contexts: list[tuple[SMTPServerFactory, SecureContext]]
     reasons: list[str]
 
 
 def _prepareAll(
-    factories: list[SMTPServerFactory], read: Callable[[], Mapping[str, Any]]
+    factories: list[SMTPServerFactory],
+    read: Callable[[SMTPServerFactory], Mapping[str, Any]],
 ) -> _Prepared:
     """(In a thread.) Read the certificates, and make a context for each factory."""
     contexts = []
     reasons = []
-    try:
-        changes = read()
-    except ConfigurationError as error:
-        return _Prepared({}, [], [str(error)])
     for factory in factories:
         try:
-            contexts.append((factory, factory.prepareSecureContext(**changes)))
+            contexts.append((factory, factory.prepareSecureContext(**read(factory))))
         except ConfigurationError as error:
             reasons.append(str(error))
-    return _Prepared(changes, contexts, reasons)
+    return _Prepared(contexts, reasons)
 
 
 def _notPrepared(failure: Failure) -> bool:

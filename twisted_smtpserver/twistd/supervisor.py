@@ -30,6 +30,12 @@ from twisted.python.failure import Failure
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.twistd.handed import (
+    Handed,
+    certificateOptions,
+    handedCertificates,
+    joined,
+)
 from twisted_smtpserver.twistd.worker import (
     CONTROL,
     ENVIRONMENT,
@@ -81,22 +87,6 @@ def makeCommand(arguments: Sequence[str], reactor: str | None) -> list[str]:
     return [sys.executable, "-c", _START, *flags, "smtpserver", *arguments]
 
 
-def asText(read: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Make options fit for JSON.
-
-    :param read: what :func:`~twisted_smtpserver.tls.certificates.readFiles` returned.
-    """
-    return {name: _asText(value) for name, value in read.items()}
-
-
-def _asText(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return asText(value)
-    # Text outside of the PEM may be in any encoding; latin-1 reads them all.
-    return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
 class Supervisor(SMTPService):
     """
     Keeps workers running.
@@ -105,10 +95,10 @@ class Supervisor(SMTPService):
         here; making them shows that the workers can make them, too.
     :param count: how many workers.
     :param command: what starts a worker; see :func:`makeCommand`.
-    :param certificates: what :func:`~twisted_smtpserver.tls.certificates.readFiles` read. The
-        factories have checked it, and the workers get it.
     :param reactor: by default the reactor.
-    :param secrets: what was read from the files of other flags, by the flags' names.
+    :param secrets: what was read from files that workers may not be allowed to read. What was in
+        the files of certificates is in the factories' options.
+    :param config: what is in the file of configuration, if there is one.
     :ivar workers: the workers.
     :ivar hasFailed: whether the supervisor stopped because no worker could start.
     """
@@ -118,17 +108,16 @@ class Supervisor(SMTPService):
         listeners: Iterable[tuple[str | IStreamServerEndpoint, SMTPServerFactory]],
         count: int,
         command: Sequence[str],
-        certificates: Mapping[str, Any],
         reactor: Any = None,
         *,
-        secrets: Mapping[str, str] | None = None,
+        secrets: Handed | None = None,
+        config: str | None = None,
     ) -> None:
         super().__init__(listeners, reactor)
         self.command = command
-        self.secrets = secrets or {}
         self.count = count
-        self._certificates = certificates
-        self.handed = asText(certificates)
+        self._secrets = secrets or {}
+        self._config = config
         # All workers make the same salt for an unknown user; otherwise a client that meets two of
         # them could tell that the user is unknown.
         self.saltKey = os.urandom(32).hex()
@@ -163,16 +152,33 @@ class Supervisor(SMTPService):
         with contextlib.suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
 
-    def readCertificates(self) -> Mapping[str, Any]:
+    def readCertificates(self, factory: SMTPServerFactory) -> Mapping[str, Any]:
         """(In a thread.) Read the files; the workers get the contents that are checked here."""
-        return readFiles(self._certificates)
+        return readFiles(certificateOptions(factory.options))
 
-    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
+    def certificatesReplaced(self) -> None:
         """Send the new certificates to the workers; those that start later get them, too."""
-        super().certificatesReplaced(changes)
-        self.handed = asText(changes)
+        super().certificatesReplaced()
+        self._handDown()
+
+    def use(self, secrets: Handed, config: str | None) -> None:
+        """
+        Hand down another configuration; the factories have its options already.
+
+        :param secrets: as above.
+        :param config: as above.
+        """
+        self._secrets, self._config = secrets, config
+        self._handDown()
+
+    def _handDown(self) -> None:
         for worker in self.workers:
-            worker.send(self.handed)
+            worker.send(self.configuration())
+
+    def configuration(self) -> dict[str, Any]:
+        """What the workers are told of the configuration, when they start and when it changes."""
+        certificates = handedCertificates(factory.options for factory in self.factories())
+        return {"handed": joined(self._secrets, certificates), "config": self._config}
 
     def _bound(self, port: Any, factory: SMTPServerFactory) -> IListeningPort:
         port.stopReading()  # the workers accept
@@ -223,7 +229,7 @@ class _Worker:
                 (number, family)
                 for number, (_, family) in zip(numbers[1:], descriptors, strict=True)
             ],
-            "handed": {**self._supervisor.handed, **self._supervisor.secrets},
+            **self._supervisor.configuration(),
             "saltKey": self._supervisor.saltKey,
             "folder": self._supervisor.folder,
         }

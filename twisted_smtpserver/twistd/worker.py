@@ -144,14 +144,16 @@ class Handover:
 
     :param settings: the first line from the pipe.
     :ivar number: the worker's number, from 0.
-    :ivar handed: options with the contents of files instead of their names.
+    :ivar handed: what was read from files, by the flag's name and the flag's value.
+    :ivar config: what is in the file of configuration, if there is one.
     :ivar saltKey: the option ``scramSaltKey``.
     :ivar folder: the supervisor's working directory; the command line's paths are relative to it.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.number: int = settings["number"]
-        self.handed: dict[str, Any] = settings["handed"]
+        self.handed: dict[str, dict[str, Any]] = settings["handed"]
+        self.config: str | None = settings["config"]
         self.saltKey = bytes.fromhex(settings["saltKey"])
         self.folder: str = settings["folder"]
         self._sockets: list[tuple[int, int]] = settings["sockets"]
@@ -239,17 +241,7 @@ class WorkerService(SMTPService):
     def _logOversights(self) -> None:
         """Log nothing: the supervisor has logged them."""
 
-    def useCertificates(self, handed: Mapping[str, Any]) -> Deferred[bool]:
-        """
-        Use certificates that the supervisor has tried already. If they fail here, the log says why,
-        and the old ones stay in use.
-
-        :param handed: see :func:`~twisted_smtpserver.twistd.supervisor.asText`.
-        :returns: as for :meth:`reloadCertificates`.
-        """
-        return self.replaceCertificates(lambda: handed)
-
-    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
+    def certificatesReplaced(self) -> None:
         """Log that they were replaced."""
         _log.info("New certificates from the supervisor are in use")
 
