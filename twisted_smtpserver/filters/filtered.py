@@ -149,7 +149,7 @@ class Filtered:
     async def _judgeAndStore(self, message: Message, session: Session) -> Any:
         envelope = session.envelope
         before = list(envelope.rcptTo)
-        self._trust.removeForged(message, session)
+        self._trust.removeForged(message)
         for each in self._filters:
             await self._judge(each, message, session)
             if message.discard or not envelope.rcptTo:
@@ -160,7 +160,8 @@ class Filtered:
         )
         replay = Replay(message, self._runInThread)
         try:
-            result = await _value(invoke(store.onData, replay.stream, session))
+            with self._trust.handingOn(message):
+                result = await _value(invoke(store.onData, replay.stream, session))
         finally:
             replay.stop()
         return forOriginal(result, before, envelope.rcptTo) if envelope.perRecipient else result
