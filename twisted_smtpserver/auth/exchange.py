@@ -245,7 +245,8 @@ def askForLogin(
         if credentials.authzidDiffers and granted.authzid != credentials.authzid:
             return refused(AuthenticationFailed())
         reply = accepted(granted.message)
-        dialogue.session.user = granted.user  # not before all went well
+        session = dialogue.session
+        session.user, session.authMethod = granted.user, credentials.method  # all went well
         return reply
 
     arguments = (Credentials.of(credentials), dialogue.session)
