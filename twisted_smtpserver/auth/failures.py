@@ -33,8 +33,8 @@ class LoginFailures:
     Remembers which clients failed to log in lately: how long the next refusal is put off grows with
     their failures, over all their connections.
 
-    It is the refusal that comes late, and nobody is locked out: whoever shares an address with an
-    attacker, and knows his password, notices nothing.
+    It is the refusal that comes late, and nobody is locked out: a user who shares an attacker's
+    address, and knows his own password, notices nothing.
 
     :param delay: that of the first failure that has one, in seconds; it doubles with each more.
     :param maxAddresses: how many clients are remembered.
@@ -84,8 +84,8 @@ class LoginFailures:
         Forget what a user mistyped before he got it right: the last failures, as far as they were
         with his name.
 
-        No more than that, or whoever has an account here could try those of others all day, with a
-        login of his own in between.
+        No more than that, or a user could try others' passwords all day, with a login of his own in
+        between.
 
         :param address: as for :meth:`failed`.
         :param username: who logged in.
@@ -111,7 +111,7 @@ class LoginFailures:
 
 class SharedLoginFailures:
     """
-    Likewise, over all servers.
+    Remembers failed logins as :class:`LoginFailures` does, for all servers together.
 
     :param delay: as for :class:`LoginFailures`.
     :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`.

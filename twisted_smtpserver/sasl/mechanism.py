@@ -15,7 +15,7 @@ from twisted_smtpserver.sasl.credentials import Credentials
 from twisted_smtpserver.sasl.scramsecret import PROCESS_FAKES, FakeSecrets, ScramSecret
 from twisted_smtpserver.sasl.steps import MALFORMED, Ask, Challenge, ScramQuery, Step
 
-#: Octets in a decoded response; RFC 4954 §4 bounds the line it comes in likewise.
+#: Octets in a decoded response; RFC 4954 §4 has the same bound for the line it comes in.
 MAX_RESPONSE = 12288
 
 
