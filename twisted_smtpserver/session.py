@@ -194,11 +194,12 @@ class Session:
     One connection, as its handlers see it.
 
     :ivar id: random, in every log event of the session.
-    :ivar localAddress: our side; ``None`` on a unix socket. :attr:`localPort` likewise.
+    :ivar localAddress: our side's address; ``None`` on a unix socket, as :attr:`localPort`.
     :ivar remoteAddress: the client, as claimed by PROXY or XCLIENT if they are trusted; ``None``
-        on a unix socket, or if XCLIENT says that it isn't known. :attr:`remotePort` likewise.
-    :ivar peerAddress: the other end of the socket itself, whatever was claimed. :attr:`peerPort`
-        likewise.
+        on a unix socket, or if XCLIENT says that it isn't known. The same holds for
+        :attr:`remotePort`.
+    :ivar peerAddress: the address of the socket's other end, whatever was claimed; its port is
+        :attr:`peerPort`.
     :ivar proxyTLVs: the PROXY v2 header's extra fields.
     :ivar clientHostname: the client's forward-confirmed reverse name, else ``"[address]"``.
     :ivar openingCommand: ``"HELO"``, ``"EHLO"`` or ``"LHLO"``; ``None`` before the hello.
@@ -299,7 +300,7 @@ class Session:
 
     @property
     def xForward(self) -> dict[str, Any]:
-        """The attributes that XFORWARD set for the next message, likewise."""
+        """The attributes that XFORWARD set for the next message; else as :attr:`xClient`."""
         if self._xForward is None:
             self._xForward = {}
         return self._xForward

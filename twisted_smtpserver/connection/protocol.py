@@ -188,7 +188,8 @@ class SMTPProtocol(PipelinedLineReceiver):
             coroutine = outcome
             outcome = dialogue.attempt(lambda: resultOf(coroutine))
         if isinstance(outcome, Deferred):
-            self._awaitOutcome(outcome)
+            pending = self.pending = Pending(self)
+            pending.begin(outcome)
             return
         if outcome is not LATER:
             self._write(self._checked(outcome))
@@ -216,14 +217,6 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.send(reply.encode(dialogue.utf8Replies))
 
     # -- Waiting ----------------------------------------------------------------------------------
-
-    def _awaitOutcome(self, outcome: Deferred[Any]) -> None:
-        pending = self.pending = Pending(self, outcome)
-        self.hold()
-        # If a hook has said the last word meanwhile, the timer is for that to be delivered.
-        if not self.isClosing or self.dialogue.isLost:
-            self.timeout.setTimeout(self.options.handlerTimeout, pending.timedOut)
-        pending.follow(outcome)
 
     def proceed(self, outcome: Outcome) -> None:
         """
