@@ -235,7 +235,7 @@ class SMTPServerFactory(ServerFactory):
 
     def _closeAll(self) -> None:
         # A thread can't be stopped, and the process waits for it: a message that a thread may be
-        # storing still gets its 250.
+        # storing still gets its 250. So does one whose handler says that it stores it.
         waits = threadsWork(self.clock)
         for connection in list(self.connections):
             if not (waits and connection.isStoring):

@@ -33,7 +33,7 @@ from twisted_smtpserver.twistd.commandline import (
     passwordFiles,
 )
 from twisted_smtpserver.twistd.filters import makeFilters
-from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, SECRETS
+from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, SECRETS
 from twisted_smtpserver.twistd.inbox import makeInbox
 from twisted_smtpserver.twistd.policies import makePolicies, makeState
 from twisted_smtpserver.twistd.services import (
@@ -45,6 +45,7 @@ from twisted_smtpserver.twistd.services import (
 )
 from twisted_smtpserver.twistd.stores import makeStore
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
+from twisted_smtpserver.twistd.values import DEFAULT_HOST
 
 __all__ = ["Options", "makeService"]
 

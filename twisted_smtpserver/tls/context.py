@@ -276,7 +276,7 @@ class _Connection(SSL.Connection):
     def __init__(self, owner: ServerContextFactory, context: SSL.Context):
         super().__init__(context)
         # OpenSSL may call the first context's callbacks even after the name switched to another
-        # context; pyOpenSSL keeps only the latter alive, and a replaced factory would be gone.
+        # context; pyOpenSSL keeps only that one alive, and a replaced factory would be gone.
         self._owner = owner
 
 
