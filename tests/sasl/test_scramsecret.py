@@ -7,7 +7,7 @@ import dataclasses
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_smtpserver.sasl import ScramSecret, scramSecret
+from twisted_smtpserver.sasl import FakeSecrets, ScramSecret, scramSecret
 
 #: The secret behind the example of RFC 7677 §3, in the form that PostgreSQL stores.
 STORED = (
@@ -108,3 +108,15 @@ class ScramSecretTests(SynchronousTestCase):
         self.assertEqual(repr(secret), "<ScramSecret iterations=4096>")
         with self.assertRaises(dataclasses.FrozenInstanceError):
             secret.storedKey = b""  # type: ignore[misc]
+
+
+class FakeSecretsTests(SynchronousTestCase):
+    """What users who don't exist seem to have stored."""
+
+    def test_bounds(self) -> None:
+        """A guessable key and iterations that no user could have are refused at once."""
+        with self.assertRaises(ValueError):
+            FakeSecrets(b"k" * 15)
+        with self.assertRaises(ValueError):
+            FakeSecrets(iterations=4095)
+        self.assertEqual(FakeSecrets(b"k" * 16, 4097).secretOf("ann").iterations, 4097)

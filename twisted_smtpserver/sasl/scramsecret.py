@@ -19,6 +19,10 @@ MIN_ITERATIONS = 4096
 MAX_ITERATIONS = 10_000_000
 #: Octets in a salt that is made here.
 SALT_LENGTH = 16
+#: Octets that the key of :class:`FakeSecrets` has at least.
+MIN_KEY_LENGTH = 16
+#: What the salts of unknown users are made from in this process, unless there is another key.
+PROCESS_KEY = secrets.token_bytes(32)
 #: Octets in a salt from elsewhere; the client is sent it in one line.
 MAX_SALT_LENGTH = 1024
 
@@ -26,6 +30,14 @@ _KEY_LENGTH = hashlib.sha256().digest_size
 _SCHEME = "SCRAM-SHA-256"
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _STORED = re.compile(rf"{_SCHEME}\$([1-9][0-9]{{0,7}}):({_BASE64})\$({_BASE64}):({_BASE64})")
+
+
+def checkIterations(iterations: int) -> None:
+    """
+    :raises ValueError: unless the count is within the bounds.
+    """
+    if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
+        raise ValueError(f"iterations must be {MIN_ITERATIONS} to {MAX_ITERATIONS}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,12 +93,45 @@ class ScramSecret:
         return cls(salt, int(match[1]), storedKey, serverKey)
 
 
-def checkIterations(iterations: int) -> None:
+@dataclass(frozen=True, slots=True, repr=False)
+class FakeSecrets:
     """
-    :raises ValueError: unless the count is within the bounds.
+    What users who don't exist seem to have stored: the same at each attempt (RFC 5802 §5.1, s=),
+    so that nobody learns who has an account.
+
+    :ivar key: from it and the name comes the salt; at least 16 octets. By default a random one of
+        this process. Give one that outlives restarts (and one for all servers of a cluster) if
+        names are to stay unguessable: real salts don't change on restart.
+    :ivar iterations: give what real users have: 4096 to 10,000,000.
+    :raises ValueError: if a value is outside of these bounds.
     """
-    if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
-        raise ValueError(f"iterations must be {MIN_ITERATIONS} to {MAX_ITERATIONS}")
+
+    key: bytes = PROCESS_KEY
+    iterations: int = MIN_ITERATIONS
+
+    def __post_init__(self) -> None:
+        if len(self.key) < MIN_KEY_LENGTH:
+            raise ValueError(f"the key of fake secrets needs at least {MIN_KEY_LENGTH} octets")
+        checkIterations(self.iterations)
+
+    def __repr__(self) -> str:
+        return f"<FakeSecrets iterations={self.iterations}>"
+
+    def secretOf(self, username: str) -> ScramSecret:
+        """
+        :param username: the name of nobody.
+        :returns: a secret that nobody's password fits.
+        """
+        salt = self._derive(b"salt:", username)[:SALT_LENGTH]
+        storedKey = self._derive(b"stored:", username)
+        return ScramSecret(salt, self.iterations, storedKey, self._derive(b"server:", username))
+
+    def _derive(self, label: bytes, username: str) -> bytes:
+        return hmac.digest(self.key, label + username.encode("utf-8"), "sha256")
+
+
+#: Those of this process, with the fewest iterations.
+PROCESS_FAKES = FakeSecrets()
 
 
 def scramSecret(
@@ -102,7 +147,7 @@ def scramSecret(
     :param salt: by default 16 random octets. A given salt must be this user's own.
     :param iterations: 4096 to 10,000,000. The more, the longer each guess takes somebody who
         stole the secret, and each login the client. Keep it the same for all users, and tell it to
-        :class:`~twisted_smtpserver.sasl.mechanism.SaslContext`.
+        :class:`FakeSecrets`.
     :raises ValueError: if a value is outside of its bounds, or the password is empty or has
         characters that SASLprep prohibits, such as controls.
     """
