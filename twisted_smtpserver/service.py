@@ -74,6 +74,8 @@ class SMTPService(Service):
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
         self._replacing = DeferredLock()
+        #: What SIGHUP does.
+        self.onHangUp: Callable[[], object] = self.reloadCertificates
 
     def privilegedStartService(self) -> None:
         """
@@ -104,7 +106,7 @@ class SMTPService(Service):
             self.privilegedStartService()
         super().startService()
         self._installSignalHandler()
-        self._logCertificates()
+        self.logCertificates()
         self._logOversights()
 
     def stopService(self) -> Deferred[None]:
@@ -156,9 +158,7 @@ class SMTPService(Service):
         replaced: Deferred[bool] = self._replacing.run(self._replace, read)
         return replaced
 
-    def _replace(
-        self, read: Callable[[SMTPServerFactory], Mapping[str, Any]]
-    ) -> Deferred[bool]:
+    def _replace(self, read: Callable[[SMTPServerFactory], Mapping[str, Any]]) -> Deferred[bool]:
         factories = list(filter(_hasCertificates, self.factories()))
         preparing = factories[0].runInThread(_prepareAll, factories, read)
         return preparing.addCallbacks(self._use, _notPrepared)
@@ -176,9 +176,9 @@ class SMTPService(Service):
     def certificatesReplaced(self) -> None:
         """Log that all factories have new certificates."""
         _log.info("The certificates were read again")
-        self._logCertificates()
+        self.logCertificates()
 
-    def _logCertificates(self) -> None:
+    def logCertificates(self) -> None:
         """Log each certificate and its last day; one that has expired is easily overlooked."""
         contexts = [f.contextFactory for f in self.factories() if _hasCertificates(f)]
         found = [c for context in contexts if context is not None for c in context.certificates]
@@ -262,7 +262,7 @@ class SMTPService(Service):
 
     def _hangUp(self, number: int, frame: FrameType | None) -> None:
         if self.running:
-            self._reactor.callFromThread(self.reloadCertificates)
+            self._reactor.callFromThread(self.onHangUp)
         if callable(self._earlierHandler):
             self._earlierHandler(number, frame)
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
@@ -31,10 +31,10 @@ from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS, Options, passwordFiles
 from twisted_smtpserver.twistd.filters import makeFilters
 from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS
-from twisted_smtpserver.twistd.handed import handedSecrets
 from twisted_smtpserver.twistd.inbox import makeInbox
-from twisted_smtpserver.twistd.parts import STORE_PART, Parts, flagsOf
+from twisted_smtpserver.twistd.parts import STORE_PART, Parts, flagsOf, handedSecrets
 from twisted_smtpserver.twistd.policies import makePolicies, makeState
+from twisted_smtpserver.twistd.reload import Reloader, Running
 from twisted_smtpserver.twistd.services import (
     MaildirService,
     PasswordFile,
@@ -72,11 +72,13 @@ class _Built:
     :ivar handler: the handler.
     :ivar preparations: services that must be started first; an inbox may be among them.
     :ivar stages: further services.
+    :ivar factories: the listeners' factories.
     """
 
     handler: object
     preparations: list[Service]
     stages: list[Service]
+    factories: list[SMTPServerFactory] = field(default_factory=list)
 
 
 def _build(config: Options) -> MultiService:
@@ -88,9 +90,13 @@ def _build(config: Options) -> MultiService:
             each.keywords["state"] = state
         with _explaining(each):
             built.append(_buildHandler(each, parts, state))
+    if any("self-signed" in each for each in config.listeners):
+        _log.warn("Using a certificate that was made just now: only good for trying things out")
     service = Server(isWorker=config.handover is not None)
     if config.handover is None and config.get("workers", 1) > 1:
-        _makeSupervisor(config, built).setServiceParent(service)
+        supervisor = _makeSupervisor(config, built)
+        supervisor.onHangUp = Reloader(config, _running(config, built), supervisor).reload
+        supervisor.setServiceParent(service)
         return service
     listeners = _makeListeners(config, built)
     needed = [one for each in built for one in each.stages]
@@ -98,7 +104,7 @@ def _build(config: Options) -> MultiService:
     needed += [one for each in built for one in each.preparations]
     for one in dict.fromkeys(needed):
         one.setServiceParent(service)
-    server = _makeServer(config, listeners)
+    server = _makeServer(config, listeners, _running(config, built))
     server.setServiceParent(service)
     for one in dict.fromkeys(needed):
         if hasattr(one, "announce"):  # the inbox, whose page says where to send mail
@@ -143,14 +149,12 @@ def _buildHandler(config: Options, parts: Parts, state: RedisState | None) -> _B
         for name in NEED_LOGIN:
             if name in config:
                 raise ConfigurationError(f"--{name}: needs --auth, or a --handler with onAuth")
-    if "self-signed" in config:
-        _log.warn("Using a certificate that was made just now: only good for trying things out")
     return _Built(handler, [*preparations, *quarantine], services)
 
 
 def _makeSupervisor(config: Options, built: list[_Built]) -> Supervisor:
     for each in config.listeners:
-        # Here, while root's privileges last; and once, so that the workers use what is checked here.
+        # Here, while root's privileges last; and once: the workers use what is checked here.
         with _explaining(each):
             each.keywords |= readFiles(each.keywords)
     listeners = _makeListeners(config, built)
@@ -164,10 +168,22 @@ def _makeSupervisor(config: Options, built: list[_Built]) -> Supervisor:
         raise ConfigurationError(f"workers: {error}") from error
 
 
-def _makeServer(config: Options, listeners: list[Any]) -> SMTPService:
-    if config.handover is None:
-        return SMTPService(listeners)
-    return config.handover.makeService([factory for _, factory in listeners])
+def _makeServer(config: Options, listeners: list[Any], running: list[Running]) -> SMTPService:
+    handover = config.handover
+    if handover is None:
+        service = SMTPService(listeners)
+        service.onHangUp = Reloader(config, running, service).reload
+        return service
+    worker = handover.makeService([factory for _, factory in listeners])
+    reloader = Reloader(config, running, worker)
+    worker.onConfiguration = lambda new: reloader.useHandover(handover.changed(new))
+    return worker
+
+
+def _running(config: Options, built: list[_Built]) -> list[Running]:
+    return [
+        Running(each, what.factories) for each, what in zip(config.listeners, built, strict=True)
+    ]
 
 
 def _makeHandler(config: Options, parts: Parts) -> tuple[object, list[Service]]:
@@ -218,13 +234,13 @@ def _hasHooks(candidate: object) -> bool:
     return any(callable(getattr(candidate, hook, None)) for hook in HOOKS)
 
 
-def _makeListeners(
-    config: Options, built: list[_Built]
-) -> list[tuple[Any, SMTPServerFactory]]:
+def _makeListeners(config: Options, built: list[_Built]) -> list[tuple[Any, SMTPServerFactory]]:
     listeners = []
     for each, what in zip(config.listeners, built, strict=True):
         with _explaining(each):
-            listeners += _listenersOf(each, what.handler)
+            made = _listenersOf(each, what.handler)
+        what.factories = list(dict.fromkeys(factory for _, factory in made))
+        listeners += made
     return listeners
 
 

@@ -29,7 +29,6 @@ from twisted_smtpserver.twistd.environment import readEnvironment
 from twisted_smtpserver.twistd.filters import checkFilters
 from twisted_smtpserver.twistd.flags import BY_NAME, FLAGS, LISTENERS, Flag
 from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions
-from twisted_smtpserver.twistd.policies import checkPolicies
 from twisted_smtpserver.twistd.layers import (
     LISTEN,
     ConfigFile,
@@ -39,6 +38,7 @@ from twisted_smtpserver.twistd.layers import (
     arrange,
     inPlaces,
 )
+from twisted_smtpserver.twistd.policies import checkPolicies
 from twisted_smtpserver.twistd.services import oneLine
 from twisted_smtpserver.twistd.stores import STORES, checkStores
 from twisted_smtpserver.twistd.worker import SHAREABLE, Handover
@@ -125,8 +125,8 @@ class Options(usage.Options, AuthOptionMixin):
         except usage.UsageError as error:
             if self.parent is None:
                 raise
-            hint = " (see --help)" if self.file is None else ""
-            raise SystemExit(oneLine(f"{error}{hint}")) from None
+            isFlag = str(error).startswith(("--", "option "))
+            raise SystemExit(oneLine(f"{error} (see --help)" if isFlag else str(error))) from None
 
     def _parse(self) -> None:
         commandLine = self._readCommandLine()
@@ -261,7 +261,9 @@ class Options(usage.Options, AuthOptionMixin):
         value = flag.read(text)
         if flag.option == "sniOptions":
             name, files = value
-            return name, {what: handed.get(what, {}).get(files[what], files[what]) for what in files}
+            return name, {
+                what: handed.get(what, {}).get(files[what], files[what]) for what in files
+            }
         return value
 
     def _fromHere(self, path: str) -> str:

@@ -35,6 +35,7 @@ _CURES = {
     "Invalid statement": "a line is [table], key = value or # a comment",
     "Cannot overwrite a value": "each key stands once in its table",
     "Cannot declare": "each table stands once, but [[listener]]",
+    "Illegal character '\\n'": "text ends with the quote that it began with",
     "Unterminated string": "text ends with the quote that it began with",
     "Unescaped": "write \\\\ for \\",
     "Unclosed array": "a list ends with ]",
@@ -55,7 +56,7 @@ def loadTOML(text: str) -> dict[str, Any]:
         import tomllib
     except ImportError:
         try:
-            import tomli as tomllib
+            import tomli as tomllib  # type: ignore[no-redef]  # the same under another name
         except ImportError:
             raise ConfigurationError(
                 'Python before 3.11 needs tomli: pip install "twisted-smtpserver[config]"'
@@ -75,7 +76,7 @@ def readText(path: str) -> str:
         with open(path, "rb") as file:
             octets = file.read(MAX_OCTETS + 1)
         if len(octets) > MAX_OCTETS:
-            raise ConfigurationError(f"{path!r} is larger than {MAX_OCTETS} octets")
+            raise ConfigurationError(f"--config: {path!r} is larger than {MAX_OCTETS} octets")
         return octets.decode("utf-8")
     except OSError as error:
         reason = f"can't be read: {error.strerror}"
@@ -128,7 +129,7 @@ class _Reader:
         return ConfigFile(self._path, self._text, common, self._listeners(tree.get(LISTENER, [])))
 
     def _place(self, table: str, number: int = 0, key: str = "") -> str:
-        for known in ((table, number, key), (table, number, "")):
+        for known in ((table, number, key), (table, number, ""), ("", 0, table)):
             if known in self._lines:
                 return f"{self._path}, line {self._lines[known]}"
         return self._path
@@ -141,8 +142,10 @@ class _Reader:
             raise self._error(f"{table}: belongs to the table [{TABLE_OF[table]}]", "", 0, table)
         if table not in _TABLES:
             reason = unknownName(table, {*_TABLES, LISTENER}, "table")
-            raise self._error(reason, table, 0) if isinstance(content, (dict, list)) else (
-                self._error(unknownName(table, TABLE_OF, "key"), "", 0, table)
+            raise (
+                self._error(reason, table, 0)
+                if isinstance(content, (dict, list))
+                else (self._error(unknownName(table, TABLE_OF, "key"), "", 0, table))
             )
         if not isinstance(content, dict):
             raise self._error(f"{table} is one table: write [{table}], with single brackets", table)
@@ -151,8 +154,9 @@ class _Reader:
         if not (isinstance(content, list) and all(isinstance(each, dict) for each in content)):
             raise self._error("a listener is written [[listener]], with double brackets", LISTENER)
         return {
-            f"{self._place(LISTENER, number)} ([[{LISTENER}]] {number + 1})":
-                self._listener(number, each)
+            f"{self._place(LISTENER, number)} ([[{LISTENER}]] {number + 1})": self._listener(
+                number, each
+            )
             for number, each in enumerate(content)
         }
 
@@ -201,7 +205,7 @@ def _texts(flag: Flag, value: Any) -> tuple[str, ...]:
         return ("",) if value else ()
     if not isinstance(value, list):
         return (_text(flag, value),)
-    if not flag.isRepeatable:
+    if value and not flag.isRepeatable:  # an empty one takes back what is common
         raise ValueError("takes one value, not a list")
     return tuple(_text(flag, each) for each in value)
 

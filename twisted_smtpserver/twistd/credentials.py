@@ -1,6 +1,6 @@
 """
-Files from systemd's credentials: ``credential:NAME`` stands for the file that ``LoadCredential=`` or
-``SetCredentialEncrypted=`` in the unit calls so.
+Files from systemd's credentials: ``credential:NAME`` stands for the file that ``LoadCredential=``,
+or ``LoadCredentialEncrypted=``, in the unit calls so.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def resolveCredential(value: str) -> str:
     name = value.removeprefix(CREDENTIAL)
     if not _NAME.fullmatch(name):
         # Not the text: it may be a secret, put there by mistake.
-        raise ValueError("credential: needs a name of letters, digits, dots, hyphens and underscores")
+        raise ValueError(
+            "credential: needs a name of letters, digits, dots, hyphens and underscores"
+        )
     folder = os.environ.get(DIRECTORY)
     if not folder:
         raise ValueError(

@@ -10,29 +10,12 @@ from typing import Any
 
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.tls.certificates import FileContent
-from twisted_smtpserver.twistd.credentials import resolveCredential
-from twisted_smtpserver.twistd.flags import SECRETS
 
 #: What was read, by the flag's name and the file's path.
 Handed = dict[str, dict[str, Any]]
 
 #: The options that name files of a certificate; a name's own in ``sniOptions`` are called the same.
 CERTIFICATE_FILES = ("cert", "key", "ca")
-
-
-def handedSecrets(groups: Iterable[Any]) -> Handed:
-    """
-    Gather the secrets.
-
-    :param groups: the listeners' :class:`~twisted_smtpserver.twistd.commandline.Options`.
-    """
-    found: Handed = {}
-    for group in groups:
-        for name in (*SECRETS, "passphrase-file"):
-            if name in group:
-                path = resolveCredential(group.group.settings[name].texts[-1])
-                found.setdefault(name, {})[path] = group[name]
-    return found
 
 
 def certificateOptions(options: Options) -> dict[str, Any]:

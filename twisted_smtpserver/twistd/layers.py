@@ -28,7 +28,7 @@ class Setting:
     """
     What one place says about one flag.
 
-    :ivar texts: the flag's values; for a switch that is on, one empty text. None of them: it is off.
+    :ivar texts: the flag's values; for a switch that is on, one empty text; if off, none.
     :ivar name: what the flag is called in that place, for example ``[tls] cert``.
     :ivar place: where that is, if it is a file: its path, and the line.
     """
@@ -114,7 +114,7 @@ def _merge(layers: Iterable[Layer]) -> Layer:
 
 def _replacedBy(given: Collection[str]) -> set[str]:
     """The flags further down that have no meaning beside those that are given."""
-    replaced = LISTEN - set(given) if LISTEN & set(given) else set()
+    replaced = set(LISTEN - set(given) if LISTEN & set(given) else ())
     for ways in _ALTERNATIVES:
         if any(name in given for way in ways for name in way):
             replaced |= {name for way in ways if not set(way) & set(given) for name in way}
@@ -122,7 +122,7 @@ def _replacedBy(given: Collection[str]) -> set[str]:
 
 
 def _isOf(name: str, replaced: Collection[str]) -> bool:
-    """Whether a flag is one of those, or belongs to a store of those: ``amqp-queue`` to ``amqp``."""
+    """Whether a flag is one of those, or belongs to one: ``amqp-queue`` to ``amqp``."""
     return name in replaced or any(
         name.startswith(f"{store}-") for store in STORES if store in replaced
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
-from twisted_smtpserver.twistd.flags import FLAGS
+from twisted_smtpserver.twistd.credentials import resolveCredential
+from twisted_smtpserver.twistd.flags import FLAGS, SECRETS
+from twisted_smtpserver.twistd.handed import Handed
 from twisted_smtpserver.twistd.layers import Layer
 
 _Part = TypeVar("_Part")
@@ -54,3 +56,18 @@ class Parts:
             self._made[what, texts] = make()
         made: _Part = self._made[what, texts]
         return made
+
+
+def handedSecrets(groups: Iterable[Any]) -> Handed:
+    """
+    Gather the secrets.
+
+    :param groups: the listeners' :class:`~twisted_smtpserver.twistd.commandline.Options`.
+    """
+    found: Handed = {}
+    for group in groups:
+        for name in (*SECRETS, "passphrase-file"):
+            if name in group:
+                path = resolveCredential(group.group.settings[name].texts[-1])
+                found.setdefault(name, {})[path] = group[name]
+    return found

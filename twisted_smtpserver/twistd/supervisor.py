@@ -116,7 +116,7 @@ class Supervisor(SMTPService):
         super().__init__(listeners, reactor)
         self.command = command
         self.count = count
-        self._secrets = secrets or {}
+        self._secrets: Handed = secrets or {}
         self._config = config
         # All workers make the same salt for an unknown user; otherwise a client that meets two of
         # them could tell that the user is unknown.
@@ -128,6 +128,8 @@ class Supervisor(SMTPService):
         self.counts = SharedCounts(self._countsFile.fileno(), count)
         self.workers = [_Worker(self, self._reactor, number) for number in range(count)]
         self.hasFailed = False
+        #: What the workers are told of the configuration, when they start and when it changes.
+        self.configuration = self._makeConfiguration()
 
     def startService(self) -> None:
         """Start the workers."""
@@ -161,7 +163,7 @@ class Supervisor(SMTPService):
         super().certificatesReplaced()
         self._handDown()
 
-    def use(self, secrets: Handed, config: str | None) -> None:
+    def useConfiguration(self, secrets: Handed, config: str | None) -> None:
         """
         Hand down another configuration; the factories have its options already.
 
@@ -172,11 +174,11 @@ class Supervisor(SMTPService):
         self._handDown()
 
     def _handDown(self) -> None:
+        self.configuration = self._makeConfiguration()
         for worker in self.workers:
-            worker.send(self.configuration())
+            worker.send(self.configuration)
 
-    def configuration(self) -> dict[str, Any]:
-        """What the workers are told of the configuration, when they start and when it changes."""
+    def _makeConfiguration(self) -> dict[str, Any]:
         certificates = handedCertificates(factory.options for factory in self.factories())
         return {"handed": joined(self._secrets, certificates), "config": self._config}
 
@@ -229,7 +231,7 @@ class _Worker:
                 (number, family)
                 for number, (_, family) in zip(numbers[1:], descriptors, strict=True)
             ],
-            **self._supervisor.configuration(),
+            **self._supervisor.configuration,
             "saltKey": self._supervisor.saltKey,
             "folder": self._supervisor.folder,
         }

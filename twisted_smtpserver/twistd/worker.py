@@ -10,6 +10,7 @@ The worker ends when that pipe ends, so that no worker outlives a supervisor tha
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import mmap
 import os
@@ -178,6 +179,16 @@ class Handover:
         os.set_inheritable(CONTROL, False)  # not for programs that a handler starts
         return cls(json.loads(line))
 
+    def changed(self, configuration: Mapping[str, Any]) -> Handover:
+        """
+        What was handed over, with another configuration.
+
+        :param configuration: the supervisor's.
+        """
+        made = copy.copy(self)
+        made.handed, made.config = configuration["handed"], configuration["config"]
+        return made
+
     def makeService(
         self, factories: Sequence[SMTPServerFactory], reactor: Any = None
     ) -> WorkerService:
@@ -207,6 +218,10 @@ def _adopted(reactor: Any, descriptor: int, family: int) -> Any:
     return AdoptedStreamServerEndpoint(reactor, descriptor, family)
 
 
+def _ignore(configuration: Mapping[str, Any]) -> None:
+    """Keep the configuration."""
+
+
 class WorkerService(SMTPService):
     """
     Serves the sockets, uses the supervisor's new certificates, and stops when the supervisor does.
@@ -224,6 +239,8 @@ class WorkerService(SMTPService):
     ) -> None:
         super().__init__(listeners, reactor)
         self._onStart = onStart
+        #: Called with the supervisor's new configuration.
+        self.onConfiguration: Callable[[Mapping[str, Any]], object] = _ignore
 
     def startService(self) -> None:
         """Start serving."""
@@ -235,7 +252,7 @@ class WorkerService(SMTPService):
         """Do nothing: the supervisor reads them. (Terminals send SIGHUP to all processes.)"""
         return succeed(False)
 
-    def _logCertificates(self) -> None:
+    def logCertificates(self) -> None:
         """Log nothing: the supervisor has logged them."""
 
     def _logOversights(self) -> None:
@@ -279,7 +296,7 @@ class _Control(FileDescriptor):
     def _received(self, octets: bytes) -> None:
         *lines, self._buffer = (self._buffer + octets).split(b"\n")
         for line in lines:
-            self._service.useCertificates(json.loads(line))
+            self._service.onConfiguration(json.loads(line))
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
