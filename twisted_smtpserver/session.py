@@ -207,6 +207,8 @@ class Session:
     :ivar secure: whether the connection is protected by TLS.
     :ivar tls: a :class:`~twisted_smtpserver.tls.TLSInfo` where TLS ends here, else ``None``.
     :ivar user: what ``onAuth`` returned; ``None`` before a login.
+    :ivar authMethod: the SASL mechanism of that login, ``"PLAIN"`` for example, or ``"XCLIENT"``;
+        ``None`` before a login.
     :ivar envelope: the current transaction's; between transactions an empty one that can't be
         changed.
     :ivar error: the text of the last refusal sent.
@@ -226,6 +228,7 @@ class Session:
         "_trustedAddress",
         "_xClient",
         "_xForward",
+        "authMethod",
         "clientHostname",
         "envelope",
         "error",
@@ -266,6 +269,7 @@ class Session:
         self.secure: bool = False
         self.tls: TLSInfo | None = None
         self.user: Any = None
+        self.authMethod: str | None = None
         # Made on demand: most connections never need one.
         self._data: dict[Any, Any] | None = None
         self._xClient: dict[str, Any] | None = None

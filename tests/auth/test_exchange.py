@@ -261,8 +261,9 @@ class MechanismTests(SynchronousTestCase):
         self.assertEqual((answer.code, answer.enhanced), (235, "2.7.0"))
         client = greeted()
         self.assertEqual(client.say("AUTH plain").text, "")
+        self.assertIsNone(client.session.authMethod)
         self.assertEqual(client.say(b64("\0joe\0sesame")).code, 235)
-        self.assertEqual(client.session.user, "joe")
+        self.assertEqual((client.session.user, client.session.authMethod), ("joe", "PLAIN"))
 
     def test_login(self):
         """LOGIN asks for both."""

@@ -244,7 +244,8 @@ def askForLogin(
         if credentials.authzidDiffers and granted.authzid != credentials.authzid:
             return refused(replies.AUTH_FAILED, _NO_DATA)
         reply = accepted(granted.message)
-        dialogue.session.user = granted.user  # not before all went well
+        session = dialogue.session
+        session.user, session.authMethod = granted.user, credentials.method  # all went well
         return reply
 
     arguments = (credentials, dialogue.session)
