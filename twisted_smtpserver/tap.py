@@ -28,6 +28,7 @@ from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS, Options, passwordFiles
 from twisted_smtpserver.twistd.filters import makeFilters
 from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS
@@ -163,7 +164,14 @@ def _makeSupervisor(config: Options, built: list[_Built]) -> Supervisor:
     secrets = handedSecrets(config.listeners)
     text = None if config.file is None else config.file.text
     try:
-        return Supervisor(listeners, config["workers"], command, secrets=secrets, config=text)
+        return Supervisor(
+            listeners,
+            config["workers"],
+            command,
+            secrets=secrets,
+            config=text,
+            renewalInterval=config.get("renewal-interval", INTERVAL),
+        )
     except OSError as error:
         raise ConfigurationError(f"workers: {error}") from error
 
@@ -171,7 +179,7 @@ def _makeSupervisor(config: Options, built: list[_Built]) -> Supervisor:
 def _makeServer(config: Options, listeners: list[Any], running: list[Running]) -> SMTPService:
     handover = config.handover
     if handover is None:
-        service = SMTPService(listeners)
+        service = SMTPService(listeners, renewalInterval=config.get("renewal-interval", INTERVAL))
         service.onHangUp = Reloader(config, running, service).reload
         return service
     worker = handover.makeService([factory for _, factory in listeners])

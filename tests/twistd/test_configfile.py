@@ -140,8 +140,8 @@ BROKEN = {
 #: Files that are only found to be broken when the server is made.
 BROKEN_LATER = {
     '[listen]\nlisten = "tpc:25"\n': ": endpoint 'tpc:25': Unknown endpoint type: 'tpc'",
-    "[tls]\ncert = 'nowhere'\nkey = 'nowhere'\n": (
-        ", line 3: [tls] key ('nowhere'): can't be read: No such file or directory"
+    "[tls]\ncert = '/nowhere'\nkey = '/nowhere'\n": (
+        ", line 3: [tls] key ('/nowhere'): can't be read: No such file or directory"
     ),
     '[messages]\nhandler = "no.such"\n': (
         ", line 2: [messages] handler: no.such: ObjectNotFound: 'no.such' does not name an object"
@@ -285,7 +285,7 @@ class ValueTests(ConfigCase):
             port = [25, "26"]
             """
         )
-        files = {"cert": "c.pem", "key": "k.pem"}
+        files = {"cert": f"{self.folder}/c.pem", "key": f"{self.folder}/k.pem"}
         expected = {
             "size": 20 * 2**20,
             "maxRecipients": 5,

@@ -129,7 +129,8 @@ class OrderTests(ConfigCase):
             ),
             (
                 {"SISE": "5"},
-                "there is no environment variable 'SMTPSERVER_SISE'; did you mean 'SMTPSERVER_SIZE'?",
+                "there is no environment variable 'SMTPSERVER_SISE'; did you mean "
+                "'SMTPSERVER_SIZE'?",
             ),
         ):
             self.set(**variables)

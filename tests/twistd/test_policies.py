@@ -264,7 +264,9 @@ class PolicyTests(SynchronousTestCase):
         supervisor = service.services[-1]
         self.addCleanup(supervisor._countsFile.close)
         handed = supervisor.configuration["handed"]
-        self.assertEqual(handed, {"shared-state-password-file": {str(secret): "swordfish"}})
+        self.assertEqual(
+            handed, {"shared-state-password-file": {str(secret.absolute()): "swordfish"}}
+        )
         secret.unlink()
         worker = tap.Options()
         worker.handover = mock.Mock(handed=handed, saltKey=b"x" * 32, config=None)

@@ -157,15 +157,15 @@ class FlagTests(WorkerCase):
     def test_handed(self) -> None:
         """Files that root alone can read aren't read: the supervisor has done it."""
         handed = {
-            "cert": {"nothing": "C", "other": "C2"},
-            "key": {"nothing": "K", "other": "K2"},
-            "passphrase-file": {"nothing": "P"},
+            "cert": {"/begun/nothing": "C", "/other": "C2"},
+            "key": {"/begun/nothing": "K", "/other": "K2"},
+            "passphrase-file": {"/begun/nothing": "P"},
         }
         options = self.parse(
             "--cert=nothing",
             "--key=nothing",
             "--passphrase-file=nothing",
-            "--sni-options=b.test:other:other",
+            "--sni-options=b.test:/other:/other",
             "--size=5",
             handed=handed,
         )

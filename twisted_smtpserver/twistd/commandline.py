@@ -215,6 +215,7 @@ class Options(usage.Options, AuthOptionMixin):
         self.keywords = {flag.option: self[flag.name] for flag in given}
         self.keywords.setdefault("size", DEFAULT_SIZE)
         self.keywords |= inboxOptions(self)
+        self._locateCertificates()
         if "submission" in self:
             self.keywords["tlsRequired"] = True
         if self.handover is not None:
@@ -257,14 +258,23 @@ class Options(usage.Options, AuthOptionMixin):
         if flag.value == "FILE":
             path = resolveCredential(text)
             known = handed.get(flag.name, {})
-            return known[path] if path in known else flag.read(path)
+            place = os.path.join(self._folder, path)
+            return known[place] if place in known else flag.read(path)
         value = flag.read(text)
         if flag.option == "sniOptions":
             name, files = value
+            places = {what: os.path.join(self._folder, files[what]) for what in files}
             return name, {
-                what: handed.get(what, {}).get(files[what], files[what]) for what in files
+                what: handed.get(what, {}).get(places[what], files[what]) for what in files
             }
         return value
+
+    def _locateCertificates(self) -> None:
+        """Make the paths absolute: the files are read again where twistd is by then."""
+        for settings in (self.keywords, *self.keywords.get("sniOptions", {}).values()):
+            for name in ("cert", "key", "ca"):
+                if self.handover is None and name in settings:
+                    settings[name] = self._fromHere(settings[name])
 
     def _fromHere(self, path: str) -> str:
         """The path, absolute because of ``--rundir``; ``--chroot`` gives it another meaning."""

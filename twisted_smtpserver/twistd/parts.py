@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
@@ -68,6 +69,6 @@ def handedSecrets(groups: Iterable[Any]) -> Handed:
     for group in groups:
         for name in (*SECRETS, "passphrase-file"):
             if name in group:
-                path = resolveCredential(group.group.settings[name].texts[-1])
+                path = os.path.abspath(resolveCredential(group.group.settings[name].texts[-1]))
                 found.setdefault(name, {})[path] = group[name]
     return found

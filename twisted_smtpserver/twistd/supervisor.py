@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd.handed import (
     Handed,
     certificateOptions,
@@ -99,6 +100,7 @@ class Supervisor(SMTPService):
     :param secrets: what was read from files that workers may not be allowed to read. What was in
         the files of certificates is in the factories' options.
     :param config: what is in the file of configuration, if there is one.
+    :param renewalInterval: as for :class:`~twisted_smtpserver.SMTPService`.
     :ivar workers: the workers.
     :ivar hasFailed: whether the supervisor stopped because no worker could start.
     """
@@ -112,8 +114,9 @@ class Supervisor(SMTPService):
         *,
         secrets: Handed | None = None,
         config: str | None = None,
+        renewalInterval: float = INTERVAL,
     ) -> None:
-        super().__init__(listeners, reactor)
+        super().__init__(listeners, reactor, renewalInterval=renewalInterval)
         self.command = command
         self.count = count
         self._secrets: Handed = secrets or {}

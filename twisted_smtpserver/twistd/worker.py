@@ -237,7 +237,7 @@ class WorkerService(SMTPService):
         reactor: Any,
         onStart: Callable[[], object],
     ) -> None:
-        super().__init__(listeners, reactor)
+        super().__init__(listeners, reactor, renewalInterval=0)  # the supervisor looks
         self._onStart = onStart
         #: Called with the supervisor's new configuration.
         self.onConfiguration: Callable[[Mapping[str, Any]], object] = _ignore
@@ -252,7 +252,7 @@ class WorkerService(SMTPService):
         """Do nothing: the supervisor reads them. (Terminals send SIGHUP to all processes.)"""
         return succeed(False)
 
-    def logCertificates(self) -> None:
+    def logCertificates(self, onlyWarnings: bool = False) -> None:
         """Log nothing: the supervisor has logged them."""
 
     def _logOversights(self) -> None:
