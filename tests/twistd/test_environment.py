@@ -127,12 +127,8 @@ class OrderTests(ConfigCase):
                 {"SUBMISSION": "yes"},
                 "SMTPSERVER_SUBMISSION: needs --cert and --key, or --self-signed",
             ),
-            (
-                {"SISE": "5"},
-                "there is no environment variable 'SMTPSERVER_SISE'; did you mean "
-                "'SMTPSERVER_SIZE'?",
-            ),
+            ({"SISE": "5"}, "there is no environment variable 'SMTPSERVER_SISE'"),
         ):
             self.set(**variables)
             error = self.assertRaises(usage.UsageError, tap.Options().parseOptions, [])
-            self.assertEqual(str(error), reason)
+            self.assertEqual(str(error).partition(";")[0], reason)
