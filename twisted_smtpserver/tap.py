@@ -31,7 +31,7 @@ from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS, Options, passwordFiles
 from twisted_smtpserver.twistd.filters import makeFilters
-from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS
+from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS, SECRETS
 from twisted_smtpserver.twistd.inbox import makeInbox
 from twisted_smtpserver.twistd.parts import STORE_PART, Parts, flagsOf, handedSecrets
 from twisted_smtpserver.twistd.policies import makePolicies, makeState
@@ -161,15 +161,15 @@ def _makeSupervisor(config: Options, built: list[_Built]) -> Supervisor:
     listeners = _makeListeners(config, built)
     reactor = config.parent.get("reactor") if config.parent is not None else None
     command = makeCommand(config.arguments, reactor)
-    secrets = handedSecrets(config.listeners)
-    text = None if config.file is None else config.file.text
+    secrets = handedSecrets(config.listeners, (*SECRETS, "passphrase-file"))
     try:
         return Supervisor(
             listeners,
             config["workers"],
             command,
             secrets=secrets,
-            config=text,
+            groups=[each.asJSON() for each in config.groups],
+            path=config.path,
             renewalInterval=config.get("renewal-interval", INTERVAL),
         )
     except OSError as error:

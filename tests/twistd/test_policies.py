@@ -269,7 +269,8 @@ class PolicyTests(SynchronousTestCase):
         )
         secret.unlink()
         worker = tap.Options()
-        worker.handover = mock.Mock(handed=handed, saltKey=b"x" * 32, config=None)
+        worker.handover = mock.Mock(handed=handed, saltKey=b"x" * 32, path=None)
+        worker.handover.groups = supervisor.configuration["groups"]
         worker.parseOptions(flags)
         self.assertEqual(worker["shared-state-password-file"], "swordfish")
 

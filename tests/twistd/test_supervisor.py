@@ -421,7 +421,7 @@ class ReloadTests(SupervisorCase):
         first.isGone = True  # dead, and nobody knows yet
         self.writeCertificate()
         self.assertTrue(self.successResultOf(made.reloadCertificates()))
-        new = {"handed": self.handed(), "config": None}
+        new: dict[str, Any] = {"handed": self.handed(), "groups": [], "path": None}
         self.assertEqual(second.written[1:], [(CONTROL, new)])
         first.end(None, signal.SIGKILL)
         self.assertTrue(self.successResultOf(made.reloadCertificates()))
@@ -470,7 +470,7 @@ class ReloadTests(SupervisorCase):
 
         def check(function: Any, *arguments: Any) -> Deferred[Any]:
             result = runInline(function, *arguments)
-            checked.append({"handed": self.handed(), "config": None})
+            checked.append({"handed": self.handed(), "groups": [], "path": None})
             self.writeCertificate()
             return result
 
@@ -500,7 +500,7 @@ class ReloadTests(SupervisorCase):
         self.writeCertificate()
         threads.pop()()
         self.assertTrue(self.successResultOf(second))
-        new = {"handed": self.handed(), "config": None}
+        new: dict[str, Any] = {"handed": self.handed(), "groups": [], "path": None}
         self.assertEqual(worker.written[-1], (CONTROL, new))
 
 

@@ -30,6 +30,7 @@ from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.testing import makeFactory
 from twisted_smtpserver.twistd import services as startup
 from twisted_smtpserver.twistd import worker as workers
+from twisted_smtpserver.twistd.layers import Group, Setting
 from twisted_smtpserver.twistd.worker import (
     ENVIRONMENT,
     Handover,
@@ -41,7 +42,17 @@ from twisted_smtpserver.twistd.worker import (
 
 def settingsWith(**changes: Any) -> dict[str, Any]:
     settings = {"number": 1, "workers": 2, "sockets": [], "handed": {}, "saltKey": "ab" * 32}
-    return settings | {"folder": "/begun", "config": None} | changes
+    return settings | {"folder": "/begun", "groups": [], "path": None} | changes
+
+
+def groupOf(*arguments: str) -> Group:
+    """The settings that a supervisor has read from its command line."""
+    settings: dict[str, Setting] = {}
+    for argument in arguments:
+        name, _, text = argument.removeprefix("--").partition("=")
+        earlier = settings[name].texts if name in settings else ()
+        settings[name] = Setting((*earlier, text), f"--{name}")
+    return Group(settings)
 
 
 class WorkerCase(SynchronousTestCase):
@@ -148,7 +159,8 @@ class FlagTests(WorkerCase):
 
     def parse(self, *arguments: str, **settings: Any) -> tap.Options:
         self.patch(os, "environ", {ENVIRONMENT: "anything"})
-        line = json.dumps(settingsWith(counts=self.counts(), **settings))
+        groups = [groupOf("--workers=2", *arguments).asJSON()]
+        line = json.dumps(settingsWith(counts=self.counts(), groups=groups, **settings))
         self.pipe.write(line.encode() + b"\n")
         options = tap.Options()
         options.parseOptions(["--workers=2", *arguments])
@@ -315,13 +327,13 @@ class StoppingTests(WorkerCase):
         control.doRead()  # nobody minds: the service isn't twistd's
         received: list[object] = []
         service.onConfiguration = received.append
-        line = json.dumps({"handed": {}, "config": None}).encode() + b"\n"
+        line = json.dumps({"handed": {}, "groups": []}).encode() + b"\n"
         self.pipe.write(line[:9])
         control.doRead()
         self.assertEqual(received, [])
         self.pipe.write(line[9:])
         control.doRead()
-        self.assertEqual(received, [{"handed": {}, "config": None}])
+        self.assertEqual(received, [{"handed": {}, "groups": []}])
         self.assertIn(control, memory.readers)
 
 

@@ -23,7 +23,7 @@ from twisted.python import usage
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.log import batches
-from twisted_smtpserver.twistd.configfile import absolute, parseConfig, readText
+from twisted_smtpserver.twistd.configfile import parseConfig, readText
 from twisted_smtpserver.twistd.credentials import resolveCredential
 from twisted_smtpserver.twistd.environment import readEnvironment
 from twisted_smtpserver.twistd.filters import checkFilters
@@ -87,8 +87,9 @@ class Options(usage.Options, AuthOptionMixin):
     :ivar keywords: after parsing, what goes to :class:`SMTPServerFactory`.
     :ivar arguments: the command line's words.
     :ivar handover: in a worker, what the supervisor handed over; else ``None``.
-    :ivar file: the file of configuration, if there is one.
+    :ivar path: the path of the file of configuration, if there is one.
     :ivar group: the settings, as texts, and where they come from.
+    :ivar groups: those that are common, and those of each ``[[listener]]``.
     :ivar listeners: the settings of the listeners: this object's own if it has any, and those of
         each ``[[listener]]``.
     """
@@ -103,8 +104,9 @@ class Options(usage.Options, AuthOptionMixin):
         self.given: dict[str, list[Any]] = {}
         self.arguments: list[str] = []
         self.handover = Handover.receive()
-        self.file: ConfigFile | None = None
+        self.path: str | None = None
         self.group = Group({})
+        self.groups: list[Group] = []
         self.listeners: list[Options] = [self]
         self._hasListeners = True
         self._folder = self.handover.folder if self.handover else os.getcwd()
@@ -133,18 +135,27 @@ class Options(usage.Options, AuthOptionMixin):
         if commandLine is None or _PRINTING & set(commandLine):
             super().parseOptions(self.arguments)  # which says what is wrong, or prints
             return
-        implied = {name: Setting((text,), f"--{name}") for name, text in self.implied.items()}
-        try:
-            environment = readEnvironment(os.environ)
-            self.file = self._readFile({**environment, **commandLine}.get("config"))
-        except ConfigurationError as error:
-            raise usage.UsageError(str(error)) from None
-        first, *others = arrange(implied, self.file, [environment, commandLine])
+        if self.handover is None:
+            self.groups = self._readPlaces(commandLine)
+        else:  # what the supervisor has read: the file may have changed, or be root's
+            self.groups = [Group.fromJSON(each) for each in self.handover.groups]
+            self.path = self.handover.path
+        first, *others = self.groups
         self.listeners = [self._listener(group) for group in others]
         self._hasListeners = not others or bool(LISTEN & set(first.settings))
         if self._hasListeners:
             self.listeners.insert(0, self)
         self._take(first)
+
+    def _readPlaces(self, commandLine: Layer) -> list[Group]:
+        """Read the environment and the file; put all places together."""
+        implied = {name: Setting((text,), f"--{name}") for name, text in self.implied.items()}
+        try:
+            environment = readEnvironment(os.environ)
+            file = self._readFile({**environment, **commandLine}.get("config"))
+        except ConfigurationError as error:
+            raise usage.UsageError(str(error)) from None
+        return arrange(implied, file, [environment, commandLine])
 
     def _readCommandLine(self) -> Layer | None:
         """What is on the command line; ``None`` if it is no list of flags."""
@@ -162,17 +173,16 @@ class Options(usage.Options, AuthOptionMixin):
         if setting is None:
             return None
         try:
-            path = absolute(resolveCredential(setting.texts[-1]))
+            path = os.path.join(self._folder, resolveCredential(setting.texts[-1]))
         except ValueError as error:
             raise ConfigurationError(f"{setting.name}: {error}") from None
-        # The supervisor's text: it may have been root's to read, or have changed since.
-        text = self.handover.config if self.handover is not None else None
-        return parseConfig(path, readText(path) if text is None else text)
+        self.path = path
+        return parseConfig(path, readText(path))
 
     def _listener(self, group: Group) -> Options:
         """The settings of a ``[[listener]]``."""
         made = Options()
-        made.parent, made.handover, made.file = self.parent, self.handover, self.file
+        made.parent, made.handover, made.path = self.parent, self.handover, self.path
         made._folder = self._folder
         made._take(group)
         return made
@@ -203,7 +213,7 @@ class Options(usage.Options, AuthOptionMixin):
 
         :param text: the error, in flags or in the options' names.
         """
-        return inPlaces(inFlags(text), self.group, self.file.path if self.file else None)
+        return inPlaces(inFlags(text), self.group, self.path)
 
     def postOptions(self) -> None:
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -116,7 +115,6 @@ class _Reader:
 
     def __init__(self, path: str, text: str) -> None:
         self._path = path
-        self._text = text
         self._lines = findLines(text)
 
     def read(self, tree: Mapping[str, Any]) -> ConfigFile:
@@ -126,7 +124,7 @@ class _Reader:
                 self._checkTable(table, content)
                 for key in content:
                     common[key] = self._setting(table, 0, key, content[key])
-        return ConfigFile(self._path, self._text, common, self._listeners(tree.get(LISTENER, [])))
+        return ConfigFile(self._path, common, self._listeners(tree.get(LISTENER, [])))
 
     def _place(self, table: str, number: int = 0, key: str = "") -> str:
         for known in ((table, number, key), (table, number, ""), ("", 0, table)):
@@ -252,12 +250,3 @@ def findLines(text: str) -> dict[tuple[str, int, str], int]:
             place = (table, number, key[1]) if table or not key[2] else (key[1], 0, key[2])
             found.setdefault(place, line)
     return found
-
-
-def absolute(path: str) -> str:
-    """
-    Make a path independent of the working folder, which ``twistd --rundir`` changes.
-
-    :param path: the path.
-    """
-    return os.path.abspath(path)

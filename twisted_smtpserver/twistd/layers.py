@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from twisted_smtpserver.twistd.flags import BY_NAME, LISTENERS, TABLE_OF
 from twisted_smtpserver.twistd.stores import STORES
@@ -48,13 +49,11 @@ class ConfigFile:
     A file of configuration, read and not yet checked.
 
     :ivar path: its path.
-    :ivar text: what was in it.
     :ivar common: what it says for all listeners.
     :ivar listeners: what each ``[[listener]]`` says for itself, by the listener's place.
     """
 
     path: str
-    text: str = field(repr=False)
     common: Layer
     listeners: Mapping[str, Layer]
 
@@ -78,6 +77,24 @@ class Group:
             for name, setting in self.settings.items()
             for text in setting.texts
         ]
+
+    def asJSON(self) -> dict[str, Any]:
+        """The same in types that JSON has."""
+        settings = {name: [s.texts, s.name, s.place] for name, s in self.settings.items()}
+        return {"settings": settings, "place": self.place}
+
+    @classmethod
+    def fromJSON(cls, group: Mapping[str, Any]) -> Group:
+        """
+        Make the group again.
+
+        :param group: what :meth:`asJSON` returned.
+        """
+        settings = {
+            name: Setting(tuple(texts), called, place)
+            for name, (texts, called, place) in group["settings"].items()
+        }
+        return cls(settings, group["place"])
 
 
 def arrange(implied: Layer, file: ConfigFile | None, above: Sequence[Layer]) -> list[Group]:

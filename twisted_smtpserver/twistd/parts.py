@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 from twisted_smtpserver.twistd.credentials import resolveCredential
-from twisted_smtpserver.twistd.flags import FLAGS, SECRETS
+from twisted_smtpserver.twistd.flags import FLAGS
 from twisted_smtpserver.twistd.handed import Handed
 from twisted_smtpserver.twistd.layers import Layer
 
@@ -59,15 +59,16 @@ class Parts:
         return made
 
 
-def handedSecrets(groups: Iterable[Any]) -> Handed:
+def handedSecrets(groups: Iterable[Any], names: Iterable[str]) -> Handed:
     """
-    Gather the secrets.
+    Gather secrets.
 
     :param groups: the listeners' :class:`~twisted_smtpserver.twistd.commandline.Options`.
+    :param names: the flags that name the secrets' files.
     """
     found: Handed = {}
     for group in groups:
-        for name in (*SECRETS, "passphrase-file"):
+        for name in names:
             if name in group:
                 path = os.path.abspath(resolveCredential(group.group.settings[name].texts[-1]))
                 found.setdefault(name, {})[path] = group[name]

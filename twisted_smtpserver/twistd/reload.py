@@ -8,7 +8,7 @@ leaves everything as it was. Open connections keep the options that they began w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
@@ -22,7 +22,7 @@ from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.twistd.commandline import Options
 from twisted_smtpserver.twistd.flags import BY_NAME, SECRETS
-from twisted_smtpserver.twistd.handed import CERTIFICATE_FILES
+from twisted_smtpserver.twistd.handed import CERTIFICATE_FILES, Handed, joined
 from twisted_smtpserver.twistd.layers import LISTEN, Layer
 from twisted_smtpserver.twistd.parts import handedSecrets
 from twisted_smtpserver.twistd.supervisor import Supervisor
@@ -104,7 +104,7 @@ class Reloader:
 
         :returns: a Deferred that fires with whether that could be used.
         """
-        if self._config.file is None:
+        if self._config.path is None:
             return self._service.reloadCertificates()
         done: Deferred[bool] = self._lock.run(self._reload, None)
         return done
@@ -165,7 +165,7 @@ class Reloader:
             return _keepOld(problem)
         for change in changes:
             change.use()
-        if self._config.file is None:  # in a worker, whose supervisor has other certificates
+        if self._config.path is None:  # in a worker, whose supervisor has other certificates
             self._service.certificatesReplaced()
             return True
         if self._config.handover is not None:
@@ -180,9 +180,22 @@ class Reloader:
             _log.warn("{name} has changed, and that needs a restart", name=name)
         self._service.logCertificates()
         if isinstance(self._service, Supervisor):
-            assert fresh.file is not None
-            self._service.useConfiguration(handedSecrets(fresh.listeners), fresh.file.text)
+            self._service.useConfiguration(self._secrets(fresh), self._groups())
         return True
+
+    def _secrets(self, fresh: Options) -> Handed:
+        """What workers get: secrets that stores, for example, were made of stay as they were."""
+        return joined(
+            handedSecrets(fresh.listeners, ["passphrase-file"]),
+            handedSecrets(self._config.listeners, SECRETS),
+        )
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The settings that are in use."""
+        running = [replace(each.config.group, settings=each.settings) for each in self._running]
+        isCommon = self._config.listeners[0] is self._config
+        groups = running if isCommon else [self._config.group, *running]
+        return [group.asJSON() for group in groups]
 
 
 def _keepOld(reason: str) -> bool:

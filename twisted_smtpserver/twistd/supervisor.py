@@ -99,7 +99,8 @@ class Supervisor(SMTPService):
     :param reactor: by default the reactor.
     :param secrets: what was read from files that workers may not be allowed to read. What was in
         the files of certificates is in the factories' options.
-    :param config: what is in the file of configuration, if there is one.
+    :param groups: the settings; see :class:`~twisted_smtpserver.twistd.layers.Group`.
+    :param path: the path of the file of configuration, if there is one.
     :param renewalInterval: as for :class:`~twisted_smtpserver.SMTPService`.
     :ivar workers: the workers.
     :ivar hasFailed: whether the supervisor stopped because no worker could start.
@@ -113,14 +114,15 @@ class Supervisor(SMTPService):
         reactor: Any = None,
         *,
         secrets: Handed | None = None,
-        config: str | None = None,
+        groups: Sequence[Mapping[str, Any]] = (),
+        path: str | None = None,
         renewalInterval: float = INTERVAL,
     ) -> None:
         super().__init__(listeners, reactor, renewalInterval=renewalInterval)
         self.command = command
         self.count = count
         self._secrets: Handed = secrets or {}
-        self._config = config
+        self._groups, self._path = groups, path
         # All workers make the same salt for an unknown user; otherwise a client that meets two of
         # them could tell that the user is unknown.
         self.saltKey = os.urandom(32).hex()
@@ -166,14 +168,14 @@ class Supervisor(SMTPService):
         super().certificatesReplaced()
         self._handDown()
 
-    def useConfiguration(self, secrets: Handed, config: str | None) -> None:
+    def useConfiguration(self, secrets: Handed, groups: Sequence[Mapping[str, Any]]) -> None:
         """
         Hand down another configuration; the factories have its options already.
 
         :param secrets: as above.
-        :param config: as above.
+        :param groups: as above.
         """
-        self._secrets, self._config = secrets, config
+        self._secrets, self._groups = secrets, groups
         self._handDown()
 
     def _handDown(self) -> None:
@@ -183,7 +185,8 @@ class Supervisor(SMTPService):
 
     def _makeConfiguration(self) -> dict[str, Any]:
         certificates = handedCertificates(factory.options for factory in self.factories())
-        return {"handed": joined(self._secrets, certificates), "config": self._config}
+        handed = joined(self._secrets, certificates)
+        return {"handed": handed, "groups": self._groups, "path": self._path}
 
     def _bound(self, port: Any, factory: SMTPServerFactory) -> IListeningPort:
         port.stopReading()  # the workers accept

@@ -146,7 +146,9 @@ class Handover:
     :param settings: the first line from the pipe.
     :ivar number: the worker's number, from 0.
     :ivar handed: what was read from files, by the flag's name and the flag's value.
-    :ivar config: what is in the file of configuration, if there is one.
+    :ivar groups: the settings, those that are common first; see
+        :class:`~twisted_smtpserver.twistd.layers.Group`.
+    :ivar path: the path of the file of configuration, if there is one.
     :ivar saltKey: the option ``scramSaltKey``.
     :ivar folder: the supervisor's working directory; the command line's paths are relative to it.
     """
@@ -154,7 +156,8 @@ class Handover:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.number: int = settings["number"]
         self.handed: dict[str, dict[str, Any]] = settings["handed"]
-        self.config: str | None = settings["config"]
+        self.groups: list[dict[str, Any]] = settings["groups"]
+        self.path: str | None = settings["path"]
         self.saltKey = bytes.fromhex(settings["saltKey"])
         self.folder: str = settings["folder"]
         self._sockets: list[tuple[int, int]] = settings["sockets"]
@@ -186,7 +189,7 @@ class Handover:
         :param configuration: the supervisor's.
         """
         made = copy.copy(self)
-        made.handed, made.config = configuration["handed"], configuration["config"]
+        made.handed, made.groups = configuration["handed"], configuration["groups"]
         return made
 
     def makeService(
