@@ -24,6 +24,7 @@ from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd.commandline import (
     LISTENERS,
     NEED_LOGIN,
@@ -114,14 +115,21 @@ def _makeSupervisor(config: Options, handler: object) -> Supervisor:
     command = makeCommand(config.arguments, reactor)
     try:
         secrets = {name: config[name] for name in SECRETS if name in config}
-        return Supervisor(listeners, config["workers"], command, certificates, secrets=secrets)
+        return Supervisor(
+            listeners,
+            config["workers"],
+            command,
+            certificates,
+            secrets=secrets,
+            renewalInterval=config.get("renewal-interval", INTERVAL),
+        )
     except OSError as error:
         raise ConfigurationError(f"workers: {error}") from error
 
 
 def _makeServer(config: Options, listeners: list[Any]) -> SMTPService:
     if config.handover is None:
-        return SMTPService(listeners)
+        return SMTPService(listeners, renewalInterval=config.get("renewal-interval", INTERVAL))
     return config.handover.makeService([factory for _, factory in listeners])
 
 

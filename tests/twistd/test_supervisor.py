@@ -606,7 +606,9 @@ class FlagTests(SynchronousTestCase):
         """What can't be handed down is an error in one line."""
         parsed = self.parse("--workers=2", "--cert=nowhere", "--key=nowhere")
         error = self.assertRaises(SystemExit, tap.makeService, parsed)
-        reason = "--cert ('nowhere'): can't be read: No such file or directory"
+        reason = (
+            f"--cert ({os.path.abspath('nowhere')!r}): can't be read: No such file or directory"
+        )
         self.assertEqual(str(error), f"twistd smtpserver: {reason}")
 
         def noSpace() -> None:

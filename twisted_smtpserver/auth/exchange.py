@@ -40,6 +40,7 @@ from twisted_smtpserver.sasl import (
 from twisted_smtpserver.sasl import credentials as sasl
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import alternativeNames
+from twisted_smtpserver.wire.text import escape
 
 _PLUS = "SCRAM-SHA-256-PLUS"
 _SCRAM = frozenset({"SCRAM-SHA-256", _PLUS})
@@ -144,6 +145,7 @@ class Exchange:
         self._mechanism = mechanism
         self._began = began
         self._username = ""
+        self._secret: ScramSecret | None = None
 
     def act(self, step: Step) -> Outcome:
         """
@@ -163,7 +165,7 @@ class Exchange:
             return self._dialogue.ask("scramSecret", arguments, self._answerQuery, failed)
         if isinstance(step, Done):
             self._username = step.credentials.username
-            return askForLogin(self._dialogue, step.credentials, self._accept, self._refused)
+            return self._logIn(step.credentials)
         if step.reason is Reason.MALFORMED:
             return replies.AUTH_MALFORMED
         return self._fail(replies.AUTH_FAILED)
@@ -184,9 +186,28 @@ class Exchange:
     def _answerQuery(self, secret: object) -> Outcome:
         if secret is not None and not isinstance(secret, ScramSecret):
             raise TypeError("scramSecret must return a ScramSecret or None")
+        self._secret = secret
         return self.act(self._mechanism.answer(secret))
 
     # -- The handler's verdict ---------------------------------------------------------------------
+
+    def _logIn(self, credentials: sasl.Credentials) -> Outcome:
+        secret = self._secret
+        if secret is None:
+            return askForLogin(self._dialogue, credentials, self._accept, self._refused)
+        # Only after the proof: a failed login costs nothing, and takes as long for everybody.
+        server = self._dialogue.server
+        checking: Deferred[bool] = server.runInThread(secret.isOfEmptyPassword)
+        return checking.addCallback(self._checked, credentials)
+
+    def _checked(self, isOfEmptyPassword: bool, credentials: sasl.Credentials) -> Outcome:
+        if not isOfEmptyPassword:
+            return askForLogin(self._dialogue, credentials, self._accept, self._refused)
+        error = ValueError(
+            f"scramSecret returned a secret of the empty password for {escape(self._username)}: "
+            "give this user another password"
+        )
+        return _failing(self._dialogue, "scramSecret", self._fail)(error)
 
     def _accept(self, message: str | None) -> Reply:
         self._dialogue.loginSucceeded(self._username)
@@ -244,7 +265,8 @@ def askForLogin(
         if credentials.authzidDiffers and granted.authzid != credentials.authzid:
             return refused(replies.AUTH_FAILED, _NO_DATA)
         reply = accepted(granted.message)
-        dialogue.session.user = granted.user  # not before all went well
+        session = dialogue.session
+        session.user, session.authMethod = granted.user, credentials.method  # all went well
         return reply
 
     arguments = (credentials, dialogue.session)

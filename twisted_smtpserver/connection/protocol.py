@@ -356,9 +356,11 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.respond(reply)
 
     def cutOff(self) -> None:
-        """``closeTimeout`` is over: close, after one last reply."""
-        self.dialogue.closeAfterReply("server shut down")
+        """``closeTimeout`` is over: close, after one last reply. What is being stored has time."""
         transfer = self.dialogue.transfer
+        if self.isStoring and not self.session.envelope.withdraw():
+            return  # its handler can't take it back
+        self.dialogue.closeAfterReply("server shut down")
         if transfer is not None and self.isStoring:
             # First, so that no message is stored after its 421.
             transfer.withdraw()

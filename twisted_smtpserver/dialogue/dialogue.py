@@ -579,7 +579,8 @@ class Dialogue:
         session = self.session
         self.reset()
         self.move(Event.RESTARTED)
-        session.openingCommand = session.hostNameAppearsAs = session.user = None
+        session.openingCommand = session.hostNameAppearsAs = None
+        session.user = session.authMethod = None
         session.forgetXForward()
 
     # -- The phase and the transaction -------------------------------------------------------------

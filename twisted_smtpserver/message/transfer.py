@@ -180,6 +180,7 @@ class MessageTransfer:
     def _raised(self, error: BaseException) -> None:
         if self._done:  # this is the error of our own cancellation
             return
+        self._envelope.withdraw()
         if isinstance(error, MessageIncomplete):
             self._refusal = replies.NO_RESULT
         elif error is not self.stream.failure:  # _failureReply() finds the stream's own
@@ -207,6 +208,7 @@ class MessageTransfer:
         if self._done:
             return
         self._done = True
+        self._envelope.withdraw()
         running, self._running = self._running, None
         self.stream.discard()
         if running is not None:

@@ -26,6 +26,11 @@ PROCESS_KEY = secrets.token_bytes(32)
 #: Octets in a salt from elsewhere; the client is sent it in one line.
 MAX_SALT_LENGTH = 1024
 
+#: Secrets that are known not to be of the empty password: each costs as much as a login of its
+#: client, and is asked about at each.
+MOST_HARMLESS = 10_000
+
+_HARMLESS: set[bytes] = set()  # their stored keys
 _KEY_LENGTH = hashlib.sha256().digest_size
 _SCHEME = "SCRAM-SHA-256"
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -67,6 +72,22 @@ class ScramSecret:
 
     def __repr__(self) -> str:
         return f"<ScramSecret iterations={self.iterations}>"
+
+    def isOfEmptyPassword(self) -> bool:
+        """
+        Whether whoever made it made it of the empty password. :func:`scramSecret` doesn't, but
+        other programs do.
+
+        The first time this takes as long as making a secret, so it is for a thread.
+        """
+        if self.storedKey in _HARMLESS:
+            return False
+        if hmac.compare_digest(_derive("", self.salt, self.iterations).storedKey, self.storedKey):
+            return True
+        if len(_HARMLESS) >= MOST_HARMLESS:
+            _HARMLESS.clear()
+        _HARMLESS.add(self.storedKey)
+        return False
 
     def toString(self) -> str:
         """
@@ -155,8 +176,10 @@ def scramSecret(
     if not prepared:
         raise ValueError("the password is empty or has characters that SASLprep prohibits")
     checkIterations(iterations)
-    if salt is None:
-        salt = secrets.token_bytes(SALT_LENGTH)
+    return _derive(prepared, secrets.token_bytes(SALT_LENGTH) if salt is None else salt, iterations)
+
+
+def _derive(prepared: str, salt: bytes, iterations: int) -> ScramSecret:
     salted = hashlib.pbkdf2_hmac("sha256", prepared.encode("utf-8"), salt, iterations)
     clientKey = hmac.digest(salted, b"Client Key", "sha256")
     return ScramSecret(

@@ -113,6 +113,7 @@ class Options(usage.Options, AuthOptionMixin):
         self.keywords = {flag.option: self[flag.name] for flag in given}
         self.keywords.setdefault("size", DEFAULT_SIZE)
         self.keywords |= inboxOptions(self)
+        self._locateCertificates()
         if "submission" in self:
             self.keywords["tlsRequired"] = True
         if self.handover is not None:
@@ -140,6 +141,13 @@ class Options(usage.Options, AuthOptionMixin):
             self.addChecker(FilePasswordDB(self._fromHere(path)))
         else:
             super().opt_auth(description)
+
+    def _locateCertificates(self) -> None:
+        """Make the paths absolute: the files are read again where twistd is by then."""
+        for settings in (self.keywords, *self.keywords.get("sniOptions", {}).values()):
+            for name in ("cert", "key", "ca"):
+                if self.handover is None and name in settings:
+                    settings[name] = self._fromHere(settings[name])
 
     def _fromHere(self, path: str) -> str:
         """The path, absolute because of ``--rundir``; ``--chroot`` gives it another meaning."""

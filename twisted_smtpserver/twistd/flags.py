@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd.filters import readMilter
 from twisted_smtpserver.twistd.values import (
     DEFAULT_HOST,
@@ -21,6 +22,7 @@ from twisted_smtpserver.twistd.values import (
     readAtLeastOne,
     readCertified,
     readFirstLine,
+    readInterval,
     readKinds,
     readMethods,
     readNameServer,
@@ -168,13 +170,16 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "addresses", str, joinWords),
     ),
     "TLS": (
-        _flag("cert", "FILE", "the certificate, and behind it its chain; SIGHUP reads it again"),
+        _flag("cert", "FILE", "the certificate, and behind it its chain; it is read again when it "
+              "has changed, and at SIGHUP"),
         _flag("key", "FILE", "its private key"),
         _flag("passphrase", "FILE", "the first line is what the key is encrypted with",
               readFirstLine, name="passphrase-file"),
         _flag("selfSigned", "", "make a certificate for localhost, to try things out"),
         _flag("sniOptions", "NAME:CERT:KEY", "the files for clients that ask for this host name",
               readCertified, dict),
+        Flag("renewal-interval", "SECONDS", "how often to look whether these files have changed; 0 "
+             f"to read them at SIGHUP only [default: {INTERVAL:g}]", readInterval),
         _flag("tlsRequired", "", "before TLS, take nothing but NOOP, EHLO, STARTTLS and QUIT"),
         _flag("secured", "", "TLS ended upstream: connections count as protected"),
         _flag("minVersion", "VERSION", "TLSv1.2 or TLSv1.3"),

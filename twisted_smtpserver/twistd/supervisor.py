@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd.worker import (
     CONTROL,
     ENVIRONMENT,
@@ -109,6 +110,7 @@ class Supervisor(SMTPService):
         factories have checked it, and the workers get it.
     :param reactor: by default the reactor.
     :param secrets: what was read from the files of other flags, by the flags' names.
+    :param renewalInterval: as for :class:`~twisted_smtpserver.SMTPService`.
     :ivar workers: the workers.
     :ivar hasFailed: whether the supervisor stopped because no worker could start.
     """
@@ -122,8 +124,9 @@ class Supervisor(SMTPService):
         reactor: Any = None,
         *,
         secrets: Mapping[str, str] | None = None,
+        renewalInterval: float = INTERVAL,
     ) -> None:
-        super().__init__(listeners, reactor)
+        super().__init__(listeners, reactor, renewalInterval=renewalInterval)
         self.command = command
         self.secrets = secrets or {}
         self.count = count

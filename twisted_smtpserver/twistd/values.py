@@ -9,6 +9,7 @@ import re
 from ipaddress import ip_address
 
 from twisted_smtpserver.resolver import DatagramResolver
+from twisted_smtpserver.tls.renewal import LEAST_INTERVAL
 from twisted_smtpserver.twistd.filters import PROGRAMS
 from twisted_smtpserver.wire.domain import parseDomain, toAscii
 
@@ -51,6 +52,14 @@ def readSeconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
         raise ValueError(f"{text!r} is no number of seconds")
     return float(text)
+
+
+def readInterval(text: str) -> float:
+    """Read how often to look at files, in seconds; 0 for never."""
+    seconds = readSeconds(text)
+    if 0 < seconds < LEAST_INTERVAL:
+        raise ValueError(f"{text} is neither 0 nor at least {LEAST_INTERVAL:g}")
+    return seconds
 
 
 def readRate(text: str) -> tuple[int, float]:

@@ -220,7 +220,7 @@ class WorkerService(SMTPService):
         reactor: Any,
         onStart: Callable[[], object],
     ) -> None:
-        super().__init__(listeners, reactor)
+        super().__init__(listeners, reactor, renewalInterval=0)  # the supervisor looks
         self._onStart = onStart
 
     def startService(self) -> None:
@@ -233,7 +233,7 @@ class WorkerService(SMTPService):
         """Do nothing: the supervisor reads them. (Terminals send SIGHUP to all processes.)"""
         return succeed(False)
 
-    def _logCertificates(self) -> None:
+    def _logCertificates(self, onlyWarnings: bool = False) -> None:
         """Log nothing: the supervisor has logged them."""
 
     def _logOversights(self) -> None:
