@@ -83,7 +83,7 @@ class CheckTests(ConfigCase):
 
     def test_whole(self) -> None:
         """Listeners, the way of the mail, logins, TLS; no secret, no port opened, no file made."""
-        made = makeCertificate(None, ["mx.test"])
+        made = makeCertificate(None, ["mx.test"], days=90)
         (self.folder / "cert.pem").write_bytes(made.certPEM)
         (self.folder / "key.pem").write_bytes(made.keyPEM)
         (self.folder / "secret").write_text(
