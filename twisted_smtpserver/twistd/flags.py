@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd.filters import readMilter
 from twisted_smtpserver.twistd.values import (
     DEFAULT_HOST,
@@ -21,6 +22,7 @@ from twisted_smtpserver.twistd.values import (
     readAtLeastOne,
     readCertified,
     readFirstLine,
+    readInterval,
     readKinds,
     readMethods,
     readNameServer,
@@ -73,6 +75,11 @@ class Flag:
     def method(self) -> str:
         """The name of its method for :mod:`twisted.python.usage`."""
         return "opt_" + self.name.replace("-", "_")
+
+    @property
+    def isRepeatable(self) -> bool:
+        """Whether it may be given several times."""
+        return self.gather is not None or self.name == "auth"  # strcred gathers those
 
 
 def _flag(
@@ -168,13 +175,16 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "addresses", str, joinWords),
     ),
     "TLS": (
-        _flag("cert", "FILE", "the certificate, and behind it its chain; SIGHUP reads it again"),
+        _flag("cert", "FILE", "the certificate, and behind it its chain; it is read again when it "
+              "has changed, and at SIGHUP"),
         _flag("key", "FILE", "its private key"),
         _flag("passphrase", "FILE", "the first line is what the key is encrypted with",
               readFirstLine, name="passphrase-file"),
         _flag("selfSigned", "", "make a certificate for localhost, to try things out"),
         _flag("sniOptions", "NAME:CERT:KEY", "the files for clients that ask for this host name",
               readCertified, dict),
+        Flag("renewal-interval", "SECONDS", "how often to look whether these files have changed; 0 "
+             f"to read them at SIGHUP only [default: {INTERVAL:g}]", readInterval),
         _flag("tlsRequired", "", "before TLS, take nothing but NOOP, EHLO, STARTTLS and QUIT"),
         _flag("secured", "", "TLS ended upstream: connections count as protected"),
         _flag("minVersion", "VERSION", "TLSv1.2 or TLSv1.3"),
@@ -298,9 +308,63 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("noDelay", "yes|no", "whether TCP_NODELAY is set", readYesOrNo),
         _flag("immediateWrites", "yes|no", "whether replies skip the queue", readYesOrNo),
     ),
+    "Configuration": (
+        Flag("config", "FILE", "read flags from this TOML file; what is on the command line counts "
+             "more. SMTPSERVER_CONFIG in the environment names one, too"),
+    ),
     "Help": (
         Flag("help", "", "show this, and exit"),
         Flag("version", "", "show Twisted's version, and exit"),
     ),
 }
 # fmt: on
+
+#: The flags that name listeners, and the options that each of them sets.
+LISTENERS: dict[str, dict[str, bool]] = {
+    "listen": {},
+    "listen-tls": {"secure": True},
+    "listen-lmtp": {"lmtp": True},
+}
+
+#: All flags by name.
+BY_NAME = {flag.name: flag for flags in FLAGS.values() for flag in flags}
+
+#: Flags that only the command line has.
+COMMAND_LINE_ONLY = frozenset(
+    {flag.name for heading in ("Configuration", "Help") for flag in FLAGS[heading]}
+    | {"help-auth", "help-auth-type"}
+)
+
+# Flags under these headings may be different for each listener; all others, and those named here,
+# are for all of them together.
+_FOR_EACH = (
+    *("Where to listen", "What to do with messages", "TLS", "Logins"),
+    "Policies, before any handler; a RATE is such as 600/h or 20/10m",
+    *("Filters, which see each message before it is stored", "The conversation"),
+    *("Peers to trust: addresses and networks, or any", "Limits"),
+)
+_FOR_ALL = {"workers", "renewal-interval", "shared-state", "shared-state-password-file"}
+
+#: Flags that a ``[[listener]]`` in a file of configuration may have for itself.
+FOR_EACH_LISTENER = frozenset(
+    {flag.name for heading in _FOR_EACH for flag in FLAGS[heading]} - _FOR_ALL - COMMAND_LINE_ONLY
+)
+
+
+def tableOf(heading: str) -> str:
+    """
+    The name of the table that has a heading's flags in a file of configuration: the heading's last
+    word, ``messages`` of "What to do with messages".
+
+    :param heading: a key of :data:`FLAGS`.
+    """
+    return re.split("[,:;]", heading)[0].split()[-1].lower()
+
+
+#: For each flag that may stand in a file of configuration, the name of its table.
+TABLE_OF = {
+    flag.name: tableOf(heading)
+    for heading, flags in FLAGS.items()
+    for flag in flags
+    if flag.name not in COMMAND_LINE_ONLY
+}

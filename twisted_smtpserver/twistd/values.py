@@ -9,6 +9,8 @@ import re
 from ipaddress import ip_address
 
 from twisted_smtpserver.resolver import DatagramResolver
+from twisted_smtpserver.tls.renewal import LEAST_INTERVAL
+from twisted_smtpserver.twistd.credentials import resolveCredential
 from twisted_smtpserver.twistd.filters import PROGRAMS
 from twisted_smtpserver.wire.domain import parseDomain, toAscii
 
@@ -51,6 +53,14 @@ def readSeconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
         raise ValueError(f"{text!r} is no number of seconds")
     return float(text)
+
+
+def readInterval(text: str) -> float:
+    """Read how often to look at files, in seconds; 0 for never."""
+    seconds = readSeconds(text)
+    if 0 < seconds < LEAST_INTERVAL:
+        raise ValueError(f"{text} is neither 0 nor at least {LEAST_INTERVAL:g}")
+    return seconds
 
 
 def readRate(text: str) -> tuple[int, float]:
@@ -149,10 +159,12 @@ def readFirstLine(path: str) -> str:
 
 def readCertified(text: str) -> tuple[str, dict[str, str]]:
     """Read a host name, and the files of its certificate."""
-    name, *files = text.split(":")
-    if len(files) != 2:
+    match = re.fullmatch("([^:]*):((?:credential:)?[^:]*):((?:credential:)?[^:]*)", text)
+    if match is None:
         raise ValueError(f"{text!r} is not NAME:CERT:KEY")
-    return name, {"cert": files[0], "key": files[1]}
+    name, *files = match.groups()
+    cert, key = map(resolveCredential, files)
+    return name, {"cert": cert, "key": key}
 
 
 def readNameServer(text: str) -> DatagramResolver:
