@@ -65,13 +65,8 @@ class LiveTests(ReloadCase):
         old = first.buildProtocol(None)
         done, said = self.hangUp(TWO.replace("1000", "2000") + "max-messages = 7\nsize = 3000\n")
         self.assertTrue(done)
-        self.assertEqual(
-            said,
-            [
-                "The configuration was read again: new connections have another "
-                 "[[listener]] size, [[listener]] max-messages",
-            ],
-        )
+        what = "new connections have another [[listener]] size, [[listener]] max-messages"
+        self.assertEqual(said, [f"The configuration was read again: {what}"])
         self.assertEqual((first.options.size, second.options.size), (2000, 3000))
         self.assertEqual((first.options.maxMessages, second.options.maxMessages), (100_000, 7))
         self.assertEqual(old.options.size, 1000)

@@ -31,7 +31,7 @@ from twisted_smtpserver.twistd.worker import Handover
 _log = Logger()
 
 #: Options that something else was made of at the start, or that open connections rely on.
-_FIXED = frozenset(
+FIXED = frozenset(
     {
         *("secure", "secured", "lmtp", "selfSigned", "tlsRequired"),  # what kind of port it is
         *("name", "resolver", "handlerTimeout"),  # stores, policies and filters have them, too
@@ -246,7 +246,7 @@ def _isFixed(name: str, running: Running, fresh: Options) -> bool:
     if option in ("cert", "key"):
         return (option in running.keywords) > (option in fresh.keywords)  # STARTTLS was offered
     isShared = "state" in running.keywords and option == "maxClientsPerAddress"
-    return not option or option in _FIXED or isShared
+    return not option or option in FIXED or isShared
 
 
 def _changeOf(running: Running, fresh: Options) -> _Change:
