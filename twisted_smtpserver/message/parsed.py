@@ -35,7 +35,6 @@ _MANY_OCTETS = 4096
 
 _MAX_NAME = 255  # octets of a file's name on most systems
 _NOT_IN_NAME = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
-_LINE_ENDS = re.compile(r"\r\n?")
 
 
 class Field(NamedTuple):
@@ -247,8 +246,9 @@ class _Parsing:
         for piece in decodedSlices(content, charset):
             pieces.append(piece)
             yield
+        text = "".join(pieces).replace("\r\n", "\n").replace("\r", "\n")
         # What no database takes, and no program shows (U+FFFD is what HTML's parsers make of it).
-        text = _LINE_ENDS.sub("\n", "".join(pieces)).replace("\0", "\ufffd")
+        text = text.replace("\0", "\ufffd")
         if text:
             self._texts[kind].append(text)
 
