@@ -77,8 +77,8 @@ class Message:
 
         :param name: in lower case.
         """
-        start = self._start
-        return name in start[: start.find(b"\r\n\r\n") if b"\r\n\r\n" in start else None].lower()
+        end = self._start.find(b"\r\n\r\n")
+        return name in (self._start if end < 0 else self._start[:end]).lower()
 
     @classmethod
     async def of(cls, spool: Spool, envelope: Envelope) -> Message:
@@ -88,7 +88,7 @@ class Message:
         :raises MessageTooComplex: if its header section is too long.
         :raises OSError: if the file system fails.
         """
-        start = await spool.read(0, MAX_HEADER + 1)
+        start = spool.gathered(MAX_HEADER + 1)
         while len(start) <= MAX_HEADER and len(start) < spool.size:
             start += await spool.read(len(start), MAX_HEADER + 1 - len(start))
         return cls(spool, envelope, start)
