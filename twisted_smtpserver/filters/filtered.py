@@ -180,6 +180,7 @@ class Filtered:
                 result = await result
             else:
                 result = await _value(asDeferred(result))
+            replay.checkRead()
         finally:
             self._trust.handedOn(outer)
             replay.stop()

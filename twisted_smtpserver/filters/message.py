@@ -16,7 +16,7 @@ from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.message.bounds import MAX_HEADER
 from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.message.parsed import ParsedMessage
-from twisted_smtpserver.message.stream import READ_LIMIT, MessageStream
+from twisted_smtpserver.message.stream import READ_LIMIT, MessageStream, forgottenRead
 from twisted_smtpserver.session import Envelope
 
 __all__ = ["Message", "Replay"]
@@ -236,6 +236,16 @@ class Replay:
         self._message = message
         self._gate: Deferred[None] | None = None
         self._pumping: Deferred[None] | None = None
+
+    def checkRead(self) -> None:
+        """
+        Check that the reader, who is done, has waited for what it has begun.
+
+        :raises RuntimeError: if it hasn't: then nobody knows what it has stored.
+        """
+        forgotten = self.stream.forgotten()
+        if forgotten:
+            raise forgottenRead(forgotten)
 
     def stop(self) -> None:
         """The reader is done, or has given up."""

@@ -342,6 +342,17 @@ class MessageStream:
         self._chunks.insert(0, octets)
 
 
+def forgottenRead(name: str) -> RuntimeError:
+    """
+    The error of a handler that hasn't waited for what it was reading.
+
+    :param name: what :meth:`MessageStream.forgotten` returned.
+    """
+    return RuntimeError(
+        f"onData returned before stream.{name}() was done: await it, or return its Deferred"
+    )
+
+
 def _ownLine(content: bytes) -> bytes:
     """
     Return an empty line if the content begins with a blank, else nothing.
