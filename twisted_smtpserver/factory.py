@@ -286,6 +286,20 @@ class SMTPServerFactory(ServerFactory):
         # STARTTLS may not have been offered before.
         self._build()
 
+    def adopt(self, other: SMTPServerFactory) -> None:
+        """
+        Use the options of another factory for new connections. Open ones keep theirs.
+
+        :param other: a factory for the same handler, which serves nobody.
+        """
+        if other.options.loginDelay != self.options.loginDelay:
+            self.loginFailures = other.loginFailures
+        if not self.options.selfSigned:
+            self.contextFactory = other.contextFactory
+        self.counts.limit = other.options.maxClientsPerAddress
+        for name in _MADE_OF_OPTIONS:
+            setattr(self, name, getattr(other, name))
+
 
 class _Refusal(Protocol):
     """Sends one refusal, and closes."""
@@ -371,6 +385,12 @@ _TLS_OPTIONS = (
 
 
 _CHANGEABLE = (*_TLS_OPTIONS, "tls", "selfSigned")
+
+#: What a factory makes of its options, besides what :meth:`SMTPServerFactory.adopt` names.
+_MADE_OF_OPTIONS = (
+    *("options", "extensions", "verbs", "steps", "authNeeded", "greeting", "log", "lookUp"),
+    "_maxClients",
+)
 
 #: An option that gives a certificate replaces the options that gave the old one.
 _REPLACED_BY = {

@@ -93,6 +93,8 @@ class SMTPService(Service):
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
         self._replacing = DeferredLock()
+        #: What SIGHUP does.
+        self.onHangUp: Callable[[], Deferred[bool]] = self.reloadCertificates
         self.hungUp: Callable[[Deferred[bool]], object] = lambda reloading: None
         self._watch = CertificateWatch(
             renewalInterval,
@@ -101,7 +103,7 @@ class SMTPService(Service):
             self.reloadCertificates,
             self._runInThread,
         )
-        self._warning = LoopingCall(self._logCertificates, onlyWarnings=True)
+        self._warning = LoopingCall(self.logCertificates, onlyWarnings=True)
         self._warning.clock = self._reactor
 
     def privilegedStartService(self) -> None:
@@ -133,7 +135,7 @@ class SMTPService(Service):
             self.privilegedStartService()
         super().startService()
         self._installSignalHandler()
-        self._logCertificates()
+        self.logCertificates()
         self._logOversights()
         self._watch.start()
         self._warning.start(WARNING_INTERVAL, now=False)
@@ -167,27 +169,30 @@ class SMTPService(Service):
             return succeed(False)
         return self.replaceCertificates(self.readCertificates)
 
-    def readCertificates(self) -> Mapping[str, Any]:
+    def readCertificates(self, factory: SMTPServerFactory) -> Mapping[str, Any]:
         """
         (In a thread.) Find the options that change when the certificates are read again. By default
         none: only the contents of the files change.
 
+        :param factory: the factory whose options they are.
         :returns: the options' new values, by name.
         """
         return {}
 
-    def replaceCertificates(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
+    def replaceCertificates(
+        self, read: Callable[[SMTPServerFactory], Mapping[str, Any]]
+    ) -> Deferred[bool]:
         """
         Use other certificates for new connections. Replacements run one after another.
 
-        :param read: called in a thread; returns the changes for
+        :param read: called in a thread for each factory; returns the changes for
             :meth:`SMTPServerFactory.updateSecureContext`.
         :returns: a Deferred that fires with whether all factories could use them.
         """
         replaced: Deferred[bool] = self._replacing.run(self._replace, read)
         return replaced
 
-    def _replace(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
+    def _replace(self, read: Callable[[SMTPServerFactory], Mapping[str, Any]]) -> Deferred[bool]:
         factories = list(filter(_hasCertificates, self.factories()))
         preparing = self._runInThread(prepareAll, factories, read, self._certificateFiles())
         return preparing.addCallbacks(self._use, _notPrepared)
@@ -203,24 +208,20 @@ class SMTPService(Service):
         self._watch.known = prepared.stamps
         isComplete = useAll(prepared, isWatched=self._watch.isOn)
         if isComplete:
-            self.certificatesReplaced(prepared.changes)
+            self.certificatesReplaced()
         return isComplete
 
-    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
-        """
-        Log that all factories have new certificates.
-
-        :param changes: the options' new values, by name.
-        """
+    def certificatesReplaced(self) -> None:
+        """Log that all factories have new certificates."""
         _log.info("The certificates were read again")
-        self._logCertificates()
+        self.logCertificates()
 
     @property
     def certificateExpiry(self) -> datetime | None:
         """When the first of the certificates in use ends, in UTC; ``None`` if there is none."""
         return firstEnd(certificatesOf(self.factories()))
 
-    def _logCertificates(self, onlyWarnings: bool = False) -> None:
+    def logCertificates(self, onlyWarnings: bool = False) -> None:
         """Log each certificate and its last day; one that has expired is easily overlooked."""
         readable = [factory for factory in self.factories() if _hasCertificates(factory)]
         for certificate in certificatesOf(readable):
@@ -300,7 +301,7 @@ class SMTPService(Service):
 
     def _hangUp(self, number: int, frame: FrameType | None) -> None:
         if self.running:
-            self._reactor.callFromThread(lambda: self.hungUp(self.reloadCertificates()))
+            self._reactor.callFromThread(lambda: self.hungUp(self.onHangUp()))
         if callable(self._earlierHandler):
             self._earlierHandler(number, frame)
 

@@ -55,7 +55,7 @@ class TogetherTests(SynchronousTestCase):
         """If one has changed meanwhile none is used, though a key fits its certificate."""
         before = certificatesOf([self.factory])
 
-        def read() -> dict[str, Any]:
+        def read(_: object) -> dict[str, Any]:
             self.write()
             return {}
 
@@ -67,5 +67,7 @@ class TogetherTests(SynchronousTestCase):
             [formatEvent(each) for each in events],
             ["Keeping the old certificates: the files changed while they were read"],
         )
-        self.assertTrue(useAll(prepareAll([self.factory], dict, self.paths), isWatched=True))
+        self.assertTrue(
+            useAll(prepareAll([self.factory], lambda _: {}, self.paths), isWatched=True)
+        )
         self.assertNotEqual(certificatesOf([self.factory]), before)

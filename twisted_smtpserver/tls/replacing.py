@@ -70,45 +70,37 @@ class Prepared:
     """
     The result of reading certificates.
 
-    :ivar changes: the options' new values, by name.
     :ivar contexts: the servers that can use them, and what they have prepared.
     :ivar errors: why the other servers can't, by text.
     :ivar stamps: the files as they were when they were read.
     """
 
-    changes: Mapping[str, Any]
     contexts: list[tuple[Renewable, Any]]
     errors: dict[str, ConfigurationError]
     stamps: Stamps
 
 
 def prepareAll(
-    servers: Iterable[Renewable], read: Callable[[], Mapping[str, Any]], files: Iterable[str]
+    servers: Iterable[Renewable], read: Callable[[Any], Mapping[str, Any]], files: Iterable[str]
 ) -> Prepared:
     """
     (In a thread.) Read the certificates, and make a context for each server.
 
     :param servers: what has certificates.
-    :param read: returns the changes for ``prepareSecureContext``.
+    :param read: takes a server, and returns the changes for its ``prepareSecureContext``.
     :param files: the files that are read.
     """
     stamps = stampsOf(files)
-    changes: Mapping[str, Any] = {}
     contexts = []
     errors: list[ConfigurationError] = []
-    try:
-        changes = read()
-    except ConfigurationError as error:
-        errors.append(error)
-        servers = []
     for server in servers:
         try:
-            contexts.append((server, server.prepareSecureContext(**changes)))
+            contexts.append((server, server.prepareSecureContext(**read(server))))
         except ConfigurationError as error:
             errors.append(error)
     if stampsOf(files) != stamps:  # some may be old and some new, and one half written
         contexts, errors = [], [ConfigurationError("the files changed while they were read")]
-    return Prepared(changes, contexts, {str(error): error for error in errors}, stamps)
+    return Prepared(contexts, {str(error): error for error in errors}, stamps)
 
 
 def useAll(prepared: Prepared, *, isWatched: bool) -> bool:

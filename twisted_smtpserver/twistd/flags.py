@@ -76,6 +76,11 @@ class Flag:
         """The name of its method for :mod:`twisted.python.usage`."""
         return "opt_" + self.name.replace("-", "_")
 
+    @property
+    def isRepeatable(self) -> bool:
+        """Whether it may be given several times."""
+        return self.gather is not None or self.name == "auth"  # strcred gathers those
+
 
 def _flag(
     option: str,
@@ -303,9 +308,63 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("noDelay", "yes|no", "whether TCP_NODELAY is set", readYesOrNo),
         _flag("immediateWrites", "yes|no", "whether replies skip the queue", readYesOrNo),
     ),
+    "Configuration": (
+        Flag("config", "FILE", "read flags from this TOML file; what is on the command line counts "
+             "more. SMTPSERVER_CONFIG in the environment names one, too"),
+    ),
     "Help": (
         Flag("help", "", "show this, and exit"),
         Flag("version", "", "show Twisted's version, and exit"),
     ),
 }
 # fmt: on
+
+#: The flags that name listeners, and the options that each of them sets.
+LISTENERS: dict[str, dict[str, bool]] = {
+    "listen": {},
+    "listen-tls": {"secure": True},
+    "listen-lmtp": {"lmtp": True},
+}
+
+#: All flags by name.
+BY_NAME = {flag.name: flag for flags in FLAGS.values() for flag in flags}
+
+#: Flags that only the command line has.
+COMMAND_LINE_ONLY = frozenset(
+    {flag.name for heading in ("Configuration", "Help") for flag in FLAGS[heading]}
+    | {"help-auth", "help-auth-type"}
+)
+
+# Flags under these headings may be different for each listener; all others, and those named here,
+# are for all of them together.
+_FOR_EACH = (
+    *("Where to listen", "What to do with messages", "TLS", "Logins"),
+    "Policies, before any handler; a RATE is such as 600/h or 20/10m",
+    *("Filters, which see each message before it is stored", "The conversation"),
+    *("Peers to trust: addresses and networks, or any", "Limits"),
+)
+_FOR_ALL = {"workers", "renewal-interval", "shared-state", "shared-state-password-file"}
+
+#: Flags that a ``[[listener]]`` in a file of configuration may have for itself.
+FOR_EACH_LISTENER = frozenset(
+    {flag.name for heading in _FOR_EACH for flag in FLAGS[heading]} - _FOR_ALL - COMMAND_LINE_ONLY
+)
+
+
+def tableOf(heading: str) -> str:
+    """
+    The name of the table that has a heading's flags in a file of configuration: the heading's last
+    word, ``messages`` of "What to do with messages".
+
+    :param heading: a key of :data:`FLAGS`.
+    """
+    return re.split("[,:;]", heading)[0].split()[-1].lower()
+
+
+#: For each flag that may stand in a file of configuration, the name of its table.
+TABLE_OF = {
+    flag.name: tableOf(heading)
+    for heading, flags in FLAGS.items()
+    for flag in flags
+    if flag.name not in COMMAND_LINE_ONLY
+}

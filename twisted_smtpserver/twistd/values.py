@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from twisted_smtpserver.resolver import DatagramResolver
 from twisted_smtpserver.tls.renewal import LEAST_INTERVAL
+from twisted_smtpserver.twistd.credentials import resolveCredential
 from twisted_smtpserver.twistd.filters import PROGRAMS
 from twisted_smtpserver.wire.domain import parseDomain, toAscii
 
@@ -158,10 +159,12 @@ def readFirstLine(path: str) -> str:
 
 def readCertified(text: str) -> tuple[str, dict[str, str]]:
     """Read a host name, and the files of its certificate."""
-    name, *files = text.split(":")
-    if len(files) != 2:
+    match = re.fullmatch("([^:]*):((?:credential:)?[^:]*):((?:credential:)?[^:]*)", text)
+    if match is None:
         raise ValueError(f"{text!r} is not NAME:CERT:KEY")
-    return name, {"cert": files[0], "key": files[1]}
+    name, *files = match.groups()
+    cert, key = map(resolveCredential, files)
+    return name, {"cert": cert, "key": key}
 
 
 def readNameServer(text: str) -> DatagramResolver:
