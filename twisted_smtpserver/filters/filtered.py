@@ -104,7 +104,7 @@ class Filtered:
         for each in (store, quarantine):
             if each is not None and findHook(each, "onData") is None:
                 raise ConfigurationError(f"{each!r} can't store messages: it has no onData")
-        self._filters = filters
+        self._filters: tuple[Any, ...] = filters
         self._askedAtData: list[Any] = [each for each in filters if hasattr(each, "onDataCommand")]
         self._store: Any = store
         self._quarantine = quarantine
