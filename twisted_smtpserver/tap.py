@@ -34,6 +34,7 @@ from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS, passw
 from twisted_smtpserver.twistd.filters import makeFilters
 from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS, SECRETS
 from twisted_smtpserver.twistd.inbox import makeInbox
+from twisted_smtpserver.twistd.metrics import MetricsFlag
 from twisted_smtpserver.twistd.parts import STORE_PART, Parts, flagsOf, handedSecrets
 from twisted_smtpserver.twistd.policies import makePolicies, makeState
 from twisted_smtpserver.twistd.reload import Reloader, Running
@@ -71,7 +72,7 @@ class Options(commandline.Options):
         super().parseOptions(options)
         if "check-config" in self:
             with _explaining(self):
-                built = _buildHandlers(self)
+                built = _buildHandlers(self, MetricsFlag(self, self.handover))
                 _makeListeners(self, built)
             self.authOutput.write(summarize(self, [each.factories for each in built]))
             raise SystemExit(0)
@@ -105,37 +106,38 @@ class _Built:
     factories: list[SMTPServerFactory] = field(default_factory=list)
 
 
-def _buildHandlers(config: commandline.Options) -> list[_Built]:
+def _buildHandlers(config: commandline.Options, metrics: MetricsFlag) -> list[_Built]:
     parts = Parts()
     state = makeState(config)
     built = []
     for each in config.listeners:
-        if state is not None:
-            each.keywords["state"] = state
+        each.keywords |= {"state": state} if state is not None else {}
+        each.keywords |= {"metrics": metrics.counting} if metrics.counting is not None else {}
         with _explaining(each):
             built.append(_buildHandler(each, parts, state))
     return built
 
 
 def _build(config: commandline.Options) -> MultiService:
-    built = _buildHandlers(config)
+    metrics = MetricsFlag(config, config.handover)
+    built = _buildHandlers(config, metrics)
     state = config.listeners[0].keywords.get("state")
     if any("self-signed" in each for each in config.listeners):
         _log.warn("Using a certificate that was made just now: only good for trying things out")
     service = Server(isWorker=config.handover is not None)
     if config.handover is None and config.get("workers", 1) > 1:
-        supervisor = _makeSupervisor(config, built)
+        supervisor = _makeSupervisor(config, built, metrics.figures)
         supervisor.onHangUp = Reloader(config, _running(config, built), supervisor).reload
-        supervisor.setServiceParent(service)
+        for one in (supervisor, *metrics.watchWorkers(supervisor)):
+            one.setServiceParent(service)
         return service
     listeners = _makeListeners(config, built)
     needed = [one for each in built for one in each.stages]
     needed += [] if state is None else [SharedState(state)]
     needed += [one for each in built for one in each.preparations]
-    for one in dict.fromkeys(needed):
-        one.setServiceParent(service)
     server = _makeServer(config, listeners, _running(config, built))
-    server.setServiceParent(service)
+    for one in dict.fromkeys([*needed, server, *metrics.watch(server)]):
+        one.setServiceParent(service)
     for one in dict.fromkeys(needed):
         if hasattr(one, "announce"):  # the inbox, whose page says where to send mail
             one.announce(server)
@@ -182,7 +184,7 @@ def _buildHandler(config: commandline.Options, parts: Parts, state: RedisState |
     return _Built(handler, [*preparations, *quarantine], services)
 
 
-def _makeSupervisor(config: commandline.Options, built: list[_Built]) -> Supervisor:
+def _makeSupervisor(config: commandline.Options, built: list[_Built], figures: Any) -> Supervisor:
     for each in config.listeners:
         # Here, while root's privileges last; and once: the workers use what is checked here.
         with _explaining(each):
@@ -199,6 +201,7 @@ def _makeSupervisor(config: commandline.Options, built: list[_Built]) -> Supervi
             secrets=secrets,
             groups=[each.asJSON() for each in config.groups],
             path=config.path,
+            figures=figures,
             renewalInterval=config.get("renewal-interval", INTERVAL),
         )
     except OSError as error:
