@@ -24,7 +24,7 @@ from twisted_smtpserver.hooks.calling import asDeferred
 from twisted_smtpserver.hooks.coroutines import CoroutineRunner, runCoroutine
 from twisted_smtpserver.hooks.firing import whenFired
 from twisted_smtpserver.hooks.task import HookTask
-from twisted_smtpserver.message.stream import MessageStream
+from twisted_smtpserver.message.stream import MessageStream, forgottenRead
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import messageReplies, messageReply, perRecipientBlock
 from twisted_smtpserver.states import Event
@@ -169,11 +169,7 @@ class MessageTransfer:
         forgotten = self.stream.forgotten()
         if forgotten:
             # The handler hasn't stored what it was reading: no 250.
-            error = RuntimeError(
-                f"onData returned before stream.{forgotten}() was done: await it, or return its"
-                " Deferred"
-            )
-            self._refusal = self._dialogue.refuse(error, "onData")
+            self._refusal = self._dialogue.refuse(forgottenRead(forgotten), "onData")
         self._result = result
         self._end()
 

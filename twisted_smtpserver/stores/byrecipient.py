@@ -227,6 +227,7 @@ class ByRecipient(SMTPHandler):
         replay = Replay(spool, self._runInThread)
         try:
             result = await _call(share.store, "onData", replay.stream, share.session)
+            replay.checkRead()
             return [_refusal(each, share) for each in _expanded(result, share.envelope)]
         except CancelledError:
             raise
