@@ -55,7 +55,7 @@ class DNSBlockList(SMTPHandler):
         answers = await defer.gatherResults([self._ask(f"{reverse}.{z}") for z in self._zones])
         for zone, isListed in zip(self._zones, answers, strict=True):
             if isListed:
-                raise Rejection(f"Your address is listed by {zone}", 554, "5.7.1")
+                raise Rejection(f"Your address is listed by {zone}", 554, "5.7.1", policy="dnsbl")
 
     def _ask(self, name: str) -> Deferred[bool]:
         if self._resolver is None:

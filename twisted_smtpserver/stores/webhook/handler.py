@@ -138,6 +138,15 @@ class Webhook(SMTPHandler):
                 spool.close()
         return f"Message stored as {envelope.id}"
 
+    def ready(self) -> None:
+        """
+        Look whether the host has answered just now. It isn't asked, as there is no request that
+        would mean nothing to it.
+
+        :raises Unavailable: if it hasn't.
+        """
+        self._backOff.check()
+
     async def _makeForm(self, spool: Spool, session: Session) -> Form:
         form = Form()
         form.add("envelope", _json(describeEnvelope(session, spool.size)), "application/json")
