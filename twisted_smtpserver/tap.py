@@ -48,6 +48,7 @@ from twisted_smtpserver.twistd.services import (
 from twisted_smtpserver.twistd.stores import makeStore
 from twisted_smtpserver.twistd.summary import summarize
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
+from twisted_smtpserver.twistd.systemd import tellSystemd
 from twisted_smtpserver.twistd.values import DEFAULT_HOST
 
 __all__ = ["Options", "makeService"]
@@ -86,7 +87,9 @@ def makeService(config: commandline.Options) -> IService:
     :raises SystemExit: with one line of reason, if a handler or a key can't be used.
     """
     with _explaining(config):
-        return _build(config)
+        service = _build(config)
+    tellSystemd(service, os.environ)
+    return service
 
 
 @dataclass
