@@ -1,5 +1,5 @@
 """
-The command line of ``twistd smtpserver``: its flags are read and checked, and its help is written.
+The command line of ``twistd smtpserver``, the environment and the file: flags are read and checked.
 
 The flags themselves are in :mod:`twisted_smtpserver.twistd.flags`.
 """
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import getopt
 import os
-import re
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any
 
 from twisted.cred.checkers import FilePasswordDB
@@ -28,7 +25,8 @@ from twisted_smtpserver.twistd.credentials import resolveCredential
 from twisted_smtpserver.twistd.environment import readEnvironment
 from twisted_smtpserver.twistd.example import exampleConfig
 from twisted_smtpserver.twistd.filters import checkFilters
-from twisted_smtpserver.twistd.flags import BY_NAME, FLAGS, LISTENERS, Flag
+from twisted_smtpserver.twistd.flags import BY_NAME, LISTENERS, Flag
+from twisted_smtpserver.twistd.helptext import helpText, inFlags
 from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions
 from twisted_smtpserver.twistd.layers import (
     LISTEN,
@@ -136,7 +134,10 @@ class Options(usage.Options, AuthOptionMixin):
         commandLine = self._readCommandLine()
         if commandLine is None or _PRINTING & set(commandLine):
             super().parseOptions(self.arguments)  # which says what is wrong, or prints
-            return
+        else:
+            self._readAll(commandLine)
+
+    def _readAll(self, commandLine: Layer) -> None:
         if self.handover is None:
             self.groups = self._readPlaces(commandLine)
         else:  # what the supervisor has read: the file may have changed, or be root's
@@ -404,19 +405,7 @@ class Options(usage.Options, AuthOptionMixin):
 
         :param width: the terminal's, in columns.
         """
-        width = width or int(os.environ.get("COLUMNS", "80"))
-        lines = ["", *textwrap.wrap(_INTRODUCTION, width)]
-        for heading, flags in FLAGS.items():
-            lines += ["", f"{heading}:"]
-            for flag in flags:
-                lines += _describe(flag, width)
-        return "\n".join(lines) + "\n"
-
-
-_INTRODUCTION = (
-    "Receives mail by SMTP or LMTP. Each message is stored in a Maildir, or given to a handler. "
-    "Flags for listeners, networks and lists may be repeated; lists are separated by commas."
-)
+        return helpText(width or int(os.environ.get("COLUMNS", "80")))
 
 
 def passwordFiles(config: Options) -> list[FilePasswordDB]:
@@ -449,39 +438,3 @@ def _makeMethod(flag: Flag) -> Callable[..., None]:
 for _flag in BY_NAME.values():
     if not hasattr(Options, _flag.method):  # help, and what strcred defines
         setattr(Options, _flag.method, _makeMethod(_flag))
-
-
-# -- Texts -----------------------------------------------------------------------------------------
-
-_FLAG_OF = {flag.option: flag.name for flag in reversed(BY_NAME.values()) if flag.option}
-_DEFAULTS = {field.name: field.default for field in fields(library.Options) if field.init}
-_HELP_COLUMN = 28
-
-
-def _describe(flag: Flag, width: int) -> list[str]:
-    """The lines of the help for a flag."""
-    left = f"  --{flag.name} {flag.value}".rstrip()
-    right = textwrap.wrap(flag.text + _shownDefault(flag), max(20, width - _HELP_COLUMN))
-    if len(left) >= _HELP_COLUMN:
-        return [left, *(" " * _HELP_COLUMN + line for line in right)]
-    return [f"{left:{_HELP_COLUMN}}{right[0]}", *(" " * _HELP_COLUMN + line for line in right[1:])]
-
-
-def _shownDefault(flag: Flag) -> str:
-    default = _DEFAULTS.get(flag.option)
-    # The help doesn't say that a switch is off, or that a default is empty.
-    if not flag.value or not default or not isinstance(default, (str, int, float, tuple)):
-        return ""
-    if isinstance(default, tuple):
-        default = ",".join(default)
-    return f" [default: {'yes' if default is True else default}]"
-
-
-def inFlags(text: str) -> str:
-    """Replace the options' names in an error's text by their flags."""
-    first = re.match(r"(\w+)(?=:| \()", text)
-    if first and first[0] in _FLAG_OF:
-        text = f"--{_FLAG_OF[first[0]]}{text[first.end() :]}"
-    # Only names in camelCase: "name" and "size" are English words, too.
-    camelCase = "|".join(name for name in _FLAG_OF if not name.islower())
-    return re.sub(rf"\b(?:{camelCase})\b", lambda match: f"--{_FLAG_OF[match[0]]}", text)
