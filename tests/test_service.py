@@ -193,7 +193,7 @@ class DescriptorTests(SynchronousTestCase):
         factories = [makeFactory(Discard()), makeFactory(Discard(), lmtp=True)]
         SMTPService([("tcp:25", each) for each in (*factories, few)], Memory())
         for each in factories:
-            each._maxClients = 2
+            each.maxClients = 2
         greetings = [connect(each).greeting for each in (*factories, *factories, few, few)]
         codes = [greeting.code for greeting in greetings if greeting]
         self.assertEqual(codes, [220, 220, 421, 421, 220, 421])
@@ -512,12 +512,3 @@ class RenewalTests(CertificateCase):
         before = self.factory.contextFactory
         self.look()
         self.assertIs(self.factory.contextFactory, before)
-
-    def test_told_hungUp(self) -> None:
-        """Whoever wants to know is told of a SIGHUP, and when the files were read."""
-        service = self.start(self.factory)
-        told: list[Deferred[bool]] = []
-        service.hungUp = told.append
-        self.hangUp()
-        (reloading,) = told
-        self.assertTrue(self.successResultOf(reloading))

@@ -31,6 +31,7 @@ from twisted_smtpserver.dialogue.refusals import (
     following,
     incidentReply,
 )
+from twisted_smtpserver.dialogue.timing import timed
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset, asRejection
 from twisted_smtpserver.hooks import Hook, resultOf
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
@@ -302,6 +303,10 @@ class Dialogue:
         hook = getattr(self.server.handler, name, None)
         if hook is None or getattr(hook, "isDefaultHook", None) is True:
             return accepted(None)
+        if self.server.metrics is not None:
+            accepted, failed = timed(
+                self.server.metrics, name, accepted, failed or self._refuseAt(name)
+            )
         try:
             began = perf_counter()
             result = hook(*arguments)
@@ -324,6 +329,9 @@ class Dialogue:
 
         answer.addErrback(refused)
         return answer
+
+    def _refuseAt(self, stage: str) -> Callable[[BaseException], Outcome]:
+        return lambda error: self.refuse(error, stage)
 
     def _hookFailed(
         self,
@@ -353,6 +361,8 @@ class Dialogue:
         try:
             rejection = asRejection(error)
             if rejection is not None:
+                if rejection.policy and self.server.metrics is not None:
+                    self.server.metrics.refusedByPolicy(rejection.policy)
                 isSender = stage == "onMailFrom"
                 return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT), isSender)
         except Exception as mistake:  # a code that is none, a text that isn't text
@@ -424,6 +434,8 @@ class Dialogue:
         """
         self.session.errors += 1
         self.session.error = refusal.text
+        if self.server.metrics is not None:
+            self.server.metrics.refused(refusal.code)
         if refusal.code == 421:
             self.closeAfterReply(refusal.text)
 
@@ -528,8 +540,15 @@ class Dialogue:
             return 0
         return server.loginFailures.failed(session.remoteAddress, username, now)
 
+    def loginUndecided(self) -> None:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.loginUndecided`."""
+        if self.server.metrics is not None:
+            self.server.metrics.loginEnded("error")
+
     def loginSucceeded(self, username: str) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.loginSucceeded`."""
+        if self.server.metrics is not None:
+            self.server.metrics.loginEnded("success")
         self.server.loginFailures.succeeded(self.session.remoteAddress, username)
 
     # -- Welcome or not ---------------------------------------------------------------------------

@@ -153,8 +153,8 @@ class RequireAuthentication:
         detail = _DETAILS.get(self._methods[0], _SEVERAL) if len(self._methods) == 1 else _SEVERAL
         names = " or ".join(map(str.upper, self._methods))
         if any(each.result == "temperror" for each in found):
-            raise Rejection(f"{names} can't be checked now", 451, f"4.{detail}")
-        raise Rejection(f"Sender isn't authenticated by {names}", 550, f"5.{detail}")
+            raise _refusal(f"{names} can't be checked now", 451, f"4.{detail}")
+        raise _refusal(f"Sender isn't authenticated by {names}", 550, f"5.{detail}")
 
     def _nothingReported(self, message: Message) -> None:
         _log.error(
@@ -165,4 +165,8 @@ class RequireAuthentication:
             filter=self,
             found=escape(", ".join(message.header.all(_FIELD)) or "none"),
         )
-        raise Rejection("Sender can't be checked now, try again later", 451, "4.7.26")
+        raise _refusal("Sender can't be checked now, try again later", 451, "4.7.26")
+
+
+def _refusal(text: str, code: int, enhanced: str) -> Rejection:
+    return Rejection(text, code, enhanced, policy="authentication")

@@ -26,6 +26,7 @@ from twisted_smtpserver.handlers.check import checkCall, descriptorsPerClient
 from twisted_smtpserver.hooks import Hook, findHook, invoke
 from twisted_smtpserver.hooks.calling import asDeferred
 from twisted_smtpserver.hooks.reactor import theReactor
+from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import client
 from twisted_smtpserver.message.files import RunInThread, storageRefusal
@@ -134,6 +135,10 @@ class Filtered:
     def __repr__(self) -> str:
         return f"<Filtered {', '.join(map(repr, self._filters))} before {self._stages!r}>"
 
+    async def ready(self) -> None:
+        """Whether the store is ready, and the filters that say so."""
+        await askReady([self._stages])
+
     async def onData(self, stream: IncomingMessage, session: Session) -> Any:
         """
         Receive a message, have it judged, and have it stored.
@@ -208,7 +213,9 @@ class Filtered:
             said = f"{reply.code} {escape(reply.text)}"
             _note("is refused by {filter}: {reply}", session, filter=each, reply=said)
             if error.code is None:
-                raise Rejection(reply.text, reply.code, reply.enhanced) from error
+                raise Rejection(
+                    reply.text, reply.code, reply.enhanced, policy=error.policy
+                ) from error
             raise
 
     def _quarantineFor(self, message: Message, session: Session) -> Any:
