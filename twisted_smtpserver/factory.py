@@ -302,8 +302,10 @@ class SMTPServerFactory(ServerFactory):
         if not self.options.selfSigned:
             self.contextFactory = other.contextFactory
         self.counts.limit = other.options.maxClientsPerAddress
-        for name in _MADE_OF_OPTIONS:
-            setattr(self, name, getattr(other, name))
+        self.options, self.log, self.lookUp = other.options, other.log, other.lookUp
+        self.extensions, self.verbs, self.steps = other.extensions, other.verbs, other.steps
+        self.greeting, self.authNeeded = other.greeting, other.authNeeded
+        self.maxClients = other.maxClients
 
 
 class _Refusal(Protocol):
@@ -390,12 +392,6 @@ _TLS_OPTIONS = (
 
 
 _CHANGEABLE = (*_TLS_OPTIONS, "tls", "selfSigned")
-
-#: What a factory makes of its options, besides what :meth:`SMTPServerFactory.adopt` names.
-_MADE_OF_OPTIONS = (
-    *("options", "extensions", "verbs", "steps", "authNeeded", "greeting", "log", "lookUp"),
-    "_maxClients",
-)
 
 #: An option that gives a certificate replaces the options that gave the old one.
 _REPLACED_BY = {
