@@ -66,7 +66,6 @@ class SMTPService(Service):
         seconds; 0 for never.
     :ivar ports: the ports that are open, each an
         :class:`~twisted.internet.interfaces.IListeningPort`.
-    :ivar hungUp: called when a SIGHUP came, with the Deferred of :meth:`reloadCertificates`.
     :raises ConfigurationError: if an endpoint's description is wrong, a factory isn't one, or the
         interval is too short.
     """
@@ -79,7 +78,7 @@ class SMTPService(Service):
         renewalInterval: float = INTERVAL,
     ) -> None:
         self._reactor: Any = reactor if reactor is not None else theReactor()
-        given = [(where, _checked(factory)) for where, factory in listeners]
+        given = [(where, _checked(factory)) for where, factory in _pairs(listeners)]
         endpoints = makeEndpoints(self._reactor, [where for where, _ in given])
         self._listeners = list(zip(endpoints, [factory for _, factory in given], strict=True))
         self._haveBacklog = [namesBacklog(where) for where, _ in given]
@@ -96,7 +95,6 @@ class SMTPService(Service):
         self._replacing = DeferredLock()
         #: What SIGHUP does.
         self.onHangUp: Callable[[], Deferred[bool]] = self.reloadCertificates
-        self.hungUp: Callable[[Deferred[bool]], object] = lambda reloading: None
         self._watch = CertificateWatch(
             renewalInterval,
             self._reactor,
@@ -140,6 +138,16 @@ class SMTPService(Service):
         self._logOversights()
         self._watch.start()
         self._warning.start(WARNING_INTERVAL, now=False)
+
+    @property
+    def isServing(self) -> bool:
+        """Whether clients are served."""
+        return bool(self.running)
+
+    def describe(self) -> str:
+        """Say how the server does: for systemd, in one line."""
+        count = sum(len(factory.connections) for factory in self.factories())
+        return f"{count} {'connection' if count == 1 else 'connections'}"
 
     def stopService(self) -> Deferred[None]:
         """
@@ -311,9 +319,19 @@ class SMTPService(Service):
 
     def _hangUp(self, number: int, frame: FrameType | None) -> None:
         if self.running:
-            self._reactor.callFromThread(lambda: self.hungUp(self.onHangUp()))
+            self._reactor.callFromThread(self.onHangUp)
         if callable(self._earlierHandler):
             self._earlierHandler(number, frame)
+
+
+def _pairs(listeners: Any) -> list[tuple[Any, Any]]:
+    pairs: list[Any] = [None] if isinstance(listeners, str) else list(listeners)
+    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+        raise ConfigurationError(
+            "listeners: give a list of pairs, as in"
+            ' SMTPService([("tcp:2525", SMTPServerFactory(handler))])'
+        )
+    return pairs
 
 
 def _checked(factory: Any) -> SMTPServerFactory:

@@ -328,10 +328,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Configuration": (
         Flag("config", "FILE", "read flags from this TOML file; what is on the command line counts "
              "more. SMTPSERVER_CONFIG in the environment names one, too"),
+        Flag("check-config", "", "say what would run, and exit; nothing is opened or stored"),
+        Flag("example-config", "", "print such a file with every key, and exit"),
     ),
     "Help": (
         Flag("help", "", "show this, and exit"),
-        Flag("version", "", "show Twisted's version, and exit"),
+        Flag("version", "", "show our version, Twisted's, OpenSSL's and Python's, and exit"),
     ),
 }
 # fmt: on
@@ -355,7 +357,7 @@ COMMAND_LINE_ONLY = frozenset(
 # Flags under these headings may be different for each listener; all others, and those named here,
 # are for all of them together.
 _FOR_EACH = (
-    *("Where to listen", "What to do with messages", "TLS", "Logins"),
+    *("Where to listen", "What to do with messages", "Recipients", "TLS", "Logins"),
     "Policies, before any handler; a RATE is such as 600/h or 20/10m",
     *("Filters, which see each message before it is stored", "The conversation"),
     *("Peers to trust: addresses and networks, or any", "Limits"),
