@@ -17,7 +17,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.conduct import Conduct
@@ -55,7 +55,6 @@ _NO_SHORTCUTS: Shortcuts = MappingProxyType({})
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
 
-@implementer(IDialogue)
 class Dialogue:
     """
     See :class:`~twisted_smtpserver.interfaces.IDialogue`.
@@ -316,13 +315,17 @@ class Dialogue:
             return self._hookFailed(name, arguments, error, failed)
         answer: Deferred[Outcome] = following(result)
         answer.addCallback(accepted)
-
-        def refused(failure: Failure) -> Outcome:
-            error = failure.value or HookTimedOut()
-            return self._hookFailed(name, arguments, error, failed)
-
-        answer.addErrback(refused)
+        answer.addErrback(self._hookFailedLater, name, arguments, failed)
         return answer
+
+    def _hookFailedLater(
+        self,
+        failure: Failure,
+        name: str,
+        arguments: tuple[object, ...],
+        failed: Callable[[BaseException], Outcome] | None,
+    ) -> Outcome:
+        return self._hookFailed(name, arguments, failure.value or HookTimedOut(), failed)
 
     def _hookFailed(
         self,
@@ -357,6 +360,15 @@ class Dialogue:
         except Exception as mistake:  # a code that is none, a text that isn't text
             error = mistake
         return incidentReply(stage, self.server.reportError(Failure(error), self.session, stage))
+
+    def refuseSender(self, error: BaseException) -> Outcome:
+        """
+        The outcome of a sender that the handler refused: there is no transaction.
+
+        :param error: what the handler raised.
+        """
+        self.session.forgetEnvelope()
+        return self.refuse(error, "onMailFrom")
 
     def refuseRecipient(self, error: BaseException) -> Outcome:
         """
@@ -637,6 +649,9 @@ class Dialogue:
         if self.transfer is not None:
             self.transfer.abandon(ConnectionLost("the client left before the message ended"))
         self._endTransaction("lost")
+
+
+classImplements(Dialogue, IDialogue)
 
 
 def _isAuth(line: bytes) -> bool:

@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol, TypeVar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
 from twisted_smtpserver.hooks.coroutines import SingleAwait
@@ -60,13 +60,16 @@ class _NoFlow:
     def wanted(self) -> None:
         """Do nothing: it is too late."""
 
-    pause = resume = wanted
+    def pause(self) -> None:
+        """Do nothing."""
+
+    def resume(self) -> None:
+        """Do nothing."""
 
 
 _NO_FLOW = _NoFlow()
 
 
-@implementer(IMessageStream)
 class MessageStream:
     """
     See :class:`~twisted_smtpserver.interfaces.IMessageStream`.
@@ -335,6 +338,9 @@ class MessageStream:
         self._chunks.insert(0, octets)
 
 
+classImplements(MessageStream, IMessageStream)
+
+
 def _ownLine(content: bytes) -> bytes:
     """
     Return an empty line if the content begins with a blank, else nothing.
@@ -350,7 +356,6 @@ def _tooLate() -> Exception:
     return RuntimeError("onData has returned, and what it left unread is gone")
 
 
-@implementer(IPushProducer)
 class _Pipe:
     """Pumps a stream into a consumer at the consumer's pace."""
 
@@ -390,3 +395,6 @@ class _Pipe:
     def stopProducing(self) -> None:
         self._stopped = True
         self.resumeProducing()
+
+
+classImplements(_Pipe, IPushProducer)
