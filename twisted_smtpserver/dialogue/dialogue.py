@@ -32,7 +32,7 @@ from twisted_smtpserver.dialogue.refusals import (
     incidentReply,
 )
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset, asRejection
-from twisted_smtpserver.hooks import Hook, resultOf
+from twisted_smtpserver.hooks import Hook, attribute, resultOf
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
 from twisted_smtpserver.interfaces import IDialogue
 from twisted_smtpserver.replies import Reply
@@ -99,7 +99,9 @@ class Dialogue:
         self.connection = connection
         self.server = server
         self.options = options
-        self.session = Session(options.lmtp, frozenset(options.disabledCommands))
+        disabled = options.disabledCommands
+        assert isinstance(disabled, frozenset)  # Options has made it one, for all connections
+        self.session = Session(options.lmtp, disabled)
         self._conduct: Conduct | None = None
         self._junk = 0  # commands that brought no message any further, since the last message
         self.refusedRecipients = 0
@@ -297,9 +299,8 @@ class Dialogue:
         failed: Callable[[BaseException], Outcome] | None = None,
     ) -> Outcome:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.ask`."""
-        # As hook(), without the call: most handlers have no such hook, and this ends here.
-        hook = getattr(self.server.handler, name, None)
-        if hook is None or getattr(hook, "isDefaultHook", None) is True:
+        hook = self.hook(name)
+        if hook is None:
             return accepted(None)
         try:
             began = perf_counter()
@@ -347,8 +348,11 @@ class Dialogue:
     def hook(self, name: str) -> Hook | None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.hook`."""
         # As findHook(), without its calls: most lines come here.
-        hook: Hook | None = getattr(self.server.handler, name, None)
-        return None if getattr(hook, "isDefaultHook", None) is True else hook
+        hook: Hook | None = attribute(self.server.handler, name, None)
+        if hook is None:
+            return None
+        function = attribute(hook, "__func__", hook)
+        return None if attribute(function, "isDefaultHook", None) is True else hook
 
     def refuse(self, error: BaseException, stage: str) -> Reply:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.refuse`."""

@@ -2,6 +2,7 @@
 
 from twisted_smtpserver.hooks.calling import (
     Hook,
+    attribute,
     blocking,
     defaultHook,
     findHook,
@@ -10,4 +11,13 @@ from twisted_smtpserver.hooks.calling import (
     resultOf,
 )
 
-__all__ = ["Hook", "blocking", "defaultHook", "findHook", "invoke", "isDefault", "resultOf"]
+__all__ = [
+    "Hook",
+    "attribute",
+    "blocking",
+    "defaultHook",
+    "findHook",
+    "invoke",
+    "isDefault",
+    "resultOf",
+]

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
-from twisted_smtpserver.hooks.coroutines import SingleAwait
+from twisted_smtpserver.hooks.singleawait import SingleAwait
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.files import saveToFile, saveToPath
