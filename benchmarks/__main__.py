@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.certificates import KEYS, makeFiles
 from benchmarks.client import NotSupported
 from benchmarks.growth import measureGrowth
-from benchmarks.peers import HERE, PEERS, Files, Unavailable
+from benchmarks.peers import HERE, PEERS, Files, Unavailable, installed
 from benchmarks.report import bars, sound, tables
 from benchmarks.workers import measureWorkers
 from benchmarks.workloads import QUICK, WORKLOADS, Effort, Result, failure
@@ -39,7 +39,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--peers", default=",".join(PEERS), help="servers, with commas between")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="likewise")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="measure what this Python has installed, too",
+    )
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="with commas between")
     parser.add_argument("--key", choices=KEYS, help="the certificate's key")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="a folder")
     return parser
@@ -93,6 +100,13 @@ def _show(what: str, result: Result, unit: str) -> None:
         print(f"  FAILED: {error}", flush=True)
 
 
+def _commit() -> str:
+    """What this checkout is at."""
+    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    return ended.stdout.strip() or "unknown"
+
+
 def _write(
     output: Path,
     results: dict[tuple[str, str], list[Result]],
@@ -107,7 +121,7 @@ def _write(
     ]
     (output / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     good = {key: sound(each) for key, each in results.items() if sound(each)}
-    (output / "results.rst").write_text(tables(good, titles, missing))
+    (output / "results.rst").write_text(f"{tables(good, titles, missing)}* Commit {_commit()}\n")
     (output / "results.svg").write_text(bars(good, titles))
     failed = sum(bool(each["errors"]) for each in raw)
     print(f"{len(raw)} measurements, {failed} failed; see {output}")
@@ -137,6 +151,14 @@ def main() -> int:
     """Run it."""
     parser = _parser()
     given = parser.parse_args()
+    for each in given.python:
+        name, _, interpreter = each.partition("=")
+        try:
+            others = installed(name, interpreter)
+        except Unavailable as why:
+            parser.error(str(why))
+        PEERS.update(others)
+        given.peers = ",".join((given.peers, *others))
     for name, known in (("peers", PEERS), ("workloads", WORKLOADS)):
         unknown = set(getattr(given, name).split(",")) - set(known)
         if unknown:

@@ -63,6 +63,8 @@ class Peer:
     :ivar warmUp: seconds of load before it is measured, or less with ``--quick``.
     :ivar isReporting: whether it says at its end what it has received.
     :ivar only: the workloads that it is measured with, if not all.
+    :ivar isCheckout: whether it is this checkout, or something else, and not what its Python has
+        installed.
     """
 
     name: str
@@ -72,11 +74,14 @@ class Peer:
     isReporting: bool = True
     only: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    isCheckout: bool = True
 
 
-def _python(module: str, *flags: str) -> Callable[[Files], list[str]]:
+def _python(
+    module: str, *flags: str, interpreter: str = sys.executable
+) -> Callable[[Files], list[str]]:
     return lambda files: [
-        *(sys.executable, "-m", f"benchmarks.servers.{module}"),
+        *(interpreter, "-m", f"benchmarks.servers.{module}"),
         *files.flags,
         *(flag.format(folder=files.folder) for flag in flags),
     ]
@@ -171,6 +176,47 @@ PEERS = {
 }
 
 
+def installed(name: str, interpreter: str) -> dict[str, Peer]:
+    """
+    The embedded factory and the shipped command as another Python has them installed: of another
+    version, or in the compiled form.
+
+    :param name: for the command line and the tables.
+    :param interpreter: the path of that Python.
+    """
+    if not os.access(interpreter, os.X_OK):
+        raise Unavailable(f"{interpreter} is no Python")
+    shipped = _python("shipped", "--log", "{folder}/twistd.log", interpreter=interpreter)
+    return {
+        peer.name: peer
+        for peer in (
+            Peer(
+                f"ours@{name}",
+                f"twisted_smtpserver, {name}",
+                _python("ours", interpreter=interpreter),
+                isCheckout=False,
+            ),
+            Peer(
+                f"ours-twistd@{name}",
+                f"… as the shipped command, {name}",
+                shipped,
+                only=PEERS["ours-twistd"].only,
+                isCheckout=False,
+            ),
+        )
+    }
+
+
+def _importable(folder: Path) -> Path:
+    """A folder with this package, and without the one that is measured."""
+    path = folder / "importable"
+    path.mkdir(exist_ok=True)
+    link = path / "benchmarks"
+    if not link.exists():
+        link.symlink_to(HERE)
+    return path
+
+
 class Server:
     """
     A running server. It is stopped when the ``with`` block ends.
@@ -185,10 +231,11 @@ class Server:
         self.received: dict[str, int] | None = None
         self._peer = peer
         command = [*peer.command(files), *flags]
+        path = str(ROOT if peer.isCheckout else _importable(files.folder))
         self._process = subprocess.Popen(
             command,
             cwd=files.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **dict(peer.environment)},
+            env={**os.environ, "PYTHONPATH": path, **dict(peer.environment)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )

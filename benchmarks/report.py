@@ -56,7 +56,11 @@ def tables(results: Results, titles: Mapping[str, str], missing: Mapping[str, st
             [
                 title,
                 *(
-                    _cell(results.get((name, peer)), cell, results.get((name, "ours")))
+                    _cell(
+                        results.get((name, peer)),
+                        cell,
+                        results.get((name, "nodemailer" if cell == "nodemailer" else "ours")),
+                    )
                     for name in names
                 ),
             ]
@@ -70,6 +74,7 @@ def tables(results: Results, titles: Mapping[str, str], missing: Mapping[str, st
         listTable(
             "The same, as a part or a multiple of twisted_smtpserver's", header, rows("ratio")
         ),
+        listTable("The same, as a part or a multiple of nodemailer's", header, rows("nodemailer")),
         listTable("Per second: messages, or MB of bulk (wall clock)", header, rows("rate")),
         listTable("Peak memory in MiB, and what the load added to it", header, rows("peak")),
         listTable("Largest by smallest of the repetitions", header, rows("spread")),
@@ -81,14 +86,14 @@ def tables(results: Results, titles: Mapping[str, str], missing: Mapping[str, st
     return "".join(parts)
 
 
-def _cell(repetitions: list[Result] | None, kind: str, ours: list[Result] | None) -> str:
+def _cell(repetitions: list[Result] | None, kind: str, other: list[Result] | None) -> str:
     if not repetitions:
         return "–"
     middle = median(repetitions)
     if kind == "value":
         return _number(middle.value)
-    if kind == "ratio":
-        base = median(ours).value if ours else 0
+    if kind in ("ratio", "nodemailer"):
+        base = median(other).value if other else 0
         return f"{middle.value / base:.2f}" if base else "–"
     if kind == "rate":
         return _number(statistics.median(each.rate for each in repetitions)) if middle.rate else "–"

@@ -25,9 +25,11 @@ from twisted_smtpserver import (
     SMTPServerFactory,
 )
 from twisted_smtpserver.factory import SPARE_DESCRIPTORS
+from twisted_smtpserver.filters import Filtered, Milter
 from twisted_smtpserver.handlers import fromFunctions
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.states import Phase
+from twisted_smtpserver.stores.byrecipient import ByRecipient
 from twisted_smtpserver.testing import (
     MemoryTransport,
     RecordingHandler,
@@ -299,13 +301,19 @@ class MaxClientsTests(SynchronousTestCase):
     def test_default(self):
         """By default as many as there may be open files, but for a few."""
 
-        def most(limit: int) -> Any:
+        def most(limit: int, handler: object = None) -> Any:
             with mock.patch.object(resource, "getrlimit", lambda kind: (limit, limit)):
-                return makeFactory()._maxClients
+                return makeFactory(handler or Discard())._maxClients
 
         self.assertEqual(most(1024), 1024 - SPARE_DESCRIPTORS)
         self.assertEqual(most(10), 1)
         self.assertEqual(most(resource.RLIM_INFINITY), sys.maxsize)
+        milters = [Milter("unix:/run/one"), Milter("unix:/run/two")]
+        filtered = Filtered(Discard(), *milters)
+        self.assertEqual(most(1024, filtered), (1024 - SPARE_DESCRIPTORS) // 4)
+        routes = Chain(SMTPHandler(), ByRecipient({"a.test": filtered, "*": Discard()}))
+        self.assertEqual(most(1024, routes), (1024 - SPARE_DESCRIPTORS) // 5)
+        self.assertEqual(most(1024, mock.MagicMock()), 1024 - SPARE_DESCRIPTORS)
 
     def test_unix(self):
         """The log names a peer that has no address, too."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, WAYS, Later, brief, codes, talk, walk
@@ -149,6 +151,48 @@ class ShutdownTests(SynchronousTestCase):
             self.assertEqual(handler.outcomes, ["refused"])
             self.assertTrue(client.isClosed)
             self.assertGone(client, done)
+
+    def test_committing(self) -> None:
+        """One that says that it can't take the message back is waited for, and answered."""
+        client = talk(Phase.RCPT, onData=(later := Later()))
+        client.send(b"BDAT 2 LAST\r\n\r\n")
+        client.session.envelope.beginCommit()
+        done = self.begin(client)
+        client.wait(60)
+        self.assertEqual((later.canceled, client.answers()), (0, []))
+        self.assertNoResult(done)
+        later.answer("stored")
+        client.settle()
+        self.assertEqual(codes(client.answers()), [250, 421])
+        self.assertGone(client, done)
+
+    def test_committingTooLong(self) -> None:
+        """But no longer than handlerTimeout: then nobody knows, and the client tries again."""
+        client = talk(Phase.RCPT, onData=(later := Later()), handlerTimeout=100)
+        client.send(b"BDAT 2 LAST\r\n\r\n")
+        client.session.envelope.beginCommit()
+        done = self.begin(client)
+        client.wait(99)
+        self.assertEqual(client.answers(), [])
+        client.wait(1)
+        self.assertEqual((later.canceled, codes(client.answers())), (1, [451, 421]))
+        self.assertGone(client, done)
+
+    def test_tooLateToCommit(self) -> None:
+        """After a refusal nothing can be committed: not in the background, nor by a copy."""
+        refusals: list[Callable[[Client, Later], object]] = [
+            lambda client, _: self.begin(client, closeTimeout=0),
+            lambda client, _: client.wait(300),
+            lambda _, later: later.fail(Rejection("no")),
+        ]
+        for refuse in refusals:
+            client = talk(Phase.RCPT, onData=(later := Later()))
+            client.send(b"BDAT 2 LAST\r\n\r\n")
+            envelope = copy.copy(client.session.envelope)
+            refuse(client, later)
+            self.assertNotIn(250, codes(client.answers()))
+            self.assertRaises(CancelledError, envelope.beginCommit)
+        self.assertRaises(CancelledError, connect().session.envelope.beginCommit)
 
     def test_thread(self) -> None:
         """If a thread is at work, its message is waited for, and gets its 250; others aren't."""

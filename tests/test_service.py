@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.protocols.basic import LineReceiver
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support.certificates import makeCertificate
-from twisted_smtpserver import ConfigurationError, Discard, service
+from twisted_smtpserver import ConfigurationError, Discard
 from twisted_smtpserver.factory import SMTPServerFactory
-from twisted_smtpserver.service import SMTPService
+from twisted_smtpserver.service import WARNING_INTERVAL, SMTPService
 from twisted_smtpserver.testing import RecordingHandler, connect, makeFactory
+from twisted_smtpserver.tls.renewal import INTERVAL, QUIET
+from twisted_smtpserver.tls.replacing import certificatesOf
 
 
 class Port:
@@ -214,8 +219,13 @@ class SocketTests(TestCase):
         await stopped
 
 
-class CertificateTests(SynchronousTestCase):
-    """Reading certificates again."""
+def told(events: Sequence[LogEvent]) -> list[str]:
+    """What the log said of certificates."""
+    return [text for text in map(formatEvent, events) if text.startswith("The certificate of")]
+
+
+class CertificateCase(SynchronousTestCase):
+    """A factory with certificates that are in files, and a reactor without sockets."""
 
     def setUp(self) -> None:
         self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
@@ -225,26 +235,29 @@ class CertificateTests(SynchronousTestCase):
         self.folder.mkdir()
         self.writeFiles()
         self.memory = Memory()
-        self.factory = makeFactory(
-            Discard(), cert=str(self.folder / "cert"), key=str(self.folder / "key")
-        )
+        self.factory = self.make()
 
     def takeSignals(self) -> None:
         """Take SIGHUP in the place of an application that has a use for it."""
         signal.signal(signal.SIGHUP, lambda number, frame: self.signals.append(number))
 
-    def writeFiles(self) -> None:
-        made = makeCertificate(None, ["mx.test"])
+    def writeFiles(self, days: float = 90) -> None:
+        made = makeCertificate(None, ["mx.test"], days=days)
         (self.folder / "cert").write_bytes(made.certPEM)
         (self.folder / "key").write_bytes(made.keyPEM)
 
-    def start(self, *factories: SMTPServerFactory) -> SMTPService:
+    def make(self) -> SMTPServerFactory:
+        """A factory with the files."""
+        paths: Any = {name: str(self.folder / name) for name in ("cert", "key")}
+        return makeFactory(Discard(), **paths)
+
+    def start(self, *factories: SMTPServerFactory, **options: Any) -> SMTPService:
         self.ports = [Port() for _ in factories]
         where: Any = [
             (Endpoint(succeed(port)), factory)
             for port, factory in zip(self.ports, factories, strict=True)
         ]
-        service = SMTPService(where, self.memory)
+        service = SMTPService(where, self.memory, **options)
         service.startService()
         return service
 
@@ -258,6 +271,10 @@ class CertificateTests(SynchronousTestCase):
         """Send SIGHUP, and let the reactor do what was asked of it from the signal handler."""
         os.kill(os.getpid(), signal.SIGHUP)
         self.memory.advance(0)
+
+
+class CertificateTests(CertificateCase):
+    """Reading certificates again."""
 
     def test_signal(self) -> None:
         """SIGHUP replaces the certificate for new connections, and whoever had it gets it, too."""
@@ -330,21 +347,34 @@ class CertificateTests(SynchronousTestCase):
         for start in (lambda: self.start(self.factory, self.factory), self.hangUp):
             with capturedLogs() as events:
                 start()
-            (text,) = [e for e in map(formatEvent, events) if e.startswith("The certificate of")]
+            (text,) = told(events)
             self.assertRegex(text, "^The certificate of mx.test expires on 20..-..-..$")
 
-    def test_expired(self) -> None:
-        """One that has expired is a warning."""
-        self.patch(service, "hasExpired", lambda certificate: True)
+    def test_warned(self) -> None:
+        """One that ends soon is a warning, at the start and once a day; one that doesn't isn't."""
+        self.writeFiles(days=3.5)
+        factory = self.make()
         with capturedLogs() as events:
-            self.start(self.factory)
-        (event,) = [e for e in events if e["log_level"] is LogLevel.warn]
-        self.assertRegex(formatEvent(event), "^The certificate of mx.test expired on 20..-..-..$")
+            self.start(factory, self.factory)
+        warnings = [each for each in events if each["log_level"] is LogLevel.warn]
+        (text,) = told(warnings)
+        self.assertRegex(text, "^The certificate of mx.test expires on 20.*, in 3 days: it should")
+        for _ in range(3):
+            with capturedLogs() as events:
+                self.memory.advance(WARNING_INTERVAL)
+            self.assertEqual(told(events), [text])
+
+    def test_expiry(self) -> None:
+        """The service knows when the first of its certificates ends, if it has any."""
+        self.assertIsNone(self.start(makeFactory(Discard())).certificateExpiry)
+        self.writeFiles(days=3.5)
+        made = self.start(self.make(), self.factory)
+        assert made.certificateExpiry is not None
+        self.assertEqual((made.certificateExpiry - datetime.now(timezone.utc)).days, 3)
 
     def test_reasons(self) -> None:
         """What is wrong with files that several factories have is said once."""
-        other = makeFactory(Discard(), cert=str(self.folder / "cert"), key=str(self.folder / "key"))
-        self.start(self.factory, other)
+        self.start(self.factory, self.make())
         (self.folder / "key").write_text("nothing")
         with capturedLogs() as events:
             self.hangUp()
@@ -382,3 +412,112 @@ class CertificateTests(SynchronousTestCase):
         thread.join()
         self.assertTrue(services[0].running)
         self.assertIs(signal.getsignal(signal.SIGHUP), earlier)
+
+
+class RenewalTests(CertificateCase):
+    """New files are found without a signal."""
+
+    def look(self, times: int = 1) -> list[str]:
+        """Let the files be looked at, and again when they may be quiet; what the log says."""
+        with capturedLogs() as events:
+            for _ in range(times):
+                self.memory.advance(INTERVAL)
+                self.memory.advance(QUIET)
+        return [formatEvent(each) for each in events if each["log_level"] is not LogLevel.info]
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file: a new one is renamed."""
+        (self.folder / "new").write_bytes(content)
+        os.replace(self.folder / "new", self.folder / name)
+
+    def test_renewed(self) -> None:
+        """New files are used once they are quiet, by all factories; until then they aren't."""
+        other = self.make()
+        self.start(self.factory, other)
+        before = self.factory.contextFactory
+        self.look()
+        self.assertIs(self.factory.contextFactory, before)
+        self.writeFiles()
+        self.memory.advance(INTERVAL - QUIET)
+        self.assertIs(self.factory.contextFactory, before)
+        self.memory.advance(QUIET)
+        self.assertIsNot(self.factory.contextFactory, before)
+        found = certificatesOf([self.factory, other])
+        self.assertEqual(len(found), 1)
+        self.assertEqual(found[0].public_bytes(Encoding.PEM), (self.folder / "cert").read_bytes())
+
+    def test_pair(self) -> None:
+        """A new certificate with the old key waits for its key, and that is said once."""
+        self.start(self.factory)
+        before = self.factory.contextFactory
+        made = makeCertificate(None, ["mx.test"], days=90)
+        self.write("cert", made.certPEM)
+        reason = "key and cert: the key is not that of the certificate"
+        expected = [f"Keeping the old certificates until both are new: {reason}"]
+        self.assertEqual(self.look(3), expected)
+        self.assertIs(self.factory.contextFactory, before)
+        self.write("key", made.keyPEM)
+        self.assertEqual(self.look(), [])
+        self.assertEqual(certificatesOf([self.factory]), [made.certificate])
+
+    def test_sameKey(self) -> None:
+        """A new certificate for the old key is used."""
+        made = makeCertificate(None, ["mx.test"], days=30)
+        self.write("key", made.keyPEM)
+        self.write("cert", made.certPEM)
+        factory = self.make()
+        self.start(factory)
+        new = makeCertificate(None, ["mx.test"], key=made.key, days=90)
+        self.write("cert", new.certPEM)
+        self.assertEqual(self.look(), [])
+        self.assertEqual(certificatesOf([factory]), [new.certificate])
+
+    def test_damaged(self) -> None:
+        """Files that are no good leave the old ones in use, with one line of the log."""
+        self.start(self.factory, self.make())
+        before = self.factory.contextFactory
+        self.write("cert", b"-----BEGIN CERTIFICATE-----\nMIIB")
+        (text,) = self.look(3)
+        self.assertRegex(text, r"^Keeping the old certificates: cert \('.*'\): no PEM certificate")
+        (self.folder / "cert").unlink()
+        (text,) = self.look(3)
+        self.assertIn("can't be read: No such file or directory", text)
+        self.assertIs(self.factory.contextFactory, before)
+
+    def test_neverStarted(self) -> None:
+        """A service that wasn't started can be stopped; nothing is looked at."""
+        made = SMTPService([("tcp:25", self.factory)], self.memory)
+        self.successResultOf(made.stopService())
+        self.assertEqual(self.memory.getDelayedCalls(), [])
+
+    def test_off(self) -> None:
+        """With 0 only SIGHUP has them read, and nobody waits for the other one of a pair."""
+        self.start(self.factory, renewalInterval=0)
+        before = self.factory.contextFactory
+        self.write("cert", makeCertificate(None, ["mx.test"]).certPEM)
+        self.assertEqual(self.look(3), [])
+        with capturedLogs() as events:
+            self.hangUp()
+        self.assertEqual(events[-1]["log_level"], LogLevel.error)
+        self.assertIs(self.factory.contextFactory, before)
+        self.writeFiles()
+        self.hangUp()
+        self.assertIsNot(self.factory.contextFactory, before)
+
+    def test_signalFirst(self) -> None:
+        """What SIGHUP had read isn't read once more."""
+        self.start(self.factory)
+        self.writeFiles()
+        self.hangUp()
+        before = self.factory.contextFactory
+        self.look()
+        self.assertIs(self.factory.contextFactory, before)
+
+    def test_told_hungUp(self) -> None:
+        """Whoever wants to know is told of a SIGHUP, and when the files were read."""
+        service = self.start(self.factory)
+        told: list[Deferred[bool]] = []
+        service.hungUp = told.append
+        self.hangUp()
+        (reloading,) = told
+        self.assertTrue(self.successResultOf(reloading))

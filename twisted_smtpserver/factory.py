@@ -25,7 +25,7 @@ from twisted_smtpserver.connection.timeouts import CLOSING_TIME, CommonTimer, Id
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.extensions import BUILT_IN, buildExtensions
 from twisted_smtpserver.handlers.chain import Chain
-from twisted_smtpserver.handlers.check import checkHandler
+from twisted_smtpserver.handlers.check import checkHandler, descriptorsPerClient
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
@@ -133,7 +133,7 @@ class SMTPServerFactory(ServerFactory):
         self.counts = ClientCounts(self.options.maxClientsPerAddress)
         #: The failed logins by the client's address.
         self.loginFailures = _loginFailures(self.options)
-        self._maxClients = self.options.maxClients or _descriptors()
+        self._maxClients = self.options.maxClients or _clientsByDescriptors(self.handler)
         #: Takes the number of this factory's connections, and returns how many count against
         #: ``maxClients``: with several workers, those of the others, too.
         self.countAll: Callable[[int], int] = lambda own: own
@@ -235,7 +235,7 @@ class SMTPServerFactory(ServerFactory):
 
     def _closeAll(self) -> None:
         # A thread can't be stopped, and the process waits for it: a message that a thread may be
-        # storing still gets its 250.
+        # storing still gets its 250. So does one whose handler says that it stores it.
         waits = threadsWork(self.clock)
         for connection in list(self.connections):
             if not (waits and connection.isStoring):
@@ -285,6 +285,20 @@ class SMTPServerFactory(ServerFactory):
         self.options = prepared.options
         # STARTTLS may not have been offered before.
         self._build()
+
+    def adopt(self, other: SMTPServerFactory) -> None:
+        """
+        Use the options of another factory for new connections. Open ones keep theirs.
+
+        :param other: a factory for the same handler, which serves nobody.
+        """
+        if other.options.loginDelay != self.options.loginDelay:
+            self.loginFailures = other.loginFailures
+        if not self.options.selfSigned:
+            self.contextFactory = other.contextFactory
+        self.counts.limit = other.options.maxClientsPerAddress
+        for name in _MADE_OF_OPTIONS:
+            setattr(self, name, getattr(other, name))
 
 
 class _Refusal(Protocol):
@@ -372,6 +386,12 @@ _TLS_OPTIONS = (
 
 _CHANGEABLE = (*_TLS_OPTIONS, "tls", "selfSigned")
 
+#: What a factory makes of its options, besides what :meth:`SMTPServerFactory.adopt` names.
+_MADE_OF_OPTIONS = (
+    *("options", "extensions", "verbs", "steps", "authNeeded", "greeting", "log", "lookUp"),
+    "_maxClients",
+)
+
 #: An option that gives a certificate replaces the options that gave the old one.
 _REPLACED_BY = {
     "tls": ("key", "cert", "passphrase", "selfSigned"),
@@ -394,6 +414,8 @@ def _contextFactory(options: Options) -> ServerContextFactory | None:
     return ServerContextFactory(settings)
 
 
-def _descriptors() -> int:
+def _clientsByDescriptors(handler: object) -> int:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, limit - SPARE_DESCRIPTORS)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(1, (limit - SPARE_DESCRIPTORS) // (1 + descriptorsPerClient(handler)))

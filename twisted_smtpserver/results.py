@@ -43,7 +43,7 @@ class Accepted:
         return Reply(self.code, self.enhanced or stage.enhanced, self.text or stage.lines[0])
 
 
-# Text that begins like a reply: whoever returns it means more than the words of an acceptance.
+# Text that begins like a reply: a hook that returns it means more than the words of an acceptance.
 _LIKE_A_CODE = re.compile(r"\s*[2-5][0-9][0-9](?:[\s-]|$)")
 
 

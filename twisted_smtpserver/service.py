@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from datetime import datetime
 from types import FrameType
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock, succeed
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,12 +23,22 @@ from twisted_smtpserver.connection.listening import (
     widenBacklog,
 )
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.factory import SecureContext, SMTPServerFactory
+from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.hooks.reactor import theReactor
-from twisted_smtpserver.tls.certificates import certificateNames, hasExpired
+from twisted_smtpserver.tls.renewal import INTERVAL, CertificateWatch, describeEnd, firstEnd
+from twisted_smtpserver.tls.replacing import (
+    Prepared,
+    certificateFiles,
+    certificatesOf,
+    prepareAll,
+    useAll,
+)
 
 _log = Logger()
+
+#: How often a certificate that ends soon is warned of, in seconds.
+WARNING_INTERVAL = 86400.0
 
 
 class SMTPService(Service):
@@ -40,8 +51,10 @@ class SMTPService(Service):
 
     The ports are bound in ``privilegedStartService``, so that ``twistd --uid`` can take port 25
     before it drops root's privileges; the factories read the keys before that, when they were made.
-    While the service runs, SIGHUP makes it read the factories' certificates again, if there are
-    any. All factories without ``maxClients`` together take as many connections as the process has
+    While the service runs, it reads the factories' certificates again when their files have
+    changed, and at SIGHUP. It warns of a certificate that ends within
+    :data:`~twisted_smtpserver.tls.renewal.WARNING_TIME`, at the start and once a day.
+    All factories without ``maxClients`` together take as many connections as the process has
     descriptors for.
 
     :param listeners: pairs of an endpoint and the :class:`SMTPServerFactory` that serves it. The
@@ -49,15 +62,21 @@ class SMTPService(Service):
         or an object. Where it names no ``backlog``,
         :data:`~twisted_smtpserver.connection.listening.BACKLOG` clients may wait to be accepted.
     :param reactor: what to listen with; by default the reactor.
+    :param renewalInterval: how often to look whether the files of the certificates have changed, in
+        seconds; 0 for never.
     :ivar ports: the ports that are open, each an
         :class:`~twisted.internet.interfaces.IListeningPort`.
-    :raises ConfigurationError: if an endpoint's description is wrong, or a factory isn't one.
+    :ivar hungUp: called when a SIGHUP came, with the Deferred of :meth:`reloadCertificates`.
+    :raises ConfigurationError: if an endpoint's description is wrong, a factory isn't one, or the
+        interval is too short.
     """
 
     def __init__(
         self,
         listeners: Iterable[tuple[str | IStreamServerEndpoint, SMTPServerFactory]],
         reactor: Any = None,
+        *,
+        renewalInterval: float = INTERVAL,
     ) -> None:
         self._reactor: Any = reactor if reactor is not None else theReactor()
         given = [(where, _checked(factory)) for where, factory in listeners]
@@ -74,6 +93,18 @@ class SMTPService(Service):
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
         self._replacing = DeferredLock()
+        #: What SIGHUP does.
+        self.onHangUp: Callable[[], Deferred[bool]] = self.reloadCertificates
+        self.hungUp: Callable[[Deferred[bool]], object] = lambda reloading: None
+        self._watch = CertificateWatch(
+            renewalInterval,
+            self._reactor,
+            self._certificateFiles,
+            self.reloadCertificates,
+            self._runInThread,
+        )
+        self._warning = LoopingCall(self.logCertificates, onlyWarnings=True)
+        self._warning.clock = self._reactor
 
     def privilegedStartService(self) -> None:
         """
@@ -104,8 +135,10 @@ class SMTPService(Service):
             self.privilegedStartService()
         super().startService()
         self._installSignalHandler()
-        self._logCertificates()
+        self.logCertificates()
         self._logOversights()
+        self._watch.start()
+        self._warning.start(WARNING_INTERVAL, now=False)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -114,6 +147,9 @@ class SMTPService(Service):
         :returns: a Deferred that fires when all connections are closed.
         """
         super().stopService()
+        self._watch.stop()
+        if self._warning.running:
+            self._warning.stop()
         stopping = self._stopListening()
         stopping += [factory.shutdown() for factory in self.factories()]
         # Until then a SIGHUP must not end the process: messages are in flight.
@@ -133,63 +169,67 @@ class SMTPService(Service):
             return succeed(False)
         return self.replaceCertificates(self.readCertificates)
 
-    def readCertificates(self) -> Mapping[str, Any]:
+    def readCertificates(self, factory: SMTPServerFactory) -> Mapping[str, Any]:
         """
         (In a thread.) Find the options that change when the certificates are read again. By default
         none: only the contents of the files change.
 
+        :param factory: the factory whose options they are.
         :returns: the options' new values, by name.
         """
         return {}
 
-    def replaceCertificates(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
+    def replaceCertificates(
+        self, read: Callable[[SMTPServerFactory], Mapping[str, Any]]
+    ) -> Deferred[bool]:
         """
         Use other certificates for new connections. Replacements run one after another.
 
-        :param read: called in a thread; returns the changes for
+        :param read: called in a thread for each factory; returns the changes for
             :meth:`SMTPServerFactory.updateSecureContext`.
         :returns: a Deferred that fires with whether all factories could use them.
         """
         replaced: Deferred[bool] = self._replacing.run(self._replace, read)
         return replaced
 
-    def _replace(self, read: Callable[[], Mapping[str, Any]]) -> Deferred[bool]:
+    def _replace(self, read: Callable[[SMTPServerFactory], Mapping[str, Any]]) -> Deferred[bool]:
         factories = list(filter(_hasCertificates, self.factories()))
-        preparing = factories[0].runInThread(_prepareAll, factories, read)
+        preparing = self._runInThread(prepareAll, factories, read, self._certificateFiles())
         return preparing.addCallbacks(self._use, _notPrepared)
 
-    def _use(self, prepared: _Prepared) -> bool:
+    def _certificateFiles(self) -> list[str]:
+        return certificateFiles(each.options for each in self.factories())
+
+    def _runInThread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return self.factories()[0].runInThread(function, *arguments)
+
+    def _use(self, prepared: Prepared) -> bool:
         """(In the reactor's thread.) Use the new contexts."""
-        for factory, context in prepared.contexts:
-            factory.useSecureContext(context)
-        for reason in dict.fromkeys(prepared.reasons):  # the factories often share files
-            _log.error("Keeping the old certificates: {error}", error=reason)
-        if not prepared.reasons:
-            self.certificatesReplaced(prepared.changes)
-        return not prepared.reasons
+        self._watch.known = prepared.stamps
+        isComplete = useAll(prepared, isWatched=self._watch.isOn)
+        if isComplete:
+            self.certificatesReplaced()
+        return isComplete
 
-    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
-        """
-        Log that all factories have new certificates.
-
-        :param changes: the options' new values, by name.
-        """
+    def certificatesReplaced(self) -> None:
+        """Log that all factories have new certificates."""
         _log.info("The certificates were read again")
-        self._logCertificates()
+        self.logCertificates()
 
-    def _logCertificates(self) -> None:
+    @property
+    def certificateExpiry(self) -> datetime | None:
+        """When the first of the certificates in use ends, in UTC; ``None`` if there is none."""
+        return firstEnd(certificatesOf(self.factories()))
+
+    def logCertificates(self, onlyWarnings: bool = False) -> None:
         """Log each certificate and its last day; one that has expired is easily overlooked."""
-        contexts = [f.contextFactory for f in self.factories() if _hasCertificates(f)]
-        found = [c for context in contexts if context is not None for c in context.certificates]
-        for certificate in dict.fromkeys(found):
-            isOver = hasExpired(certificate)
-            log = _log.warn if isOver else _log.info
-            log(
-                "The certificate of {names} {verb} on {date:%Y-%m-%d}",
-                names=certificateNames(certificate),
-                verb="expired" if isOver else "expires",
-                date=certificate.not_valid_after_utc,
-            )
+        readable = [factory for factory in self.factories() if _hasCertificates(factory)]
+        for certificate in certificatesOf(readable):
+            text, isWarning = describeEnd(certificate)
+            if isWarning:
+                _log.warn("{text}", text=text)
+            elif not onlyWarnings:
+                _log.info("{text}", text=text)
 
     def _logOversights(self) -> None:
         """Log what may have been overlooked, once for all factories."""
@@ -261,7 +301,7 @@ class SMTPService(Service):
 
     def _hangUp(self, number: int, frame: FrameType | None) -> None:
         if self.running:
-            self._reactor.callFromThread(self.reloadCertificates)
+            self._reactor.callFromThread(lambda: self.hungUp(self.onHangUp()))
         if callable(self._earlierHandler):
             self._earlierHandler(number, frame)
 
@@ -284,39 +324,6 @@ def _checked(factory: Any) -> SMTPServerFactory:
 def _widened(port: IListeningPort) -> IListeningPort:
     widenBacklog(port)
     return port
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """
-    The result of reading certificates.
-
-    :ivar changes: the options' new values, by name.
-    :ivar contexts: the factories that can use them, and their new contexts.
-    :ivar reasons: why the other factories can't.
-    """
-
-    changes: Mapping[str, Any]
-    contexts: list[tuple[SMTPServerFactory, SecureContext]]
-    reasons: list[str]
-
-
-def _prepareAll(
-    factories: list[SMTPServerFactory], read: Callable[[], Mapping[str, Any]]
-) -> _Prepared:
-    """(In a thread.) Read the certificates, and make a context for each factory."""
-    contexts = []
-    reasons = []
-    try:
-        changes = read()
-    except ConfigurationError as error:
-        return _Prepared({}, [], [str(error)])
-    for factory in factories:
-        try:
-            contexts.append((factory, factory.prepareSecureContext(**changes)))
-        except ConfigurationError as error:
-            reasons.append(str(error))
-    return _Prepared(changes, contexts, reasons)
 
 
 def _notPrepared(failure: Failure) -> bool:

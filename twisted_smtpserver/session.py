@@ -12,6 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import CancelledError
+
 from twisted_smtpserver.wire.authresults import NOTHING_KNOWN, Authentication
 from twisted_smtpserver.wire.text import escape
 
@@ -104,6 +106,7 @@ class Envelope:
     """
 
     __slots__ = (
+        "_fate",
         "authentication",
         "bodyType",
         "dsn",
@@ -125,6 +128,8 @@ class Envelope:
         self.dsn: EnvelopeDSN | None = None
         self.perRecipient: bool = perRecipient
         self.authentication: Authentication = NOTHING_KNOWN
+        # Empty as long as the message may be stored, or taken back. Copies share it.
+        self._fate: dict[str, bool] = {}
 
     @property
     def recipients(self) -> list[Address]:
@@ -133,6 +138,30 @@ class Envelope:
         for address in self.rcptTo:
             unique.setdefault(address.key, address)
         return list(unique.values())
+
+    def beginCommit(self) -> None:
+        """
+        Say that the message is about to be stored for good. A handler that stores where the server
+        can't see it, in threads of its own or in another program, calls this right before what it
+        can't undo; in any thread, and as often as it likes.
+
+        From here on a server that stops waits for the handler's answer, for ``handlerTimeout`` at
+        most. Without it, the client would be told 421, and would send again what is stored.
+
+        :raises twisted.internet.defer.CancelledError: if it is too late: the client was told that
+            the message isn't accepted. Then it mustn't be stored.
+        """
+        # In one step, which no other thread gets between.
+        if not self._fate.setdefault("isCommitted", True):
+            raise CancelledError("the client was told that the message isn't accepted")
+
+    def withdraw(self) -> bool:
+        """
+        (The server's call.) Refuse the message.
+
+        :returns: whether that is possible: :meth:`beginCommit` wasn't called, and raises now.
+        """
+        return not self._fate.setdefault("isCommitted", False)
 
     def __repr__(self) -> str:
         return f"<Envelope {self.id} from {self.mailFrom!r} to {len(self.rcptTo)} recipients>"
@@ -156,6 +185,7 @@ class _NoEnvelope(Envelope):
 
 
 _NO_ENVELOPE = Envelope()
+_NO_ENVELOPE.withdraw()
 _NO_ENVELOPE.__class__ = _NoEnvelope  # not before it is filled
 
 
@@ -164,11 +194,12 @@ class Session:
     One connection, as its handlers see it.
 
     :ivar id: random, in every log event of the session.
-    :ivar localAddress: our side; ``None`` on a unix socket. :attr:`localPort` likewise.
+    :ivar localAddress: our side's address; ``None`` on a unix socket, as :attr:`localPort`.
     :ivar remoteAddress: the client, as claimed by PROXY or XCLIENT if they are trusted; ``None``
-        on a unix socket, or if XCLIENT says that it isn't known. :attr:`remotePort` likewise.
-    :ivar peerAddress: the other end of the socket itself, whatever was claimed. :attr:`peerPort`
-        likewise.
+        on a unix socket, or if XCLIENT says that it isn't known. The same holds for
+        :attr:`remotePort`.
+    :ivar peerAddress: the address of the socket's other end, whatever was claimed; its port is
+        :attr:`peerPort`.
     :ivar proxyTLVs: the PROXY v2 header's extra fields.
     :ivar clientHostname: the client's forward-confirmed reverse name, else ``"[address]"``.
     :ivar openingCommand: ``"HELO"``, ``"EHLO"`` or ``"LHLO"``; ``None`` before the hello.
@@ -176,6 +207,8 @@ class Session:
     :ivar secure: whether the connection is protected by TLS.
     :ivar tls: a :class:`~twisted_smtpserver.tls.TLSInfo` where TLS ends here, else ``None``.
     :ivar user: what ``onAuth`` returned; ``None`` before a login.
+    :ivar authMethod: the SASL mechanism of that login, ``"PLAIN"`` for example, or ``"XCLIENT"``;
+        ``None`` before a login.
     :ivar envelope: the current transaction's; between transactions an empty one that can't be
         changed.
     :ivar error: the text of the last refusal sent.
@@ -195,6 +228,7 @@ class Session:
         "_trustedAddress",
         "_xClient",
         "_xForward",
+        "authMethod",
         "clientHostname",
         "envelope",
         "error",
@@ -235,6 +269,7 @@ class Session:
         self.secure: bool = False
         self.tls: TLSInfo | None = None
         self.user: Any = None
+        self.authMethod: str | None = None
         # Made on demand: most connections never need one.
         self._data: dict[Any, Any] | None = None
         self._xClient: dict[str, Any] | None = None
@@ -269,7 +304,7 @@ class Session:
 
     @property
     def xForward(self) -> dict[str, Any]:
-        """The attributes that XFORWARD set for the next message, likewise."""
+        """The attributes that XFORWARD set for the next message; else as :attr:`xClient`."""
         if self._xForward is None:
             self._xForward = {}
         return self._xForward

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
@@ -23,19 +26,16 @@ from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
+from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.tls.certificates import readFiles
-from twisted_smtpserver.twistd.commandline import (
-    LISTENERS,
-    NEED_LOGIN,
-    STORE_FLAGS,
-    Options,
-    inFlags,
-    passwordFiles,
-)
+from twisted_smtpserver.tls.renewal import INTERVAL
+from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS, Options, passwordFiles
 from twisted_smtpserver.twistd.filters import makeFilters
-from twisted_smtpserver.twistd.flags import DEFAULT_HOST, DEFAULT_MAILDIR, SECRETS
+from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS, SECRETS
 from twisted_smtpserver.twistd.inbox import makeInbox
+from twisted_smtpserver.twistd.parts import STORE_PART, Parts, flagsOf, handedSecrets
 from twisted_smtpserver.twistd.policies import makePolicies, makeState
+from twisted_smtpserver.twistd.reload import Reloader, Running
 from twisted_smtpserver.twistd.services import (
     MaildirService,
     PasswordFile,
@@ -45,6 +45,7 @@ from twisted_smtpserver.twistd.services import (
 )
 from twisted_smtpserver.twistd.stores import makeStore
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
+from twisted_smtpserver.twistd.values import DEFAULT_HOST
 
 __all__ = ["Options", "makeService"]
 
@@ -60,22 +61,84 @@ def makeService(config: Options) -> IService:
     :param config: the parsed command line.
     :raises SystemExit: with one line of reason, if a handler or a key can't be used.
     """
-    try:
+    with _explaining(config):
         return _build(config)
-    except ConfigurationError as error:
-        raise SystemExit(oneLine(inFlags(str(error)))) from error
+
+
+@dataclass
+class _Built:
+    """
+    What listeners with the same settings serve.
+
+    :ivar handler: the handler.
+    :ivar preparations: services that must be started first; an inbox may be among them.
+    :ivar stages: further services.
+    :ivar factories: the listeners' factories.
+    """
+
+    handler: object
+    preparations: list[Service]
+    stages: list[Service]
+    factories: list[SMTPServerFactory] = field(default_factory=list)
 
 
 def _build(config: Options) -> MultiService:
-    handler, preparations = _makeHandler(config)
+    parts = Parts()
+    state = makeState(config)
+    built = []
+    for each in config.listeners:
+        if state is not None:
+            each.keywords["state"] = state
+        with _explaining(each):
+            built.append(_buildHandler(each, parts, state))
+    if any("self-signed" in each for each in config.listeners):
+        _log.warn("Using a certificate that was made just now: only good for trying things out")
+    service = Server(isWorker=config.handover is not None)
+    if config.handover is None and config.get("workers", 1) > 1:
+        supervisor = _makeSupervisor(config, built)
+        supervisor.onHangUp = Reloader(config, _running(config, built), supervisor).reload
+        supervisor.setServiceParent(service)
+        return service
+    listeners = _makeListeners(config, built)
+    needed = [one for each in built for one in each.stages]
+    needed += [] if state is None else [SharedState(state)]
+    needed += [one for each in built for one in each.preparations]
+    for one in dict.fromkeys(needed):
+        one.setServiceParent(service)
+    server = _makeServer(config, listeners, _running(config, built))
+    server.setServiceParent(service)
+    for one in dict.fromkeys(needed):
+        if hasattr(one, "announce"):  # the inbox, whose page says where to send mail
+            one.announce(server)
+    return service
+
+
+@contextlib.contextmanager
+def _explaining(config: Options) -> Iterator[None]:
+    """
+    Say in one line what is wrong with a group's settings, and where.
+
+    :raises SystemExit: if something is.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        raise SystemExit(oneLine(config.explain(str(error)))) from error
+
+
+def _buildHandler(config: Options, parts: Parts, state: RedisState | None) -> _Built:
+    """Make what the listeners of a group serve."""
+    handler, preparations = _makeHandler(config, parts)
     timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
     handler, quarantine = makeFilters(config, handler, timeout)
-    state = makeState(config)
-    stages = makePolicies(config, config.keywords.get("resolver"), timeout, state)
+    policies = parts.get(
+        "policies",
+        config.group.settings,
+        flagsOf("Policies", "resolver", "handler-timeout"),
+        lambda: makePolicies(config, config.keywords.get("resolver"), timeout, state),
+    )
+    stages = list(policies)
     services = [stage for stage in stages if isinstance(stage, Service)]
-    if state is not None:
-        config.keywords["state"] = state
-        services.append(SharedState(state))
     if "credCheckers" in config:
         # The inbox's chaos comes before the checkers, which know the users.
         stages += [each.chaosLogin for each in preparations if hasattr(each, "chaosLogin")]
@@ -87,53 +150,65 @@ def _build(config: Options) -> MultiService:
         for name in NEED_LOGIN:
             if name in config:
                 raise ConfigurationError(f"--{name}: needs --auth, or a --handler with onAuth")
-    if "self-signed" in config:
-        _log.warn("Using a certificate that was made just now: only good for trying things out")
-    service = Server(isWorker=config.handover is not None)
-    if config.handover is None and config.get("workers", 1) > 1:
-        _makeSupervisor(config, handler).setServiceParent(service)
-        return service
-    listeners = _makeListeners(config, handler)
-    for needed in [*services, *preparations, *quarantine]:
-        needed.setServiceParent(service)
-    server = _makeServer(config, listeners)
-    server.setServiceParent(service)
-    for each in preparations:
-        if hasattr(each, "announce"):  # the inbox, whose page says where to send mail
-            each.announce(server)
-    return service
+    return _Built(handler, [*preparations, *quarantine], services)
 
 
-def _makeSupervisor(config: Options, handler: object) -> Supervisor:
-    # Here, while root's privileges last; and once, so that the workers use what is checked here.
-    certificates = readFiles(config.keywords)
-    config.keywords |= certificates
-    listeners = _makeListeners(config, handler)
+def _makeSupervisor(config: Options, built: list[_Built]) -> Supervisor:
+    for each in config.listeners:
+        # Here, while root's privileges last; and once: the workers use what is checked here.
+        with _explaining(each):
+            each.keywords |= readFiles(each.keywords)
+    listeners = _makeListeners(config, built)
     reactor = config.parent.get("reactor") if config.parent is not None else None
     command = makeCommand(config.arguments, reactor)
+    secrets = handedSecrets(config.listeners, (*SECRETS, "passphrase-file"))
     try:
-        secrets = {name: config[name] for name in SECRETS if name in config}
-        return Supervisor(listeners, config["workers"], command, certificates, secrets=secrets)
+        return Supervisor(
+            listeners,
+            config["workers"],
+            command,
+            secrets=secrets,
+            groups=[each.asJSON() for each in config.groups],
+            path=config.path,
+            renewalInterval=config.get("renewal-interval", INTERVAL),
+        )
     except OSError as error:
         raise ConfigurationError(f"workers: {error}") from error
 
 
-def _makeServer(config: Options, listeners: list[Any]) -> SMTPService:
-    if config.handover is None:
-        return SMTPService(listeners)
-    return config.handover.makeService([factory for _, factory in listeners])
+def _makeServer(config: Options, listeners: list[Any], running: list[Running]) -> SMTPService:
+    handover = config.handover
+    if handover is None:
+        service = SMTPService(listeners, renewalInterval=config.get("renewal-interval", INTERVAL))
+        service.onHangUp = Reloader(config, running, service).reload
+        return service
+    worker = handover.makeService([factory for _, factory in listeners])
+    reloader = Reloader(config, running, worker)
+    worker.onConfiguration = lambda new: reloader.useHandover(handover.changed(new))
+    return worker
 
 
-def _makeHandler(config: Options) -> tuple[object, list[Service]]:
+def _running(config: Options, built: list[_Built]) -> list[Running]:
+    return [
+        Running(each, what.factories) for each, what in zip(config.listeners, built, strict=True)
+    ]
+
+
+def _makeHandler(config: Options, parts: Parts) -> tuple[object, list[Service]]:
     """Make the handler, and the services that must be started first."""
+    settings = config.group.settings
+
+    def store() -> tuple[object, Service | None]:
+        return parts.get("store", settings, STORE_PART, lambda: _makeStore(config))
+
     if "inbox" not in config:
-        store, preparation = _makeStore(config)
-        return store, [preparation] if preparation is not None else []
-    inbox = makeInbox(config)
+        handler, preparation = store()
+        return handler, [preparation] if preparation is not None else []
+    inbox = parts.get("inbox", settings, flagsOf("The inbox"), lambda: makeInbox(config))
     if not STORE_FLAGS & set(config):
         return inbox.handler, [inbox]
-    store, preparation = _makeStore(config)
-    return inbox.besides(store), [inbox] if preparation is None else [inbox, preparation]
+    handler, preparation = store()
+    return inbox.besides(handler), [inbox] if preparation is None else [inbox, preparation]
 
 
 def _makeStore(config: Options) -> tuple[object, Service | None]:
@@ -167,7 +242,17 @@ def _hasHooks(candidate: object) -> bool:
     return any(callable(getattr(candidate, hook, None)) for hook in HOOKS)
 
 
-def _makeListeners(config: Options, handler: object) -> list[tuple[Any, SMTPServerFactory]]:
+def _makeListeners(config: Options, built: list[_Built]) -> list[tuple[Any, SMTPServerFactory]]:
+    listeners = []
+    for each, what in zip(config.listeners, built, strict=True):
+        with _explaining(each):
+            made = _listenersOf(each, what.handler)
+        what.factories = list(dict.fromkeys(factory for _, factory in made))
+        listeners += made
+    return listeners
+
+
+def _listenersOf(config: Options, handler: object) -> list[tuple[Any, SMTPServerFactory]]:
     endpoints = {name: list(config.get(name, ())) for name in LISTENERS}
     endpoints["listen"] += config.get("port", ())
     if not any(endpoints.values()):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import sys
 from importlib.metadata import version
 
 
@@ -28,4 +30,7 @@ class Counts:
 def listening(port: int, *distributions: str) -> None:
     """Say where, and what it is that listens."""
     names = ", ".join(f"{name} {version(name)}" for name in distributions)
+    if "twisted_smtpserver" in sys.modules:
+        form = "compiled" if sys.modules["twisted_smtpserver"].isCompiled else "pure"
+        names += f", {form}, Python {platform.python_version()}"
     print(json.dumps({"port": port, "version": names}), flush=True)

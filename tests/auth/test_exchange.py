@@ -11,12 +11,13 @@ from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.sasl.test_scramsecret import EMPTY
 from tests.support.certificates import makeCA, makeCertificate
 from tests.support.talk import Later, Log
 from twisted_smtpserver import Authenticated, AuthenticationFailed, ConfigurationError, Rejection
 from twisted_smtpserver.auth.exchange import peerIdentity
 from twisted_smtpserver.handlers import CredHandler, fromFunctions
-from twisted_smtpserver.sasl import scramSecret
+from twisted_smtpserver.sasl import ScramSecret, scramSecret
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.testing import Client, connect, makeFactory
 from twisted_smtpserver.tls.context import TLSInfo
@@ -261,8 +262,9 @@ class MechanismTests(SynchronousTestCase):
         self.assertEqual((answer.code, answer.enhanced), (235, "2.7.0"))
         client = greeted()
         self.assertEqual(client.say("AUTH plain").text, "")
+        self.assertIsNone(client.session.authMethod)
         self.assertEqual(client.say(b64("\0joe\0sesame")).code, 235)
-        self.assertEqual(client.session.user, "joe")
+        self.assertEqual((client.session.user, client.session.authMethod), ("joe", "PLAIN"))
 
     def test_login(self):
         """LOGIN asks for both."""
@@ -337,6 +339,17 @@ class MechanismTests(SynchronousTestCase):
             client = greeted(handler, authMethods=["SCRAM-SHA-256"])
             self.assertEqual(self.scram(client, password, name).code, 535)
             self.assertEqual(handler.asked, [])
+
+    def test_scramOfEmptyPassword(self):
+        """A secret that another program made of the empty password logs nobody in: 454."""
+        handler = ScramUsers()
+        handler.scramSecret = lambda *arguments: ScramSecret.fromString(EMPTY)
+        client = greeted(handler, authMethods=["SCRAM-SHA-256"])
+        self.assertEqual(self.scram(client, password="").code, 334)
+        self.assertEqual(client.say("").code, 454)
+        self.assertEqual(handler.asked, [])
+        (failure,) = self.flushLoggedErrors(ValueError)
+        self.assertIn("for joe: give this user another password", failure.getErrorMessage())
 
     def test_scramSecretRefuses(self):
         """What ``scramSecret`` refuses is a failed login like any other."""

@@ -13,8 +13,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.support.talk import HELLO, MAIL, Later
-from twisted_smtpserver import SMTPServerFactory
-from twisted_smtpserver.connection.lines import REPLIES_UNREAD
+from twisted_smtpserver import Rejection, SMTPServerFactory
+from twisted_smtpserver.connection.lines import MAX_WAITING, REPLIES_UNREAD, WAITING_INPUT
 from twisted_smtpserver.replies import HELP
 from twisted_smtpserver.testing import (
     RecordingHandler,
@@ -129,3 +129,27 @@ class SocketTests(TestCase):
         client.heard = b"\r\n"
         await self.flood(server, client)
         self.assertTrue((await client.closed).endswith(b"221 2.0.0 Bye\r\n"))
+
+    async def test_closedWhilePaused(self) -> None:
+        """TLS is ended by both sides at once, though the socket was paused: nothing is cut off."""
+        handler: Any = RecordingHandler()
+        handler.onMailFrom = later = Later()
+        server, client = await self.connected(handler, selfSigned=True)
+        client.transport.write(f"{HELLO}\r\nSTARTTLS\r\n".encode())
+        await self.until(lambda: client.heard.endswith(b"start TLS\r\n"))
+        client.transport.startTLS(CertificateOptions())
+        await self.until(lambda: server.session.secure)
+        client.transport.write(f"{HELLO}\r\n{MAIL}\r\n".encode() + b"NOOP\r\n" * MAX_WAITING)
+        await self.until(lambda: server.stopped & WAITING_INPUT)
+        cutOff: list[bool] = []
+        abort = server.transport.abortConnection
+
+        def abortConnection() -> None:
+            cutOff.append(True)
+            abort()
+
+        server.transport.abortConnection = abortConnection
+        later.fail(Rejection("Too much", 421))
+        self.assertTrue((await client.closed).endswith(b"421 4.3.2 Too much\r\n"))
+        await self.until(lambda: not server.factory.connections)
+        self.assertEqual(cutOff, [])

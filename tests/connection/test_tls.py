@@ -237,7 +237,7 @@ class StartTLSTests(SynchronousTestCase):
         client.say("STARTTLS")
         client.startTLS()
         self.assertEqual((session.openingCommand, session.hostNameAppearsAs), (None, None))
-        self.assertEqual((session.user, session.xForward), (None, {}))
+        self.assertEqual((session.user, session.authMethod, session.xForward), (None, None, {}))
         for line in (MAIL, RCPT, "DATA", "AUTH PLAIN"):
             self.assertEqual(client.say(line).code, 503)
         client.say(HELLO)
@@ -250,7 +250,7 @@ class StartTLSTests(SynchronousTestCase):
         client = connect(handler, selfSigned=True, useXClient=True)
         client.say(HELLO)
         self.assertEqual(client.say("XCLIENT LOGIN=admin ADDR=198.51.100.7").code, 220)
-        self.assertEqual(client.session.user, "admin")
+        self.assertEqual((client.session.user, client.session.authMethod), ("admin", "XCLIENT"))
         client.say(HELLO)
         client.say("STARTTLS")
         client.startTLS()

@@ -301,6 +301,23 @@ class HookTaskTests(SynchronousTestCase):
         running.close()
         self.assertIn("closed", seen)
 
+    def test_shared(self) -> None:
+        """A Deferred that several hooks await refuses all of them."""
+        shared: Deferred[None] = Deferred()
+        outcomes: list[Any] = []
+
+        async def hook() -> None:
+            await shared
+
+        async def main() -> None:
+            for _ in range(2):
+                HookTask(hook(), outcomes.append, lambda error: outcomes.append(str(error)))
+            shared.errback(LookupError("no"))
+            await turns()
+
+        asyncio.run(main())
+        self.assertEqual(outcomes, ["no", "no"])
+
     def test_timeouts(self) -> None:
         """asyncio.timeout() and TaskGroup work."""
         if sys.version_info < (3, 11):
@@ -324,6 +341,8 @@ class HookTaskTests(SynchronousTestCase):
 
 HANDLER = """
 import asyncio
+import threading
+import time
 
 from twisted.internet.defer import Deferred
 
@@ -348,6 +367,14 @@ class Handler(SMTPHandler):
             except asyncio.CancelledError:
                 canceled.append("canceled")
                 raise
+        if address.local in ("thread", "refused"):
+            try:
+                word = await self.fromThread(address.local)
+            except LookupError:
+                word = "failed"
+            assert asyncio.current_task() is not None
+            await asyncio.sleep(0.001)
+            return f"{word} {threading.current_thread() is threading.main_thread()}"
         await asyncio.gather(asyncio.sleep(0.001), asyncio.sleep(0.001))
         return " ".join(canceled) or None
 
@@ -361,6 +388,20 @@ class Handler(SMTPHandler):
 
     async def awaitDeferred(self):
         await Deferred()
+
+    def fromThread(self, name):
+        waiting = Deferred()
+
+        def fire():
+            while not waiting.callbacks:
+                time.sleep(0.001)
+            if name == "refused":
+                waiting.errback(LookupError())
+            else:
+                waiting.callback("fired")
+
+        threading.Thread(target=fire, daemon=True).start()
+        return waiting
 """
 
 
@@ -413,6 +454,15 @@ class OverTheWireTests(SynchronousTestCase):
         log = server.stop()
         self.assertEqual(log.count("#critical"), 1, log)
         self.assertNotIn("never retrieved", log)
+
+    def test_firedInThread(self) -> None:
+        """A hook whose Deferred is fired in a thread goes on in the reactor's; the log says so."""
+        server = self.serve("asyncio", "--handler", "taskful.Handler", taskful=HANDLER)
+        recipients = [b"RCPT TO:<%b@example.com>\r\n" % name for name in (b"thread", b"refused")]
+        answers = self.talk(server, *self.BEGINNING, *recipients)
+        self.assertEqual(answers[-2:], [b"250 2.1.5 fired True", b"250 2.1.5 failed True"])
+        server.awaitLog("use reactor.callFromThread(deferred.callback, result)")
+        self.assertNotIn("Traceback", server.stop())
 
     def test_advice(self) -> None:
         """Under others, what fails for want of the loop says so in the log, and in no reply."""

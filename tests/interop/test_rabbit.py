@@ -238,8 +238,10 @@ class SurvivalTests(ClusterCase):
         for _ in range(1200):
             if _isReady(node):
                 return
+            if not node.isRunning:  # its name may have been taken still, by what was killed
+                node.begin(wait=False)
             await deferLater(reactor, 0.1)
-        self.fail("the node doesn't come back")
+        self.fail(f"the node doesn't come back:\n{node.log[-3000:]}")
 
 
 def _isReady(node: Rabbit) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from benchmarks import crowd
+from benchmarks import crowd, stored
 from benchmarks.bodies import makeMessage
 
 ROOT = Path(__file__).parent.parent.parent
@@ -71,6 +71,23 @@ class BenchmarkTests(TestCase):
             crowd.main(["20"])
         rows = [line.split() for line in output.getvalue().splitlines()[1:]]
         self.assertEqual([row[-4:-2] for row in rows], [["20", "0"]] * 2)
+
+    def test_stored(self) -> None:
+        """What a stored message costs is measured; all of them were stored."""
+        ours = next(iter(stored.SERVERS))
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            given = ["--messages", "20", "--connections", "2", "--repeat", "1", "--servers", ours]
+            stored.main(given)
+        self.assertRegex(output.getvalue(), rf"{ours} +2 ")
+
+    def test_installed(self) -> None:
+        """What another Python has installed is measured, too, and named in the table."""
+        output = self.run_(
+            *("--peers", "ours", "--workloads", "pipelined", "--python", f"same={sys.executable}")
+        )
+        table = (output / "results.rst").read_text()
+        self.assertIn("twisted_smtpserver, same", table)
+        self.assertRegex(table, r"(pure|compiled), Python 3\.")
 
     def test_shipped(self) -> None:
         """The command as it is shipped is measured beside the embedded factory."""

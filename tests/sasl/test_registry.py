@@ -18,12 +18,13 @@ from twisted_smtpserver.sasl import (
     Challenge,
     Done,
     Failed,
+    FakeSecrets,
     Mechanism,
     SaslContext,
     ScramSecret,
 )
 
-CONTEXT = SaslContext("mx.example.com", fakeSaltKey=b"k" * 32)
+CONTEXT = SaslContext("mx.example.com", fakes=FakeSecrets(b"k" * 32))
 SECRET = ScramSecret(b"salt", 4096, b"k" * 32, b"v" * 32)
 
 #: Pieces that get further into the grammars than random octets do.
@@ -115,7 +116,7 @@ class EveryMechanismTests(SynchronousTestCase):
     def test_isTotal(self, name: str, responses: list[bytes | None], known: bool) -> None:
         """No sequence of responses raises, verifies anybody, or goes on after the end."""
         mechanism = MECHANISMS[name](
-            SaslContext("mx", channelBinding=b"channel", fakeSaltKey=b"k" * 32)
+            SaslContext("mx", channelBinding=b"channel", fakes=FakeSecrets(b"k" * 32))
         )
         isOver = False
         for response in responses:

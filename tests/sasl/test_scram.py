@@ -17,6 +17,7 @@ from twisted_smtpserver.sasl import (
     Credentials,
     Done,
     Failed,
+    FakeSecrets,
     Reason,
     SaslContext,
     ScramQuery,
@@ -30,7 +31,7 @@ from twisted_smtpserver.sasl.scram import ScramSha256, ScramSha256Plus
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 PENCIL = scramSecret("pencil", SALT)
 CHANNEL = bytes(range(32))
-CONTEXT = SaslContext("mx.example.com", fakeSaltKey=b"k" * 32)
+CONTEXT = SaslContext("mx.example.com", fakes=FakeSecrets(b"k" * 32))
 BOUND = replace(CONTEXT, channelBinding=CHANNEL, plusOffered=True)
 MALFORMED = Failed(Reason.MALFORMED)
 REFUSED = Failed(Reason.CREDENTIALS)
@@ -307,7 +308,7 @@ class UnknownUserTests(SynchronousTestCase):
 
     def test_saltNeedsKey(self) -> None:
         """Without the key nobody can tell a fake salt."""
-        other = replace(CONTEXT, fakeSaltKey=b"o" * 32)
+        other = replace(CONTEXT, fakes=FakeSecrets(b"o" * 32))
         self.assertNotEqual(self.saltOf("ann"), self.saltOf("ann", other))
 
     def test_bothMechanismsAgree(self) -> None:
@@ -318,7 +319,7 @@ class UnknownUserTests(SynchronousTestCase):
 
     def test_looksReal(self) -> None:
         """Salt length and iterations are those of a secret made with the same settings."""
-        context = replace(CONTEXT, fakeIterations=5000)
+        context = replace(CONTEXT, fakes=FakeSecrets(b"k" * 32, 5000))
         real = begin(ScramSha256(context), b"n,,n=u,r=cn", scramSecret("x", None, 5000))
         salt, iterations = self.saltOf("u", context)
         self.assertEqual(iterations, real.split(b",")[2])
@@ -333,8 +334,12 @@ class UnknownUserTests(SynchronousTestCase):
 
     def test_failsEvenWithRightProof(self) -> None:
         """Should somebody know the fake secret's password, there is still no such user."""
-        self.patch(scram, "_fakeSecret", lambda context, username: PENCIL)
-        mechanism = ScramSha256(CONTEXT)
+
+        class Known(FakeSecrets):
+            def secretOf(self, username: str) -> ScramSecret:
+                return PENCIL
+
+        mechanism = ScramSha256(replace(CONTEXT, fakes=Known()))
         self.assertEqual(exchange(mechanism, Client("ann", "pencil"), None), REFUSED)
 
 

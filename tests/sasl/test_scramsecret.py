@@ -7,13 +7,19 @@ import dataclasses
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_smtpserver.sasl import ScramSecret, scramSecret
+from twisted_smtpserver.sasl import FakeSecrets, ScramSecret, scramSecret, scramsecret
 
 #: The secret behind the example of RFC 7677 §3, in the form that PostgreSQL stores.
 STORED = (
     "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
     "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"
     "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+)
+#: The same of the empty password.
+EMPTY = (
+    "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
+    "AJ6h8dbzJdqPups1RHMsUwUwWmoe55vzkmldCT32rlY=:"
+    "PaPyzvmMvez2KHVzr2IQl1SyC/VgZCEXKozJyWErWOE="
 )
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 
@@ -56,6 +62,18 @@ class ScramSecretTests(SynchronousTestCase):
                 with self.assertRaises(ValueError) as caught:
                     scramSecret(password)
                 self.assertNotIn("hush", str(caught.exception))
+
+    def test_emptyPassword(self) -> None:
+        """A secret that another program made of the empty password is known, others aren't."""
+        self.assertTrue(ScramSecret.fromString(EMPTY).isOfEmptyPassword())
+        pencil = ScramSecret.fromString(STORED)
+        for most in (scramsecret.MOST_HARMLESS, 0):
+            self.patch(scramsecret, "MOST_HARMLESS", most)
+            self.patch(scramsecret, "_HARMLESS", set())
+            self.assertFalse(pencil.isOfEmptyPassword())
+            self.assertEqual(scramsecret._HARMLESS, {pencil.storedKey})
+        self.patch(scramsecret, "_derive", None)  # it isn't made again
+        self.assertFalse(pencil.isOfEmptyPassword())
 
     def test_boundsIterationsBeforeWork(self) -> None:
         """An absurd count is refused rather than computed."""
@@ -108,3 +126,15 @@ class ScramSecretTests(SynchronousTestCase):
         self.assertEqual(repr(secret), "<ScramSecret iterations=4096>")
         with self.assertRaises(dataclasses.FrozenInstanceError):
             secret.storedKey = b""  # type: ignore[misc]
+
+
+class FakeSecretsTests(SynchronousTestCase):
+    """What users who don't exist seem to have stored."""
+
+    def test_bounds(self) -> None:
+        """A guessable key and iterations that no user could have are refused at once."""
+        with self.assertRaises(ValueError):
+            FakeSecrets(b"k" * 15)
+        with self.assertRaises(ValueError):
+            FakeSecrets(iterations=4095)
+        self.assertEqual(FakeSecrets(b"k" * 16, 4097).secretOf("ann").iterations, 4097)

@@ -387,6 +387,16 @@ class StoreSuite(CoreSuite):
 
     async def test_stop(self) -> None:
         """A stop waits for a message whose confirmation is on its way: it gets its 250."""
+        await self._stop(self.patience)
+
+    async def test_stopTooLate(self) -> None:
+        """
+        Also when closeTimeout is over: what the other side may have stored can't be taken back, so
+        its client isn't told 421.
+        """
+        await self._stop(0)
+
+    async def _stop(self, closeTimeout: float) -> None:
         await self.renew()
         self.proxy.reset()
         self.assertEqual((await self.send())[-1].code, 250)
@@ -396,7 +406,8 @@ class StoreSuite(CoreSuite):
         self.proxy.holdDown = place
         sending = ensureDeferred(self.send())
         await self._until(lambda: self.proxy.isHolding or sending.called)
-        stopping = self.factory.shutdown(self.patience)
+        stopping = self.factory.shutdown(closeTimeout)
+        await deferLater(reactor, 0)  # that long is the shortest timeout, too
         self.proxy.reset()
         for reply in await sending:
             self.assertEqual(reply.code, 250, reply)

@@ -131,7 +131,7 @@ class ToyStore(SMTPHandler):
             channel = Channel()
             try:
                 await self._wait(self._connect(channel))
-                await self._deliver(channel, stream)
+                await self._deliver(channel, stream, session.envelope)
             except Unavailable:
                 self._backOff.failed()
                 raise
@@ -146,8 +146,9 @@ class ToyStore(SMTPHandler):
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self._port)
         return connectProtocol(endpoint, channel)
 
-    async def _deliver(self, channel: Channel, stream: Any) -> None:
+    async def _deliver(self, channel: Channel, stream: Any, envelope: Any) -> None:
         await stream.pipeTo(channel)
+        envelope.beginCommit()
         channel.sendString(b"")
         answer = await self._wait(channel.answer)
         if answer != b"kept":

@@ -46,9 +46,13 @@ class Certified:
 
 
 def _issue(
-    commonName: str, issuer: Certified | None, extensions: Iterable[tuple[x509.ExtensionType, bool]]
+    commonName: str,
+    issuer: Certified | None,
+    extensions: Iterable[tuple[x509.ExtensionType, bool]],
+    key: ec.EllipticCurvePrivateKey | None = None,
+    days: float = 1,
 ) -> Certified:
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, commonName)])
     issuerName = name if issuer is None else issuer.certificate.subject
     issuerKey = key if issuer is None else issuer.key
@@ -56,8 +60,8 @@ def _issue(
     builder = x509.CertificateBuilder(
         issuerName, name, key.public_key(), x509.random_serial_number()
     )
-    builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
-    builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+    builder = builder.not_valid_before(now - datetime.timedelta(days=100))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=days))
     # With both identifiers the certificates also pass OpenSSL's strict verification.
     builder = builder.add_extension(
         x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
@@ -95,6 +99,9 @@ def makeCertificate(
     names: Iterable[str],
     clientName: str | None = None,
     emails: Iterable[str] = (),
+    *,
+    key: ec.EllipticCurvePrivateKey | None = None,
+    days: float = 1,
 ) -> Certified:
     """
     Make a certificate for a server, or with ``clientName`` for a client.
@@ -103,6 +110,8 @@ def makeCertificate(
     :param names: host names and IP addresses of a server.
     :param clientName: the common name of a client.
     :param emails: its e-mail addresses.
+    :param key: its key; by default a new one.
+    :param days: when it ends, from now.
     """
     subjects: list[x509.GeneralName] = [x509.RFC822Name(email) for email in emails]
     for name in names:
@@ -117,4 +126,4 @@ def makeCertificate(
     ]
     if subjects:
         extensions.append((x509.SubjectAlternativeName(subjects), False))
-    return _issue(clientName or "Test server", ca, extensions)
+    return _issue(clientName or "Test server", ca, extensions, key, days)

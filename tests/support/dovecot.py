@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.support.services import PATIENCE, freePort, isListening, until
+from tests.support.services import PATIENCE, freePort, isListening, killGroup, until
 
 _CONFIG = """\
 base_dir = {folder}/run
 state_dir = {folder}/run
 log_path = {folder}/log
 protocols = lmtp
+mail_fsync = never
 ssl = no
 default_internal_user = nobody
 default_login_user = nobody
@@ -92,7 +91,13 @@ class Dovecot:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        until(lambda: isListening(self.port), "Dovecot doesn't start")
+        process = self._process
+
+        def isUp() -> bool:
+            assert process.poll() is None, f"it ended:\n{self.log}"
+            return isListening(self.port)
+
+        until(isUp, "Dovecot doesn't start")
 
     @property
     def isRunning(self) -> bool:
@@ -109,7 +114,7 @@ class Dovecot:
         """Kill it and all that it has started."""
         process, self._process = self._process, None
         assert process is not None
-        os.killpg(process.pid, signal.SIGKILL)
+        killGroup(process.pid)
         process.wait(PATIENCE)
 
     def remove(self) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 from tests.support.certificates import Certified
-from tests.support.services import PATIENCE, freePort
+from tests.support.services import freePort, killGroup
 
 _MAIN = """\
 compatibility_level = 3.6
@@ -120,11 +118,7 @@ class NextPostfix:
         """Kill it and all that it has started."""
         self.isRunning = False
         pid = int((self.folder / "queue" / "pid" / "master.pid").read_text())
-        os.killpg(os.getpgid(pid), signal.SIGKILL)
-        deadline = time.monotonic() + PATIENCE
-        while _isAlive(pid):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        killGroup(os.getpgid(pid))
 
     def remove(self) -> None:
         """Kill it if need be, and remove what it wrote."""
@@ -165,10 +159,3 @@ def _content(file: bytes) -> bytes:
         elif kind == b"L":  # a piece of one
             lines.append(data)
     return b"".join(lines)
-
-
-def _isAlive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
-    except FileNotFoundError:
-        return False

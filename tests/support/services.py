@@ -67,6 +67,28 @@ def until(isTrue: Callable[[], object], what: str, seconds: float = PATIENCE) ->
         time.sleep(0.05)
 
 
+def killGroup(group: int) -> None:
+    """
+    Kill -9 a group of processes, and wait until none is left. On a busy machine they take a moment,
+    and hold on to their ports: whoever starts the server anew then finds the port taken, and takes
+    the old processes for a server that is up.
+
+    :param group: the number of the first process.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    until(lambda: group not in map(_groupOf, Path("/proc").glob("[0-9]*")), "they don't end")
+
+
+def _groupOf(process: Path) -> int | None:
+    """The group of a process that still runs."""
+    try:
+        state, _, group = (process / "stat").read_text().rpartition(")")[2].split()[:3]
+    except OSError:  # it has just ended
+        return None
+    return None if state == "Z" else int(group)
+
+
 class Service:
     """
     A server in a process of its own.

@@ -114,7 +114,7 @@ WAYS: dict[str, tuple[Callable[[], list[Stop]], int]] = {
         lambda: _received(_client("MAIL FROM:<>"), b"RCPT TO:<nobody@example.com>\r\n"),
         22,
     ),
-    "One login, with a wrong password": (_login, 43),
+    "One login, with a wrong password": (_login, 25),
     "One connection, until it is greeted": (_connection, 18),
 }
 

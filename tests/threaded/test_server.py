@@ -67,10 +67,13 @@ class ThreadTestCase(SynchronousTestCase):
 
 
 class Interrupted(ReactorThread):
-    """Is interrupted while it waits for a result."""
+    """The private reactor's thread; it is interrupted while it waits for a result."""
+
+    def start(self) -> None:
+        privateReactor().start()
 
     def call(self, function: Callable[..., Any], *arguments: Any, timeout: float = 60) -> Any:
-        super().call(function, *arguments, timeout=timeout)
+        privateReactor().call(function, *arguments, timeout=timeout)
         raise KeyboardInterrupt
 
 
@@ -80,7 +83,6 @@ class InterruptedTests(ThreadTestCase):
     def test_stops(self) -> None:
         """It doesn't go on listening."""
         thread = privateReactor()
-        thread.start()
         server = ServerThread(thread=Interrupted(thread.reactor))
         self.assertRaises(KeyboardInterrupt, server.start)
         thread.call(lambda: None)  # what was called from this thread before has happened

@@ -25,7 +25,6 @@ from twisted_smtpserver.tls.certificates import (
     FileContent,
     TLSSettings,
     certificateNames,
-    hasExpired,
     hostName,
     selfSignedCertificate,
 )
@@ -443,15 +442,3 @@ class DescriptionTests(SynchronousTestCase):
         person = makeCertificate(None, ["192.0.2.1"], clientName="joe").certificate
         self.assertIn("CN=joe", certificateNames(person))
         self.assertEqual("CN=Some\\u0085CA", certificateNames(makeCA("Some\x85CA").certificate))
-
-    def test_hasExpired(self):
-        """
-        That its time is over.
-        """
-        self.assertFalse(hasExpired(makeCA().certificate))
-        past = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=1)
-
-        class Over:
-            not_valid_after_utc = past
-
-        self.assertTrue(hasExpired(Over))

@@ -30,6 +30,7 @@ from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.message.groupcommit import GroupCommit
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.testing import connect, runInline
+from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd import services
 from twisted_smtpserver.twistd.flags import FLAGS, Flag
 
@@ -134,7 +135,7 @@ class FlagTests(SynchronousTestCase):
         networks = ("--proxy-from=192.0.2.1", "--proxy-from=2001:db8::/32")
         self.assertValue(["192.0.2.1", "2001:db8::/32"], "useProxy", *networks)
         self.assertValue(True, "useXClient", "--xclient-from=any")
-        files = {"cert": "c.pem", "key": "k.pem"}
+        files = {"cert": os.path.abspath("c.pem"), "key": os.path.abspath("k.pem")}
         names = ("--self-signed", "--sni-options=a.test:c.pem:k.pem", "--sni-options=b:c.pem:k.pem")
         self.assertValue({"a.test": files, "b": files}, "sniOptions", *names)
 
@@ -172,6 +173,8 @@ class RefusalTests(SynchronousTestCase):
         self.assertRefused("--close-timeout: '-1' is no number of seconds", "--close-timeout=-1")
         self.assertRefused("--no-delay: 'maybe' is neither yes nor no", "--no-delay=maybe")
         self.assertRefused("--sni-options: 'a:b' is not NAME:CERT:KEY", "--sni-options=a:b")
+        reason = "--renewal-interval: 0.5 is neither 0 nor at least 1"
+        self.assertRefused(reason, "--renewal-interval=0.5")
         self.assertRefused("--resolver: 99999 is no port number", "--resolver=192.0.2.1:99999")
         for text in ("dns.example", "[192.0.2.1", "192.0.2.1:", "a:b:c"):
             advice = "is no address such as 192.0.2.53 or [2001:db8::53]:53"
@@ -258,6 +261,15 @@ class RefusalTests(SynchronousTestCase):
             else:
                 self.assertRaises(problem, parsed.parseOptions, arguments)
 
+    def test_certificateInChroot(self) -> None:
+        """So are the files of a certificate, when they are read again."""
+        for chroot, expected in (("/jail", "c"), (None, os.path.abspath("c"))):
+            parsed = tap.Options()
+            parsed.parent = usage.Options()
+            parsed.parent["chroot"] = chroot
+            parsed.parseOptions(["--cert=c", "--key=/k"])
+            self.assertEqual((parsed.keywords["cert"], parsed.keywords["key"]), (expected, "/k"))
+
     def test_loginNotOffered(self) -> None:
         """A login that is required and offered to nobody is refused, unless mail can come."""
         auth = "--auth=memory:joe:sesame"
@@ -324,6 +336,20 @@ class ServiceTests(SynchronousTestCase):
     def assertRefused(self, reason: str, *arguments: str) -> None:
         error = self.assertRaises(SystemExit, tap.makeService, parse(*arguments))
         self.assertEqual(str(error), f"twistd smtpserver: {reason}")
+
+    def test_renewal(self) -> None:
+        """The service looks at the files of certificates as often as it is told."""
+        for flags, expected in (
+            (["--renewal-interval=0"], 0),
+            (["--renewal-interval=2.5"], 2.5),
+            (["--workers=2", "--renewal-interval=7"], 7),
+            ([], INTERVAL),
+            (["--workers=2"], INTERVAL),
+        ):
+            server: Any = self.make("--discard", *flags).services[-1]
+            self.assertEqual(server._watch._interval, expected)
+            if flags[:1] == ["--workers=2"]:
+                server._countsFile.close()
 
     def test_ports(self) -> None:
         """Port 2525 on loopback is listened on only if nothing else is asked for."""
@@ -449,7 +475,7 @@ class ServiceTests(SynchronousTestCase):
         key.write_bytes(made.keyPEM)
         factory = self.listeners("--discard", f"--cert={cert}", f"--key={key}")[0][2]
         self.assertIsNotNone(factory.contextFactory)
-        reason = "--key ('nowhere'): can't be read: No such file or directory"
+        reason = f"--key ({os.path.abspath('nowhere')!r}): can't be read: No such file or directory"
         self.assertRefused(reason, "--discard", f"--cert={cert}", "--key=nowhere")
 
     def test_otherTrouble(self) -> None:

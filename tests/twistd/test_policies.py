@@ -263,11 +263,14 @@ class PolicyTests(SynchronousTestCase):
         service: Any = tap.makeService(parsed)
         supervisor = service.services[-1]
         self.addCleanup(supervisor._countsFile.close)
-        handed = supervisor.secrets
-        self.assertEqual(handed, {"shared-state-password-file": "swordfish"})
+        handed = supervisor.configuration["handed"]
+        self.assertEqual(
+            handed, {"shared-state-password-file": {str(secret.absolute()): "swordfish"}}
+        )
         secret.unlink()
         worker = tap.Options()
-        worker.handover = mock.Mock(handed=handed, saltKey=b"x" * 32)
+        worker.handover = mock.Mock(handed=handed, saltKey=b"x" * 32, path=None)
+        worker.handover.groups = supervisor.configuration["groups"]
         worker.parseOptions(flags)
         self.assertEqual(worker["shared-state-password-file"], "swordfish")
 

@@ -132,15 +132,14 @@ class SupervisorCase(SynchronousTestCase):
 
     def make(self, count: int = 2, **options: Any) -> Supervisor:
         self.ports = [Port(50), Port(51)]
-        certificates = readFiles(options)
-        options |= certificates
+        options |= readFiles(options)
         first, second = makeFactory(Discard(), **options), makeFactory(Discard(), **options)
         made = Supervisor(
             [(Endpoint(self.ports[0]), first), (Endpoint(self.ports[1]), second)],  # type: ignore[list-item]
             count,
             ["python", "worker"],
-            certificates,
             self.machine,
+            secrets={"passphrase-file": {"p": "secret"}},
         )
         self.addCleanup(made._countsFile.close)
         return made
@@ -201,18 +200,18 @@ class StartTests(SupervisorCase):
         paths = self.writeCertificate()
         pem = Path(paths["cert"]).read_text()
         key = Path(paths["key"]).read_text()
+        other = self.folder / "other"
+        other.write_text(pem)
         self.start(
             **paths,
-            ca=pem,
-            passphrase="secret",
-            sniOptions={"b.test": {"cert": pem, "key": paths["key"]}},
+            ca=str(other),
+            sniOptions={"b.test": {"cert": str(other), "key": paths["key"]}},
         )
         handed = {
-            "cert": pem,
-            "key": key,
-            "ca": pem,
-            "passphrase": "secret",
-            "sniOptions": {"b.test": {"cert": pem, "key": key}},
+            "cert": {paths["cert"]: pem, str(other): pem},
+            "key": {paths["key"]: key},
+            "ca": {str(other): pem},
+            "passphrase-file": {"p": "secret"},
         }
         self.assertEqual(self.machine.processes[0].written[0][1]["handed"], handed)
 
@@ -422,12 +421,18 @@ class ReloadTests(SupervisorCase):
         first.isGone = True  # dead, and nobody knows yet
         self.writeCertificate()
         self.assertTrue(self.successResultOf(made.reloadCertificates()))
-        new = {name: (self.folder / name).read_text() for name in ("cert", "key")}
+        new: dict[str, Any] = {"handed": self.handed(), "groups": [], "path": None}
         self.assertEqual(second.written[1:], [(CONTROL, new)])
         first.end(None, signal.SIGKILL)
         self.assertTrue(self.successResultOf(made.reloadCertificates()))
         self.machine.advance(1)
-        self.assertEqual(self.machine.processes[-1].written[0][1]["handed"], new)
+        self.assertEqual(self.machine.processes[-1].written[0][1]["handed"], new["handed"])
+
+    def handed(self) -> dict[str, Any]:
+        """What the workers should have from the files as they are."""
+        paths = {name: self.folder / name for name in ("cert", "key")}
+        certificates = {name: {str(path): path.read_text()} for name, path in paths.items()}
+        return certificates | {"passphrase-file": {"p": "secret"}}
 
     def test_bad(self) -> None:
         """Nobody gets what is no good."""
@@ -439,14 +444,14 @@ class ReloadTests(SupervisorCase):
     def test_gone(self) -> None:
         """Nor what can't be read any more; the log names it."""
         made = self.start(1, **self.writeCertificate())
-        before = made.handed
+        before = made.configuration
         (self.folder / "cert").unlink()
         with capturedLogs() as events:
             self.assertFalse(self.successResultOf(made.reloadCertificates()))
         path = str(self.folder / "cert")
         reason = f"cert ({path!r}): can't be read: No such file or directory"
         self.assertEqual(formatEvent(events[-1]), f"Keeping the old certificates: {reason}")
-        self.assertIs(made.handed, before)
+        self.assertIs(made.configuration, before)
         self.assertEqual(len(self.machine.processes[0].written), 1)
 
     def test_octets(self) -> None:
@@ -456,7 +461,7 @@ class ReloadTests(SupervisorCase):
         """
         old = self.writeCertificate()
         made = self.make(1, **old)
-        pair = {name: (self.folder / name).read_text() for name in ("cert", "key")}
+        pair = self.handed()
         self.writeCertificate()
         made.startService()
         (worker,) = self.machine.processes
@@ -465,7 +470,7 @@ class ReloadTests(SupervisorCase):
 
         def check(function: Any, *arguments: Any) -> Deferred[Any]:
             result = runInline(function, *arguments)
-            checked.append({name: (self.folder / name).read_text() for name in pair})
+            checked.append({"handed": self.handed(), "groups": [], "path": None})
             self.writeCertificate()
             return result
 
@@ -495,7 +500,7 @@ class ReloadTests(SupervisorCase):
         self.writeCertificate()
         threads.pop()()
         self.assertTrue(self.successResultOf(second))
-        new = {name: (self.folder / name).read_text() for name in ("cert", "key")}
+        new: dict[str, Any] = {"handed": self.handed(), "groups": [], "path": None}
         self.assertEqual(worker.written[-1], (CONTROL, new))
 
 
@@ -606,7 +611,9 @@ class FlagTests(SynchronousTestCase):
         """What can't be handed down is an error in one line."""
         parsed = self.parse("--workers=2", "--cert=nowhere", "--key=nowhere")
         error = self.assertRaises(SystemExit, tap.makeService, parsed)
-        reason = "--cert ('nowhere'): can't be read: No such file or directory"
+        reason = (
+            f"--cert ({os.path.abspath('nowhere')!r}): can't be read: No such file or directory"
+        )
         self.assertEqual(str(error), f"twistd smtpserver: {reason}")
 
         def noSpace() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from zope.interface import implementer
 
@@ -17,13 +15,6 @@ class Credentials(sasl.Credentials):
     """
 
     __slots__ = ()
-
-    @classmethod
-    def of(cls, presented: sasl.Credentials) -> Credentials:
-        """
-        :param presented: what a mechanism yielded.
-        """
-        return cls(**{field.name: getattr(presented, field.name) for field in fields(presented)})
 
     def forCred(self) -> _Password | _Proof:
         """

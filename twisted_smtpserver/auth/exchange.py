@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.auth.credentials import Credentials
+from twisted_smtpserver.auth.failures import answerFailure
 from twisted_smtpserver.dialogue.dialogue import Dialogue
 from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.errors import AuthenticationFailed
@@ -29,21 +30,26 @@ from twisted_smtpserver.sasl import (
     Authenticated,
     Challenge,
     Done,
+    FakeSecrets,
+    Mechanism,
     Reason,
     SaslContext,
     ScramSecret,
     Step,
 )
 from twisted_smtpserver.sasl import credentials as sasl
-from twisted_smtpserver.sasl.mechanism import PROCESS_KEY
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.tls.certificates import alternativeNames
+from twisted_smtpserver.wire.text import escape
 
 _PLUS = "SCRAM-SHA-256-PLUS"
 _SCRAM = frozenset({"SCRAM-SHA-256", _PLUS})
 
-#: What to do with a login that the handler refused.
-Refused = Callable[[AuthenticationFailed], Outcome]
+#: What to do with a login that the handler refused: called with the reply, and with what the
+#: handler says to the client's program about it.
+Refused = Callable[[Reply, Mapping[str, str]], Outcome]
+
+_NO_DATA: Mapping[str, str] = MappingProxyType({})
 
 
 def availableMechanisms(handler: object, session: Session, methods: Sequence[str]) -> list[str]:
@@ -60,7 +66,7 @@ def availableMechanisms(handler: object, session: Session, methods: Sequence[str
         missing |= _SCRAM
     if session.tls is None or session.tls.version != "TLSv1.3":
         missing.add(_PLUS)
-    if peerIdentity(session) is None:
+    if "EXTERNAL" in methods and peerIdentity(session) is None:
         missing.add("EXTERNAL")
     return [method for method in methods if method not in missing]
 
@@ -81,53 +87,73 @@ def peerIdentity(session: Session) -> str | None:
     return str(common[0].value) if common else None
 
 
+def authenticate(
+    dialogue: Dialogue,
+    name: str,
+    initial: bytes | None,
+    *,
+    offered: Sequence[str],
+    fakes: FakeSecrets,
+    began: float,
+) -> Outcome:
+    """
+    Begin an exchange.
+
+    :param dialogue: the conversation.
+    :param name: the mechanism's name.
+    :param initial: the initial response in base64; ``None`` if there was none.
+    :param offered: the mechanisms offered in this session.
+    :param fakes: what users who don't exist seem to have stored.
+    :param began: when the command came, by the dialogue's clock.
+    :returns: what a verb returns.
+    """
+    # RFC 4954 §4: a single "=" is an initial response of no octets.
+    response = None if initial is None else _decode(b"" if initial == b"=" else initial)
+    if isinstance(response, Reply):
+        return response
+    context = SaslContext(
+        hostName=dialogue.options.name,
+        channelBinding=dialogue.channelBinding,
+        plusOffered=_PLUS in offered,
+        peerIdentity=peerIdentity(dialogue.session) if name == "EXTERNAL" else None,
+        fakes=fakes,
+        credentials=Credentials,
+    )
+    mechanism = MECHANISMS[name](context)
+    step = mechanism.step(response)
+    return Exchange(dialogue, mechanism, began).act(step)
+
+
+def _decode(encoded: bytes) -> bytes | Reply:
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return replies.AUTH_BAD_BASE64
+
+
 class Exchange:
     """
     One AUTH command, until its final reply.
 
     :param dialogue: the conversation.
-    :param name: the mechanism's name.
-    :param offered: the mechanisms offered in this session.
+    :param mechanism: the client's side speaks to this.
+    :param began: when the client's last line came, by the dialogue's clock.
     """
 
-    def __init__(self, dialogue: Dialogue, name: str, offered: Sequence[str]) -> None:
+    def __init__(self, dialogue: Dialogue, mechanism: Mechanism, began: float) -> None:
         self._dialogue = dialogue
-        self._begun = dialogue.seconds()
+        self._mechanism = mechanism
+        self._began = began
         self._username = ""
-        context = SaslContext(
-            hostName=dialogue.options.name,
-            channelBinding=dialogue.channelBinding,
-            plusOffered=_PLUS in offered,
-            peerIdentity=peerIdentity(dialogue.session),
-            fakeIterations=dialogue.options.scramIterations,
-            fakeSaltKey=dialogue.options.scramSaltKey or PROCESS_KEY,
-        )
-        self._mechanism = MECHANISMS[name](context)
+        self._secret: ScramSecret | None = None
 
-    def begin(self, initial: bytes | None) -> Outcome:
+    def act(self, step: Step) -> Outcome:
         """
-        :param initial: the initial response in base64; ``None`` if there was none.
+        Do what the mechanism says.
+
+        :param step: its step.
         :returns: what a verb returns.
         """
-        if initial is None:
-            return self._act(self._mechanism.step(None))
-        # RFC 4954 §4: a single "=" is an initial response of no octets.
-        return self._respond(b"" if initial == b"=" else initial)
-
-    def _responded(self, line: bytes) -> Outcome:
-        self._begun = self._dialogue.seconds()
-        if line == b"*":
-            return replies.AUTH_CANCELED
-        return self._respond(line)
-
-    def _respond(self, encoded: bytes) -> Outcome:
-        try:
-            response = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            return replies.AUTH_BAD_BASE64
-        return self._act(self._mechanism.step(response))
-
-    def _act(self, step: Step) -> Outcome:
         if isinstance(step, Challenge):
             return self._challenge(step.data, self._responded)
         if isinstance(step, Ask):
@@ -138,10 +164,20 @@ class Exchange:
             failed = _failing(self._dialogue, "scramSecret", self._fail)
             return self._dialogue.ask("scramSecret", arguments, self._answerQuery, failed)
         if isinstance(step, Done):
-            return self._judge(step.credentials)
+            self._username = step.credentials.username
+            return self._logIn(step.credentials)
         if step.reason is Reason.MALFORMED:
             return replies.AUTH_MALFORMED
-        return self._fail(AuthenticationFailed())
+        return self._fail(replies.AUTH_FAILED)
+
+    def _responded(self, line: bytes) -> Outcome:
+        self._began = self._dialogue.seconds()
+        if line == b"*":
+            return replies.AUTH_CANCELED
+        response = _decode(line)
+        if isinstance(response, Reply):
+            return response
+        return self.act(self._mechanism.step(response))
 
     def _challenge(self, data: bytes, taker: Callable[[bytes], Outcome]) -> Reply:
         self._dialogue.takeLine(taker)
@@ -150,37 +186,49 @@ class Exchange:
     def _answerQuery(self, secret: object) -> Outcome:
         if secret is not None and not isinstance(secret, ScramSecret):
             raise TypeError("scramSecret must return a ScramSecret or None")
-        return self._act(self._mechanism.answer(secret))
+        self._secret = secret
+        return self.act(self._mechanism.answer(secret))
 
     # -- The handler's verdict ---------------------------------------------------------------------
 
-    def _judge(self, credentials: sasl.Credentials) -> Outcome:
-        self._username = credentials.username
-        return askForLogin(self._dialogue, credentials, self._accept, self._refused)
+    def _logIn(self, credentials: sasl.Credentials) -> Outcome:
+        secret = self._secret
+        if secret is None:
+            return askForLogin(self._dialogue, credentials, self._accept, self._refused)
+        # Only after the proof: a failed login costs nothing, and takes as long for everybody.
+        server = self._dialogue.server
+        checking: Deferred[bool] = server.runInThread(secret.isOfEmptyPassword)
+        return checking.addCallback(self._checked, credentials)
+
+    def _checked(self, isOfEmptyPassword: bool, credentials: sasl.Credentials) -> Outcome:
+        if not isOfEmptyPassword:
+            return askForLogin(self._dialogue, credentials, self._accept, self._refused)
+        error = ValueError(
+            f"scramSecret returned a secret of the empty password for {escape(self._username)}: "
+            "give this user another password"
+        )
+        return _failing(self._dialogue, "scramSecret", self._fail)(error)
 
     def _accept(self, message: str | None) -> Reply:
         self._dialogue.loginSucceeded(self._username)
         return Reply(235, "2.7.0", message or replies.AUTHENTICATED.lines[0])
 
-    def _refused(self, refusal: AuthenticationFailed) -> Outcome:
+    def _refused(self, reply: Reply, data: Mapping[str, str]) -> Outcome:
         if not self._mechanism.usesErrorChallenge:
-            return self._fail(refusal)
+            return self._fail(reply)
         # RFC 7628 §3.2.3: the client gets the reason, and answers with something meaningless. It
         # has failed already, and may know that and leave.
-        reply = refusal.toReply(replies.AUTH_FAILED)
         more = self._count(reply)
-        reason = self._mechanism.errorChallenge(refusal.data or {})
+        reason = self._mechanism.errorChallenge(data)
         return self._challenge(reason, lambda dummy: self._explained(dummy, reply, more))
 
     def _explained(self, line: bytes, reply: Reply, more: float | Deferred[float]) -> Outcome:
-        self._begun = self._dialogue.seconds()
         if line == b"*":  # canceled, which the failed login was not
             reply = replies.AUTH_CANCELED
-        return self._answerFailure(reply, more)
+        return answerFailure(self._dialogue, reply, more, self._dialogue.seconds())
 
-    def _fail(self, refusal: AuthenticationFailed) -> Outcome:
-        reply = refusal.toReply(replies.AUTH_FAILED)
-        return self._answerFailure(reply, self._count(reply))
+    def _fail(self, reply: Reply, data: Mapping[str, str] = _NO_DATA) -> Outcome:
+        return answerFailure(self._dialogue, reply, self._count(reply), self._began)
 
     def _count(self, reply: Reply) -> float | Deferred[float]:
         """
@@ -192,34 +240,6 @@ class Exchange:
             return 0
         # It depends on the address alone: so it doesn't tell who exists, either.
         return self._dialogue.loginFailed(self._mechanism.name, self._username)
-
-    def _answerFailure(self, reply: Reply, more: float | Deferred[float]) -> Outcome:
-        if reply.code < 500:
-            return reply
-        if isinstance(more, Deferred):  # other servers count, too
-            answer: Deferred[Outcome] = more.addCallbacks(
-                lambda known: self._answerFailure(reply, known),
-                lambda _: reply,  # canceled: nobody waits for it
-            )
-            return answer
-        dialogue = self._dialogue
-        answers = [reply]
-        if dialogue.failedLogins >= dialogue.options.maxAuthAttempts:
-            answers.append(replies.TOO_MANY_AUTH_FAILURES)
-        # errorDelay isn't for lists: nothing is delayed twice.
-        passed = dialogue.seconds() - self._begun
-        slot = self._untilNextSlot(passed)
-        # That much more must not be what makes the handler's time run out.
-        delay = slot + min(more, max(0, dialogue.options.handlerTimeout / 2 - passed - slot))
-        if delay <= 0:
-            return answers
-        return dialogue.later(delay, answers)
-
-    def _untilNextSlot(self, passed: float) -> float:
-        interval = self._dialogue.options.authFailureDelay
-        if not interval:
-            return 0
-        return float(max(1, math.ceil(passed / interval)) * interval - passed)
 
 
 def askForLogin(
@@ -234,21 +254,22 @@ def askForLogin(
     :param dialogue: the conversation.
     :param credentials: what was presented.
     :param accepted: called with the message for the client, or ``None``; returns a Reply.
-    :param refused: called with the :class:`~twisted_smtpserver.errors.AuthenticationFailed`.
+    :param refused: called with the reply, and with what else the handler says.
     :returns: what a verb returns.
     """
 
     def answered(result: object) -> Outcome:
         if result is None:
-            return refused(AuthenticationFailed())
+            return refused(replies.AUTH_FAILED, _NO_DATA)
         granted = _granted(result)
         if credentials.authzidDiffers and granted.authzid != credentials.authzid:
-            return refused(AuthenticationFailed())
+            return refused(replies.AUTH_FAILED, _NO_DATA)
         reply = accepted(granted.message)
-        dialogue.session.user = granted.user  # not before all went well
+        session = dialogue.session
+        session.user, session.authMethod = granted.user, credentials.method  # all went well
         return reply
 
-    arguments = (Credentials.of(credentials), dialogue.session)
+    arguments = (credentials, dialogue.session)
     return dialogue.ask("onAuth", arguments, answered, _failing(dialogue, "onAuth", refused))
 
 
@@ -256,17 +277,14 @@ def _failing(dialogue: Dialogue, hook: str, refused: Refused) -> Callable[[BaseE
     """
     What to do with an exception of one of the hooks for logins.
 
-    :param refused: called with an :class:`~twisted_smtpserver.errors.AuthenticationFailed`, if that
-        is what it comes to.
+    :param refused: called if it refuses the login.
     """
 
     def failed(error: BaseException) -> Outcome:
-        if isinstance(error, AuthenticationFailed):
-            return refused(error)
         reply = dialogue.refuse(error, hook)
-        if reply.code < 500:
-            return reply
-        return refused(AuthenticationFailed(reply.text, reply.code, enhanced=reply.enhanced))
+        if isinstance(error, AuthenticationFailed):
+            return refused(reply, error.data or _NO_DATA)
+        return reply if reply.code < 500 else refused(reply, _NO_DATA)
 
     return failed
 

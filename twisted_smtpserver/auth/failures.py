@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from twisted_smtpserver import replies
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.ip import addressBlock
 
 #: So many failed logins of one address aren't delayed: people mistype. They are as many as a
@@ -28,8 +33,8 @@ class LoginFailures:
     Remembers which clients failed to log in lately: how long the next refusal is put off grows with
     their failures, over all their connections.
 
-    It is the refusal that comes late, and nobody is locked out: whoever shares an address with an
-    attacker, and knows his password, notices nothing.
+    It is the refusal that comes late, and nobody is locked out: a user who shares an attacker's
+    address, and knows his own password, notices nothing.
 
     :param delay: that of the first failure that has one, in seconds; it doubles with each more.
     :param maxAddresses: how many clients are remembered.
@@ -79,8 +84,8 @@ class LoginFailures:
         Forget what a user mistyped before he got it right: the last failures, as far as they were
         with his name.
 
-        No more than that, or whoever has an account here could try those of others all day, with a
-        login of his own in between.
+        No more than that, or a user could try others' passwords all day, with a login of his own in
+        between.
 
         :param address: as for :meth:`failed`.
         :param username: who logged in.
@@ -106,7 +111,7 @@ class LoginFailures:
 
 class SharedLoginFailures:
     """
-    Likewise, over all servers.
+    Remembers failed logins as :class:`LoginFailures` does, for all servers together.
 
     :param delay: as for :class:`LoginFailures`.
     :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`.
@@ -138,3 +143,37 @@ class SharedLoginFailures:
             # Nobody waits for it.
             key = str(addressBlock(address))
             Deferred.fromCoroutine(self._state.loginSucceeded(key, username))
+
+
+def answerFailure(
+    dialogue: Dialogue, reply: Reply, more: float | Deferred[float], began: float
+) -> Outcome:
+    """
+    Answer a failed login on the schedule of all of them, so that the time doesn't tell why.
+
+    :param dialogue: the conversation.
+    :param reply: the refusal; one that isn't the client's fault (4yz) comes at once.
+    :param more: what :meth:`LoginFailures.failed` returned.
+    :param began: when the client sent what failed, by the dialogue's clock.
+    :returns: what a verb returns.
+    """
+    if reply.code < 500:
+        return reply
+    if isinstance(more, Deferred):  # other servers count, too
+        answer: Deferred[Outcome] = more.addCallbacks(
+            lambda known: answerFailure(dialogue, reply, known, began),
+            lambda _: reply,  # canceled: nobody waits for it
+        )
+        return answer
+    options = dialogue.options
+    answers = [reply]
+    if dialogue.failedLogins >= options.maxAuthAttempts:
+        answers.append(replies.TOO_MANY_AUTH_FAILURES)
+    # The answer comes at a multiple of this after the question. errorDelay isn't for lists: nothing
+    # is delayed twice.
+    interval = options.authFailureDelay
+    passed = dialogue.seconds() - began
+    slot = max(1, math.ceil(passed / interval)) * interval - passed if interval else 0.0
+    # That much more must not be what makes the handler's time run out.
+    delay = slot + min(more, max(0, options.handlerTimeout / 2 - passed - slot))
+    return dialogue.later(delay, answers) if delay > 0 else answers

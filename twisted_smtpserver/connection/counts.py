@@ -10,10 +10,11 @@ class ClientCounts:
     Counts connections by address; for IPv6 by /64, because one client has at least that many.
 
     :param limit: the most connections of one client; ``None`` for no limit and no count.
+    :ivar limit: the same. It may change.
     """
 
     def __init__(self, limit: int | None) -> None:
-        self._limit = limit
+        self.limit = limit
         # Bounded: only clients with an open connection have an entry.
         self._counts: dict[int | str, int] = {}
 
@@ -25,11 +26,11 @@ class ClientCounts:
         :returns: the argument for :meth:`leave`; ``None`` if the connection isn't counted.
         :raises OverflowError: if the client has too many connections.
         """
-        if self._limit is None or address is None:
+        if self.limit is None or address is None:
             return None
         block = addressBlock(address)
         count = self._counts.get(block, 0)
-        if count >= self._limit:
+        if count >= self.limit:
             raise OverflowError
         self._counts[block] = count + 1
         return block

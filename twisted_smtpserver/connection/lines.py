@@ -361,6 +361,8 @@ class PipelinedLineReceiver(LineReceiver):
         if self.output:
             self.flush()
         transport.unregisterProducer()
+        if self.stopped:
+            transport.resumeProducing()  # TLS's end is two messages, and the peer's must be read
         hasNothingToSay = self._writesThrough and writethrough.isDrained(transport)
         transport.loseConnection()
         # A peer that doesn't read, or never answers TLS's close, must not keep the connection open.

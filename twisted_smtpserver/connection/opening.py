@@ -9,6 +9,7 @@ How a connection opens.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -53,10 +54,11 @@ class Opening:
         """Tell the session who the socket's two ends are."""
         session, transport = self._session, self._connection.transport
         peer, host = transport.getPeer(), transport.getHost()
-        session.peerAddress = session.remoteAddress = _address(peer)
+        session.peerAddress = session.remoteAddress = _spelled(getattr(peer, "host", None))
         session.peerPort = session.remotePort = getattr(peer, "port", None)
-        session.localAddress = _address(host)
-        session.localPort = getattr(host, "port", None)
+        session.localAddress, session.localPort = _ourEnd(
+            getattr(host, "host", None), getattr(host, "port", None)
+        )
         session.secure = self._options.secured
 
     # -- The PROXY header -------------------------------------------------------------------------
@@ -179,8 +181,12 @@ class Opening:
         return outcome
 
 
-def _address(end: Any) -> str | None:
+@lru_cache(maxsize=256)  # for the memory: a server has few ends, so its connections share them
+def _ourEnd(host: str | None, port: int | None) -> tuple[str | None, int | None]:
+    return _spelled(host), port
+
+
+def _spelled(host: str | None) -> str | None:
     """Normalize an end's IP address; a dual-stack listener shows IPv4 as IPv6."""
-    host: str | None = getattr(end, "host", None)
     # The kernel has one spelling for IPv4.
     return host if host is None or ":" not in host else normalizeAddress(host) or host

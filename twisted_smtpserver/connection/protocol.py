@@ -188,7 +188,8 @@ class SMTPProtocol(PipelinedLineReceiver):
             coroutine = outcome
             outcome = dialogue.attempt(lambda: resultOf(coroutine))
         if isinstance(outcome, Deferred):
-            self._awaitOutcome(outcome)
+            pending = self.pending = Pending(self)
+            pending.begin(outcome)
             return
         if outcome is not LATER:
             self._write(self._checked(outcome))
@@ -216,14 +217,6 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.send(reply.encode(dialogue.utf8Replies))
 
     # -- Waiting ----------------------------------------------------------------------------------
-
-    def _awaitOutcome(self, outcome: Deferred[Any]) -> None:
-        pending = self.pending = Pending(self, outcome)
-        self.hold()
-        # If a hook has said the last word meanwhile, the timer is for that to be delivered.
-        if not self.isClosing or self.dialogue.isLost:
-            self.timeout.setTimeout(self.options.handlerTimeout, pending.timedOut)
-        pending.follow(outcome)
 
     def proceed(self, outcome: Outcome) -> None:
         """
@@ -363,9 +356,11 @@ class SMTPProtocol(PipelinedLineReceiver):
             self.respond(reply)
 
     def cutOff(self) -> None:
-        """``closeTimeout`` is over: close, after one last reply."""
-        self.dialogue.closeAfterReply("server shut down")
+        """``closeTimeout`` is over: close, after one last reply. What is being stored has time."""
         transfer = self.dialogue.transfer
+        if self.isStoring and not self.session.envelope.withdraw():
+            return  # its handler can't take it back
+        self.dialogue.closeAfterReply("server shut down")
         if transfer is not None and self.isStoring:
             # First, so that no message is stored after its 421.
             transfer.withdraw()

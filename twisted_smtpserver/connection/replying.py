@@ -18,23 +18,29 @@ class Pending:
     The one outcome that a connection waits for. Handlers that answer at once need none.
 
     :param connection: the connection.
-    :param outcome: the outcome.
     """
 
     __slots__ = ("_connection", "_isCanceling", "_lastReply", "_outcome")
 
-    def __init__(self, connection: Connection, outcome: Deferred[Any]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._isCanceling = False
         self._lastReply: Outcome = replies.HANDLER_TIMED_OUT
-        self._outcome: Deferred[Any] | None = outcome
+        self._outcome: Deferred[Any] | None = None
 
-    def follow(self, outcome: Deferred[Any]) -> None:
+    def begin(self, outcome: Deferred[Any]) -> None:
         """
-        Wait. The outcome may be there at once.
+        Hold the connection, and wait. The outcome may be there at once.
 
-        :param outcome: the one that this object was made with.
+        :param outcome: the outcome.
         """
+        self._outcome = outcome
+        connection = self._connection
+        connection.hold()
+        dialogue = connection.dialogue
+        # If a hook has said the last word meanwhile, the timer is for that to be delivered.
+        if not connection.isClosing or dialogue.isLost:
+            connection.timeout.setTimeout(dialogue.options.handlerTimeout, self.timedOut)
         outcome.addErrback(self._failed)
         outcome.addCallback(self._arrived)
 

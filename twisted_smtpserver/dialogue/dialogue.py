@@ -531,12 +531,13 @@ class Dialogue:
         self, method: str, username: str, isGuess: bool = True
     ) -> float | Deferred[float]:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.loginFailed`."""
-        session, server = self.session, self.server
+        session, server, now = self.session, self.server, self.seconds()
+        if isGuess:
+            self.conduct.failedLogins += 1
         server.log.loginFailed(session, method, username)
         if not isGuess:
             return 0
-        self.conduct.failedLogins += 1
-        return server.loginFailures.failed(session.remoteAddress, username, self.seconds())
+        return server.loginFailures.failed(session.remoteAddress, username, now)
 
     def loginSucceeded(self, username: str) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.loginSucceeded`."""
@@ -594,7 +595,8 @@ class Dialogue:
         session = self.session
         self.reset()
         self.move(Event.RESTARTED)
-        session.openingCommand = session.hostNameAppearsAs = session.user = None
+        session.openingCommand = session.hostNameAppearsAs = None
+        session.user = session.authMethod = None
         session.forgetXForward()
 
     # -- The phase and the transaction -------------------------------------------------------------

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.auth.exchange import Exchange, availableMechanisms
+from twisted_smtpserver.auth.exchange import authenticate, availableMechanisms
 from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.extensions.base import Extension, ParameterParser, forParameters
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.options import Options, unknownName
-from twisted_smtpserver.sasl import MECHANISMS
+from twisted_smtpserver.sasl import MECHANISMS, FakeSecrets
+from twisted_smtpserver.sasl.scramsecret import PROCESS_FAKES, PROCESS_KEY
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.wire.path import parseReversePath
 from twisted_smtpserver.wire.xtext import decodeXtext
@@ -42,25 +43,35 @@ class Auth(Extension):
     :param handler: the server's handler: without its ``onAuth`` there is no AUTH.
     :param methods: the mechanisms' names.
     :param insecure: offer it in clear, too.
+    :param fakes: what users who don't exist seem to have stored, for SCRAM.
     :raises ConfigurationError: for a name that no mechanism has.
     """
 
     keyword = "AUTH"
     mailParameters: Mapping[str, ParameterParser] = MappingProxyType({"AUTH": parseSubmitter})
 
-    def __init__(self, handler: object, methods: Sequence[str], insecure: bool = False) -> None:
+    def __init__(
+        self,
+        handler: object,
+        methods: Sequence[str],
+        insecure: bool = False,
+        fakes: FakeSecrets = PROCESS_FAKES,
+    ) -> None:
         for method in methods:
             if method not in MECHANISMS:
                 raise ConfigurationError(unknownName(method, MECHANISMS, "mechanism"))
         self._handler = handler
         self._methods = methods
         self._insecure = insecure
+        self._fakes = fakes
         self.verbs: dict[str, Verb] = {"AUTH": self._auth}
 
     @classmethod
     def fromOptions(cls, options: Options, handler: object) -> Auth:
         """See :meth:`~twisted_smtpserver.extensions.base.Extension.fromOptions`."""
-        return cls(handler, options.authMethods, options.allowInsecureAuth)
+        key = options.scramSaltKey or PROCESS_KEY
+        fakes = FakeSecrets(key, options.scramIterations)
+        return cls(handler, options.authMethods, options.allowInsecureAuth, fakes)
 
     def advertise(self, session: Session) -> str | None:
         """The mechanisms, where there is someone to ask and nobody listens in."""
@@ -81,6 +92,7 @@ class Auth(Extension):
     def _auth(self, dialogue: Dialogue, argument: bytes) -> Outcome:
         if dialogue.hook("onAuth") is None:
             return replies.NOT_IMPLEMENTED
+        began = dialogue.seconds()
         if dialogue.session.user is not None:
             return replies.AUTH_ALREADY
         if not dialogue.session.secure and not self._insecure:
@@ -92,4 +104,7 @@ class Auth(Extension):
         mechanisms = availableMechanisms(self._handler, dialogue.session, self._methods)
         if name not in mechanisms:
             return replies.AUTH_UNKNOWN_MECHANISM
-        return Exchange(dialogue, name, mechanisms).begin(words[1] if len(words) == 2 else None)
+        initial = words[1] if len(words) == 2 else None
+        return authenticate(
+            dialogue, name, initial, offered=mechanisms, fakes=self._fakes, began=began
+        )

@@ -5,18 +5,17 @@ over as that client's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.auth.credentials import Credentials
 from twisted_smtpserver.auth.exchange import askForLogin
 from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
-from twisted_smtpserver.errors import AuthenticationFailed
 from twisted_smtpserver.extensions.base import Extension
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.sasl import Credentials
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.wire.ip import Networks, clientLiteral
 from twisted_smtpserver.wire.xclient import (
@@ -131,8 +130,8 @@ def _logIn(dialogue: Dialogue) -> Outcome:
         return dialogue.greeting()
     credentials = Credentials("XCLIENT", login, authcid=login, verified=True)
 
-    def refused(refusal: AuthenticationFailed) -> Reply:
+    def refused(reply: Reply, data: Mapping[str, str]) -> Reply:
         dialogue.loginFailed("XCLIENT", login, isGuess=False)
-        return refusal.toReply(replies.AUTH_FAILED)
+        return reply
 
     return askForLogin(dialogue, credentials, lambda message: dialogue.greeting(), refused)

@@ -4,8 +4,11 @@ Who sent a message, as the filters found out.
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from twisted.logger import Logger
 
@@ -17,6 +20,7 @@ from twisted_smtpserver.wire.authresults import (
     Authentication,
     AuthenticationResult,
     joined,
+    normalName,
     parseAuthservId,
 )
 from twisted_smtpserver.wire.text import escape
@@ -36,6 +40,14 @@ _DETAILS = {"dkim": "7.20", "spf": "7.23"}
 _SEVERAL = "7.26"
 
 
+# Some readers take a bare CR for a line end, and what follows for a field.
+_BARE_CR = re.compile(rb"\r(?!\n)")
+
+# The message from which forged reports have been removed, and the names that are safe in it. What a
+# Filtered hands on to another one runs in its context; what anything else calls doesn't.
+_checked: ContextVar[tuple[str, frozenset[str]]] = ContextVar("checked", default=("", frozenset()))
+
+
 class Trust:
     """
     Tells reports of our own filters from those that somebody else wrote.
@@ -44,26 +56,39 @@ class Trust:
     """
 
     def __init__(self, authservId: str | None = None) -> None:
-        self.authservId = (authservId or socket.gethostname()).lower()
+        self.authservId = normalName(authservId or socket.gethostname())
 
-    def removeForged(self, message: Message, session: Session) -> None:
+    def removeForged(self, message: Message) -> None:
         """
-        Take out what a message came with under our name, wherever it stands (RFC 8601 §5), and
-        what nobody can say the name of.
+        Remove the reports under our name that a message came with, wherever they stand (RFC 8601
+        §5), and those under a name that can't be read.
 
-        :param message: before any filter has seen it. What another Filtered with our name hands on
-            has reports of ours, which stay.
-        :param session: the client's session.
+        :param message: before any filter has seen it. The reports that an outer Filtered with our
+            name has let its filters add stay.
         """
-        done = (message.envelope.id, self.authservId)
-        if session.data.get(Trust) == done:
+        if not message.mayHave(_KEY) or self.authservId in _checkedNames(message):
             return
-        session.data[Trust] = done
-        if not message.mayHave(_KEY):
-            return
-        if len(message.header.all(_FIELD)) > MAX_REPORTS:
-            message.header.remove(lambda field: field.isCalled(_FIELD))
-        message.header.remove(self._isOurs)
+        header = message.header
+        if len(header.all(_FIELD)) > MAX_REPORTS:
+            header.remove(lambda field: field.isCalled(_FIELD))
+        header.remove(lambda field: self._isOurs(field) or _hidesReport(field))
+        if not message.isHeaderEnded:
+            # Some readers skip a line that is no field, and read on: an empty line stops them.
+            header.changed = True
+
+    @contextmanager
+    def handingOn(self, message: Message) -> Iterator[None]:
+        """
+        A context for the store that gets the message: another Filtered keeps our reports.
+
+        :param message: without forged reports.
+        """
+        before = _checked.get()
+        _checked.set((message.envelope.id, _checkedNames(message) | {self.authservId}))
+        try:
+            yield
+        finally:
+            _checked.set(before)
 
     def _isOurs(self, field: Field) -> bool:
         return field.isCalled(_FIELD) and parseAuthservId(field.value) in (self.authservId, None)
@@ -77,6 +102,15 @@ class Trust:
         fields = [field.value for field in message.header if self._isOurs(field)]
         if fields:
             message.envelope.authentication = joined(fields)
+
+
+def _checkedNames(message: Message) -> frozenset[str]:
+    identifier, names = _checked.get()
+    return names if identifier == message.envelope.id else frozenset()
+
+
+def _hidesReport(field: Field) -> bool:
+    return _KEY in field.raw.lower() and _BARE_CR.search(field.raw) is not None
 
 
 class RequireAuthentication:

@@ -21,7 +21,7 @@ from twisted_smtpserver.filters.message import Message, Replay
 from twisted_smtpserver.filters.recipients import forOriginal
 from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.chain import Chain
-from twisted_smtpserver.handlers.check import checkCall
+from twisted_smtpserver.handlers.check import checkCall, descriptorsPerClient
 from twisted_smtpserver.hooks import Hook, findHook, invoke
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.interfaces import HOOKS
@@ -103,6 +103,7 @@ class Filtered:
             if each is not None and findHook(each, "onData") is None:
                 raise ConfigurationError(f"{each!r} can't store messages: it has no onData")
         self._filters = filters
+        self._store = store
         self._quarantine = quarantine
         chain = Chain(*filters, store, otherHooks=tuple(_CALLS))
         # Most filters have none of a handler's hooks, and needn't be asked for them each time.
@@ -121,6 +122,11 @@ class Filtered:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         hook: Hook = getattr(self._stages, name)
         return hook
+
+    @property
+    def descriptorsPerClient(self) -> int:
+        """See :func:`~twisted_smtpserver.handlers.check.descriptorsPerClient`: one is a file's."""
+        return 1 + sum(map(descriptorsPerClient, (*self._filters, self._store)))
 
     def __repr__(self) -> str:
         return f"<Filtered {', '.join(map(repr, self._filters))} before {self._stages!r}>"
@@ -149,7 +155,7 @@ class Filtered:
     async def _judgeAndStore(self, message: Message, session: Session) -> Any:
         envelope = session.envelope
         before = list(envelope.rcptTo)
-        self._trust.removeForged(message, session)
+        self._trust.removeForged(message)
         for each in self._filters:
             await self._judge(each, message, session)
             if message.discard or not envelope.rcptTo:
@@ -160,7 +166,8 @@ class Filtered:
         )
         replay = Replay(message, self._runInThread)
         try:
-            result = await _value(invoke(store.onData, replay.stream, session))
+            with self._trust.handingOn(message):
+                result = await _value(invoke(store.onData, replay.stream, session))
         finally:
             replay.stop()
         return forOriginal(result, before, envelope.rcptTo) if envelope.perRecipient else result

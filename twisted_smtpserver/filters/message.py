@@ -60,9 +60,16 @@ class Message:
         self._header, self._headerEnd = parseHeader(self._start)
         # Behind the header comes an empty line, unless something else ended it.
         rest = self._start[self._headerEnd : self._headerEnd + 2]
-        self._beginsWithBlank = rest[:1] in (b" ", b"\t")
         self._separator = b"\r\n" if rest == b"\r\n" else b"\n" if rest[:1] == b"\n" else b""
+        self._isHeaderEnded = bool(self._separator) or not rest
         return self._header
+
+    @property
+    def isHeaderEnded(self) -> bool:
+        """Whether an empty line or nothing follows the header, not a line that is no field."""
+        if self._header is None:
+            self._readHeader()
+        return self._isHeaderEnded
 
     def mayHave(self, name: bytes) -> bool:
         """
@@ -149,8 +156,8 @@ class Message:
         octets = self.header.toBytes()
         if octets and not octets.endswith(b"\n"):
             octets += b"\r\n"
-        # A body that begins with a blank would be taken for more of the last field.
-        if self._body is not None or (octets and self._beginsWithBlank):
+        # Without an empty line, a body might be taken for more of the header.
+        if self._body is not None or not self._isHeaderEnded:
             octets += b"\r\n"
         return octets
 

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.handlers.check import CheckedHandler, checkHandler
+from twisted_smtpserver.handlers.check import CheckedHandler, checkHandler, descriptorsPerClient
 from twisted_smtpserver.hooks import Hook, findHook, invoke
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.session import Session
@@ -71,6 +71,11 @@ class Chain(CheckedHandler):
         if name not in HOOKS or not self._having(name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return functools.partial(_COMBINED.get(name, Chain._askAll), self, name)
+
+    @property
+    def descriptorsPerClient(self) -> int:
+        """See :func:`~twisted_smtpserver.handlers.check.descriptorsPerClient`."""
+        return sum(map(descriptorsPerClient, self.stages))
 
     def __repr__(self) -> str:
         return f"<Chain of {', '.join(map(repr, self.stages))}>"

@@ -12,7 +12,7 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.hooks import isDefault
 from twisted_smtpserver.interfaces import HOOKS
 
-__all__ = ["CheckedHandler", "checkHandler", "checkHook"]
+__all__ = ["CheckedHandler", "checkHandler", "checkHook", "descriptorsPerClient"]
 
 _LIKE_A_HOOK = re.compile("on[A-Z]")
 _PLAIN_NAMES = {name.lower(): name for name in HOOKS}
@@ -115,3 +115,16 @@ class CheckedHandler:
             if name in HOOKS or (callable(value) and _isLikeAHook(name)):
                 checkHook(self, name, value)
             super().__setattr__(name, value)
+
+
+def descriptorsPerClient(handler: object) -> int:
+    """
+    Count the file descriptors that a handler may hold for each client, beside the client's own.
+
+    The default of ``maxClients`` goes by it.
+
+    :param handler: says so by an attribute of this name.
+    :returns: 0 if it has none.
+    """
+    descriptors = getattr(handler, "descriptorsPerClient", 0)
+    return descriptors if isinstance(descriptors, int) else 0  # a mock has every attribute

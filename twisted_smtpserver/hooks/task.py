@@ -18,6 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked, nameOf
+from twisted_smtpserver.hooks.firing import whenFired
 
 _NOTHING = object()
 
@@ -158,20 +159,19 @@ class HookTask:
         """
         future = self._loop.create_future()
 
-        def fired(result: Any) -> Any:
+        def fired(result: Any) -> None:
             if not future.done():  # else it was canceled
                 isAwaited = self._future is future  # else it had fired already
                 future.set_result(None if isAwaited else result)
                 if isAwaited:
                     self._future = None
                     self._goOn(*self._resumption(result))
-            return None if isinstance(result, Failure) else result
 
         def ended(future: asyncio.Future[Any]) -> None:
             if future.cancelled():
                 deferred.cancel()
 
-        deferred.addBoth(fired)
+        whenFired(deferred, fired)
         future.add_done_callback(ended)
         future._asyncio_future_blocking = True  # as its __await__ would
         return future

@@ -209,9 +209,9 @@ class ServerLog:
             "{session}: login as <{username}> by {method} failed, client {client}",
             event="loginFailed",
             session=session.id,
-            username=escape(username),
             method=method,
             client=client(session),
+            username=escape(username),
         )
 
     def replyLost(self, session: Session, envelope: Envelope, replies: list[Reply]) -> None:

@@ -160,7 +160,7 @@ def _check(part: Part) -> None:
     """
     Refuse what would take long when it is read.
 
-    :raises MessageTooComplex: likewise.
+    :raises MessageTooComplex: if it would.
     """
     for name, value in part.fields:
         lower = name.lower()

@@ -82,7 +82,8 @@ class DurableFile:
 
         :param octets: as for :meth:`write`.
         :raises OSError: if the file system does; then call :meth:`discard`.
-        :raises CancelledError: after :meth:`cancel`, unless it came too late; likewise.
+        :raises CancelledError: after :meth:`cancel`, unless that came too late; then, too, call
+            :meth:`discard`.
         """
         self.write(octets)
         self.finish()
@@ -117,7 +118,7 @@ class DurableFile:
         directory is synced, too.
 
         :raises OSError: as :meth:`commit` does.
-        :raises CancelledError: likewise.
+        :raises CancelledError: as :meth:`commit` does.
         """
         assert self._descriptor is not None  # what write() leaves
         os.fsync(self._descriptor)

@@ -118,7 +118,7 @@ class _One:
         if address[:1] == "@":  # a route before it (RFC 5322 §4.4)
             address = address.rpartition(":")[2]
         address = _BLANKS.sub(" ", address)
-        for old, new in ((" .", "."), (". ", "."), (" @", "@"), ("@ ", "@")):  # likewise
+        for old, new in ((" .", "."), (". ", "."), (" @", "@"), ("@ ", "@")):
             address = address.replace(old, new)
         return Mailbox(_BLANKS.sub(" ", name), cleanText(plainText(address)))
 

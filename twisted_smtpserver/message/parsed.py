@@ -65,7 +65,7 @@ class Headers(tuple[Field, ...]):
 
     def getAll(self, name: str) -> list[str]:
         """
-        :param name: likewise.
+        :param name: the field's name, in any case.
         :returns: the values of all of that name.
         """
         wanted = name.lower()
@@ -119,7 +119,7 @@ class ParsedMessage:
         none, or none that makes sense.
     :ivar messageId: ``Message-ID``, without the angle brackets.
     :ivar text: the plain text, its lines ended by LF; of several parts, one after the other.
-    :ivar html: likewise the HTML. It is a stranger's: never show it without a sandbox.
+    :ivar html: the HTML, in the same way. It is a stranger's: never show it without a sandbox.
     :ivar attachments: all parts but those two.
     :ivar problems: what couldn't be shown as it is, in words; usually empty.
     """

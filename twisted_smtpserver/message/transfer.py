@@ -31,9 +31,6 @@ from twisted_smtpserver.states import Event
 from twisted_smtpserver.wire.dotdata import DotDecoder
 from twisted_smtpserver.wire.newlines import NewlineFilter
 
-# What onData returns, nearly always.
-_COMMON = (CoroutineType, Deferred)
-
 
 class MessageTransfer:
     """
@@ -113,17 +110,18 @@ class MessageTransfer:
         try:
             began = perf_counter()
             result = hook(self.stream, dialogue.session)
-            if perf_counter() - began > BLOCKING_TIME:
-                hookBlocked("onData", perf_counter() - began)
-            if result is not None and not isinstance(result, _COMMON):
-                result = asDeferred(result)
+            if not isinstance(result, CoroutineType):  # which has yet to run, and is watched then
+                if perf_counter() - began > BLOCKING_TIME:
+                    hookBlocked("onData", perf_counter() - began)
+                if result is not None and not isinstance(result, Deferred):
+                    result = asDeferred(result)
         except BaseException as error:
             self._raised(error)
             return
-        if result is None:
-            self._returned(None)
-        elif isinstance(result, CoroutineType):
+        if isinstance(result, CoroutineType):
             self._running = runCoroutine(result, self._returned, self._raised)
+        elif result is None:
+            self._returned(None)
         elif isinstance(result, Deferred):
             self._running = result
             whenFired(result, self._fired)
@@ -182,6 +180,7 @@ class MessageTransfer:
     def _raised(self, error: BaseException) -> None:
         if self._done:  # this is the error of our own cancellation
             return
+        self._envelope.withdraw()
         if isinstance(error, MessageIncomplete):
             self._refusal = replies.NO_RESULT
         elif error is not self.stream.failure:  # _failureReply() finds the stream's own
@@ -209,6 +208,7 @@ class MessageTransfer:
         if self._done:
             return
         self._done = True
+        self._envelope.withdraw()
         running, self._running = self._running, None
         self.stream.discard()
         if running is not None:

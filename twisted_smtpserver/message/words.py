@@ -91,7 +91,7 @@ def decodedSlices(octets: bytes, label: str) -> Iterator[str]:
     The same in slices, none of which takes long.
 
     :param octets: as for :func:`decodeText`.
-    :param label: likewise.
+    :param label: as for :func:`decodeText`.
     """
     charset = charsetOf(label)
     if charset in (None, "ascii"):

@@ -18,7 +18,7 @@ from twisted_smtpserver.sasl.mechanism import Mechanism, SaslContext
 from twisted_smtpserver.sasl.oauthbearer import OAuthBearer
 from twisted_smtpserver.sasl.plain import Plain
 from twisted_smtpserver.sasl.scram import ScramSha256, ScramSha256Plus
-from twisted_smtpserver.sasl.scramsecret import ScramSecret, scramSecret
+from twisted_smtpserver.sasl.scramsecret import FakeSecrets, ScramSecret, scramSecret
 from twisted_smtpserver.sasl.steps import (
     Ask,
     Challenge,
@@ -38,6 +38,7 @@ __all__ = [
     "Credentials",
     "Done",
     "Failed",
+    "FakeSecrets",
     "Mechanism",
     "Reason",
     "SaslContext",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import re
 
-from twisted_smtpserver.sasl.credentials import Credentials
 from twisted_smtpserver.sasl.mechanism import Mechanism
 from twisted_smtpserver.sasl.names import decodeName
 from twisted_smtpserver.sasl.steps import MALFORMED, REFUSED, Done, Step
@@ -48,7 +47,7 @@ class CramMD5(Mechanism):
         if hmac.compare_digest(hmac.digest(b"", self._sent, "md5").hex().encode(), match[2]):
             return REFUSED
         return Done(
-            Credentials(
+            self.context.credentials(
                 self.name,
                 username,
                 authcid=username,

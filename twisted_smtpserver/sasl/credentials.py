@@ -32,7 +32,7 @@ class Credentials:
     :ivar verified: whether the exchange itself proved the identity (SCRAM, EXTERNAL). If not,
         ``onAuth`` has to check the secret.
     :ivar host: the host that the client believes to talk to (OAUTHBEARER).
-    :ivar port: the port likewise.
+    :ivar port: the port that it believes to talk to.
     """
 
     method: str

@@ -4,7 +4,6 @@ EXTERNAL: the client is who its TLS certificate says (RFC 4422 appendix A).
 
 from __future__ import annotations
 
-from twisted_smtpserver.sasl.credentials import Credentials
 from twisted_smtpserver.sasl.mechanism import Mechanism
 from twisted_smtpserver.sasl.names import decodeName
 from twisted_smtpserver.sasl.steps import MALFORMED, REFUSED, Done, Step
@@ -29,7 +28,7 @@ class External(Mechanism):
         if identity is None:
             return REFUSED
         return Done(
-            Credentials(
+            self.context.credentials(
                 self.name, identity, authcid=identity, authzid=authzid or None, verified=True
             )
         )

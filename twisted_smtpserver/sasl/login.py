@@ -5,7 +5,6 @@ clients know nothing else.
 
 from __future__ import annotations
 
-from twisted_smtpserver.sasl.credentials import Credentials
 from twisted_smtpserver.sasl.mechanism import Mechanism
 from twisted_smtpserver.sasl.names import decodeName, decodePassword
 from twisted_smtpserver.sasl.steps import MALFORMED, Done, Step
@@ -32,5 +31,7 @@ class Login(Mechanism):
         if password is None:
             return MALFORMED
         return Done(
-            Credentials(self.name, self._username, password=password, authcid=self._username)
+            self.context.credentials(
+                self.name, self._username, password=password, authcid=self._username
+            )
         )

@@ -11,14 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from twisted_smtpserver.sasl.scramsecret import MIN_ITERATIONS, ScramSecret, checkIterations
+from twisted_smtpserver.sasl.credentials import Credentials
+from twisted_smtpserver.sasl.scramsecret import PROCESS_FAKES, FakeSecrets, ScramSecret
 from twisted_smtpserver.sasl.steps import MALFORMED, Ask, Challenge, ScramQuery, Step
 
-#: Octets in a decoded response; RFC 4954 §4 bounds the line it comes in likewise.
+#: Octets in a decoded response; RFC 4954 §4 has the same bound for the line it comes in.
 MAX_RESPONSE = 12288
-
-#: What the salts of unknown users are made from in this process, unless there is another key.
-PROCESS_KEY = secrets.token_bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +31,20 @@ class SaslContext:
         that could bind to the channel, but believes that the server can't, was then lied to.
     :ivar peerIdentity: for EXTERNAL: the name in the client's certificate, which must have been
         verified.
-    :ivar fakeSaltKey: from it and the name comes the salt that an unknown user seems to have;
-        at least 16 octets. By default a random one of this process. Give one that outlives
-        restarts (and one for all servers of a cluster) if names are to stay unguessable: real
-        salts don't change on restart.
-    :ivar fakeIterations: the iterations that an unknown user seems to have; give what real users
-        have. 4096 to 10,000,000.
+    :ivar fakes: for SCRAM: what users who don't exist seem to have stored.
+    :ivar credentials: what a finished exchange makes its credentials by.
     :ivar random: a function from a number to that many unpredictable octets.
     :ivar clock: a function that returns the seconds since the epoch.
-    :raises ValueError: if ``fakeSaltKey`` or ``fakeIterations`` are outside of these bounds.
     """
 
     hostName: str
     channelBinding: Callable[[], bytes | None] | bytes | None = field(default=None, repr=False)
     plusOffered: bool = False
     peerIdentity: str | None = None
-    fakeSaltKey: bytes = field(default=PROCESS_KEY, repr=False)
-    fakeIterations: int = MIN_ITERATIONS
+    fakes: FakeSecrets = PROCESS_FAKES
+    credentials: type[Credentials] = Credentials
     random: Callable[[int], bytes] = field(default=secrets.token_bytes, repr=False)
     clock: Callable[[], float] = field(default=time.time, repr=False)
-
-    def __post_init__(self) -> None:
-        if len(self.fakeSaltKey) < 16:
-            raise ValueError("fakeSaltKey needs at least 16 octets")
-        checkIterations(self.fakeIterations)
 
     def bindingData(self) -> bytes | None:
         """The octets of :attr:`channelBinding`, whichever way they were given."""

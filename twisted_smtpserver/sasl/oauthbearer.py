@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from twisted_smtpserver.sasl.bearer import BearerMechanism, bearerToken
-from twisted_smtpserver.sasl.credentials import Credentials
 from twisted_smtpserver.sasl.gs2 import Gs2Header, parseGs2
 from twisted_smtpserver.sasl.steps import MALFORMED, REFUSED, Done, Step
 
@@ -53,7 +52,7 @@ class OAuthBearer(BearerMechanism):
         ):
             return MALFORMED
         return Done(
-            Credentials(
+            self.context.credentials(
                 self.name,
                 header.authzid or "",
                 accessToken=token,

@@ -4,7 +4,6 @@ PLAIN: the password in clear (RFC 4616).
 
 from __future__ import annotations
 
-from twisted_smtpserver.sasl.credentials import Credentials
 from twisted_smtpserver.sasl.mechanism import Mechanism
 from twisted_smtpserver.sasl.names import decodeName, decodePassword
 from twisted_smtpserver.sasl.steps import MALFORMED, Done, Step
@@ -29,7 +28,7 @@ class Plain(Mechanism):
         if authzid is None or authcid is None or password is None:
             return MALFORMED
         return Done(
-            Credentials(
+            self.context.credentials(
                 self.name, authcid, password=password, authcid=authcid, authzid=authzid or None
             )
         )

@@ -21,11 +21,10 @@ import hashlib
 import hmac
 import re
 
-from twisted_smtpserver.sasl.credentials import Credentials
 from twisted_smtpserver.sasl.gs2 import Gs2Header, decodeSaslname, parseGs2
 from twisted_smtpserver.sasl.mechanism import Mechanism, SaslContext
 from twisted_smtpserver.sasl.names import decodeName, decodeText, saslprep
-from twisted_smtpserver.sasl.scramsecret import SALT_LENGTH, ScramSecret
+from twisted_smtpserver.sasl.scramsecret import ScramSecret
 from twisted_smtpserver.sasl.steps import MALFORMED, REFUSED, Done, ScramQuery, Step
 
 # RFC 5802 §7. Optional extensions are tolerated, but not under a letter that means something: "m"
@@ -80,7 +79,7 @@ class ScramSha256(Mechanism):
 
     def _found(self, secret: ScramSecret | None) -> Step:
         self._known = secret is not None
-        self._secret = secret or _fakeSecret(self.context, self._username)
+        self._secret = secret or self.context.fakes.secretOf(self._username)
         self._nonce += _serverNonce(self.context)
         self._serverFirst = b"r=%s,s=%s,i=%d" % (
             self._nonce,
@@ -114,7 +113,7 @@ class ScramSha256(Mechanism):
         if response:
             return MALFORMED
         return Done(
-            Credentials(
+            self.context.credentials(
                 self.name,
                 self._username,
                 authcid=self._username,
@@ -153,13 +152,3 @@ def _preparedName(octets: bytes) -> str | None:
 def _serverNonce(context: SaslContext) -> bytes:
     """The server's part of the nonce: 144 bits, free of commas."""
     return base64.b64encode(context.random(18))
-
-
-def _fakeSecret(context: SaslContext, username: str) -> ScramSecret:
-    """What a user who doesn't exist seems to have stored: the same at each attempt (§5.1, s=)."""
-
-    def derive(label: bytes) -> bytes:
-        return hmac.digest(context.fakeSaltKey, label + username.encode("utf-8"), "sha256")
-
-    salt = derive(b"salt:")[:SALT_LENGTH]
-    return ScramSecret(salt, context.fakeIterations, derive(b"stored:"), derive(b"server:"))

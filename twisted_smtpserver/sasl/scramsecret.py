@@ -19,19 +19,36 @@ MIN_ITERATIONS = 4096
 MAX_ITERATIONS = 10_000_000
 #: Octets in a salt that is made here.
 SALT_LENGTH = 16
+#: Octets that the key of :class:`FakeSecrets` has at least.
+MIN_KEY_LENGTH = 16
+#: What the salts of unknown users are made from in this process, unless there is another key.
+PROCESS_KEY = secrets.token_bytes(32)
 #: Octets in a salt from elsewhere; the client is sent it in one line.
 MAX_SALT_LENGTH = 1024
 
+#: Secrets that are known not to be of the empty password: each costs as much as a login of its
+#: client, and is asked about at each.
+MOST_HARMLESS = 10_000
+
+_HARMLESS: set[bytes] = set()  # their stored keys
 _KEY_LENGTH = hashlib.sha256().digest_size
 _SCHEME = "SCRAM-SHA-256"
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _STORED = re.compile(rf"{_SCHEME}\$([1-9][0-9]{{0,7}}):({_BASE64})\$({_BASE64}):({_BASE64})")
 
 
+def checkIterations(iterations: int) -> None:
+    """
+    :raises ValueError: unless the count is within the bounds.
+    """
+    if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
+        raise ValueError(f"iterations must be {MIN_ITERATIONS} to {MAX_ITERATIONS}")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class ScramSecret:
     """
-    One user's secret. It doesn't reveal the password, but whoever has it can try passwords against
+    One user's secret. It doesn't reveal the password, but who has it can try passwords against
     it and play the server's part: keep it as you would a password hash.
 
     :ivar salt: the salt, 1 to 1024 octets.
@@ -55,6 +72,22 @@ class ScramSecret:
 
     def __repr__(self) -> str:
         return f"<ScramSecret iterations={self.iterations}>"
+
+    def isOfEmptyPassword(self) -> bool:
+        """
+        Whether whoever made it made it of the empty password. :func:`scramSecret` doesn't, but
+        other programs do.
+
+        The first time this takes as long as making a secret, so it is for a thread.
+        """
+        if self.storedKey in _HARMLESS:
+            return False
+        if hmac.compare_digest(_derive("", self.salt, self.iterations).storedKey, self.storedKey):
+            return True
+        if len(_HARMLESS) >= MOST_HARMLESS:
+            _HARMLESS.clear()
+        _HARMLESS.add(self.storedKey)
+        return False
 
     def toString(self) -> str:
         """
@@ -81,12 +114,45 @@ class ScramSecret:
         return cls(salt, int(match[1]), storedKey, serverKey)
 
 
-def checkIterations(iterations: int) -> None:
+@dataclass(frozen=True, slots=True, repr=False)
+class FakeSecrets:
     """
-    :raises ValueError: unless the count is within the bounds.
+    What users who don't exist seem to have stored: the same at each attempt (RFC 5802 §5.1, s=),
+    so that nobody learns who has an account.
+
+    :ivar key: from it and the name comes the salt; at least 16 octets. By default a random one of
+        this process. Give one that outlives restarts (and one for all servers of a cluster) if
+        names are to stay unguessable: real salts don't change on restart.
+    :ivar iterations: give what real users have: 4096 to 10,000,000.
+    :raises ValueError: if a value is outside of these bounds.
     """
-    if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
-        raise ValueError(f"iterations must be {MIN_ITERATIONS} to {MAX_ITERATIONS}")
+
+    key: bytes = PROCESS_KEY
+    iterations: int = MIN_ITERATIONS
+
+    def __post_init__(self) -> None:
+        if len(self.key) < MIN_KEY_LENGTH:
+            raise ValueError(f"the key of fake secrets needs at least {MIN_KEY_LENGTH} octets")
+        checkIterations(self.iterations)
+
+    def __repr__(self) -> str:
+        return f"<FakeSecrets iterations={self.iterations}>"
+
+    def secretOf(self, username: str) -> ScramSecret:
+        """
+        :param username: the name of nobody.
+        :returns: a secret that nobody's password fits.
+        """
+        salt = self._derive(b"salt:", username)[:SALT_LENGTH]
+        storedKey = self._derive(b"stored:", username)
+        return ScramSecret(salt, self.iterations, storedKey, self._derive(b"server:", username))
+
+    def _derive(self, label: bytes, username: str) -> bytes:
+        return hmac.digest(self.key, label + username.encode("utf-8"), "sha256")
+
+
+#: Those of this process, with the fewest iterations.
+PROCESS_FAKES = FakeSecrets()
 
 
 def scramSecret(
@@ -102,7 +168,7 @@ def scramSecret(
     :param salt: by default 16 random octets. A given salt must be this user's own.
     :param iterations: 4096 to 10,000,000. The more, the longer each guess takes somebody who
         stole the secret, and each login the client. Keep it the same for all users, and tell it to
-        :class:`~twisted_smtpserver.sasl.mechanism.SaslContext`.
+        :class:`FakeSecrets`.
     :raises ValueError: if a value is outside of its bounds, or the password is empty or has
         characters that SASLprep prohibits, such as controls.
     """
@@ -110,8 +176,10 @@ def scramSecret(
     if not prepared:
         raise ValueError("the password is empty or has characters that SASLprep prohibits")
     checkIterations(iterations)
-    if salt is None:
-        salt = secrets.token_bytes(SALT_LENGTH)
+    return _derive(prepared, secrets.token_bytes(SALT_LENGTH) if salt is None else salt, iterations)
+
+
+def _derive(prepared: str, salt: bytes, iterations: int) -> ScramSecret:
     salted = hashlib.pbkdf2_hmac("sha256", prepared.encode("utf-8"), salt, iterations)
     clientKey = hmac.digest(salted, b"Client Key", "sha256")
     return ScramSecret(

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from twisted_smtpserver.sasl.bearer import BearerMechanism, bearerToken
-from twisted_smtpserver.sasl.credentials import Credentials
 from twisted_smtpserver.sasl.names import decodeName
 from twisted_smtpserver.sasl.steps import MALFORMED, Done, Step
 
@@ -32,4 +31,4 @@ class XOAuth2(BearerMechanism):
         username, token = decodeName(match[1]), bearerToken(match[2])
         if username is None or token is None:
             return MALFORMED
-        return Done(Credentials(self.name, username, accessToken=token))
+        return Done(self.context.credentials(self.name, username, accessToken=token))

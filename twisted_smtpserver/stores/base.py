@@ -18,6 +18,7 @@ A store of your own looks like this::
             with outcomes(self, session.envelope):
                 self._backOff.check()
                 content = await stream.read()
+                session.envelope.beginCommit()  # a stop waits for the answer from here on
                 await within(self._clock, 30, self._shelf.put(content), "the shelf")
                 return f"Message stored as {session.envelope.id}"
 """

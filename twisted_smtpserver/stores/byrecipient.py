@@ -18,6 +18,7 @@ from twisted_smtpserver.errors import ConfigurationError, Rejection, asRejection
 from twisted_smtpserver.filters.message import Replay
 from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
+from twisted_smtpserver.handlers.check import descriptorsPerClient
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.message.incoming import IncomingMessage
@@ -104,6 +105,11 @@ class ByRecipient(SMTPHandler):
         self._folder = folder
         self._runInThread = runInThread
         self._transactions: WeakKeyDictionary[Session, _Transaction] = WeakKeyDictionary()
+
+    @property
+    def descriptorsPerClient(self) -> int:
+        """See :func:`~twisted_smtpserver.handlers.check.descriptorsPerClient`: one is a file's."""
+        return 1 + sum(map(descriptorsPerClient, self._stores.values()))
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{key}: {store!r}" for key, store in self._stores.items())

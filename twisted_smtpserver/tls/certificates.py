@@ -105,6 +105,24 @@ class TLSSettings:
             )
 
 
+class KeyMismatchError(ConfigurationError):
+    """A key and a certificate that don't belong together; one of them may be renewed later."""
+
+
+def pathOf(source: PEMSource | None) -> str | None:
+    """
+    The path of the file that an option names; ``None`` if it has PEM text, or nothing.
+
+    :param source: the option's value.
+    """
+    if isinstance(source, FileContent):
+        return source.path
+    if source is None or isinstance(source, bytes):
+        return None
+    path = os.fsdecode(source)
+    return None if "-----BEGIN" in path else path
+
+
 def _readPEM(label: str, source: PEMSource | None) -> tuple[str, bytes]:
     """
     Get the PEM that an option stands for.
@@ -238,11 +256,6 @@ def alternativeNames(
         return names.get_values_for_type(kind)
     except (x509.ExtensionNotFound, ValueError):
         return []
-
-
-def hasExpired(certificate: x509.Certificate) -> bool:
-    """Whether nobody should take the certificate for good any more."""
-    return certificate.not_valid_after_utc < datetime.datetime.now(datetime.timezone.utc)
 
 
 def hostName(name: str) -> str | None:

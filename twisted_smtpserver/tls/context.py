@@ -24,6 +24,7 @@ from zope.interface.declarations import Provides
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.tls.certificates import (
+    KeyMismatchError,
     TLSSettings,
     hostName,
     patternName,
@@ -173,18 +174,21 @@ def _setCertificate(
 
     :raises ConfigurationError: if they don't belong together, or OpenSSL doesn't want them.
     """
-    reason = "the key is not that of the certificate"
     try:
-        if key.public_key() == chain[0].public_key():
+        isPair = key.public_key() == chain[0].public_key()
+        if isPair:
             context.use_certificate(chain[0])
             context.use_privatekey(key)
             for certificate in chain[1:]:
                 context.add_extra_chain_cert(certificate)
-            return
     except SSL.Error as error:
         reason = _reason(error)
     except (TypeError, ValueError, UnsupportedAlgorithm):
         reason = "this kind of key is not supported"
+    else:
+        if isPair:
+            return
+        raise KeyMismatchError(f"{label}key and cert: the key is not that of the certificate")
     raise ConfigurationError(f"{label}key and cert: {reason}")
 
 
@@ -276,7 +280,7 @@ class _Connection(SSL.Connection):
     def __init__(self, owner: ServerContextFactory, context: SSL.Context):
         super().__init__(context)
         # OpenSSL may call the first context's callbacks even after the name switched to another
-        # context; pyOpenSSL keeps only the latter alive, and a replaced factory would be gone.
+        # context; pyOpenSSL keeps only that one alive, and a replaced factory would be gone.
         self._owner = owner
 
 

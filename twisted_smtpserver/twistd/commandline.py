@@ -6,8 +6,10 @@ The flags themselves are in :mod:`twisted_smtpserver.twistd.flags`.
 
 from __future__ import annotations
 
+import getopt
 import os
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -21,9 +23,21 @@ from twisted.python import usage
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.log import batches
+from twisted_smtpserver.twistd.configfile import parseConfig, readText
+from twisted_smtpserver.twistd.credentials import resolveCredential
+from twisted_smtpserver.twistd.environment import readEnvironment
 from twisted_smtpserver.twistd.filters import checkFilters
-from twisted_smtpserver.twistd.flags import FLAGS, Flag
+from twisted_smtpserver.twistd.flags import BY_NAME, FLAGS, LISTENERS, Flag
 from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions
+from twisted_smtpserver.twistd.layers import (
+    LISTEN,
+    ConfigFile,
+    Group,
+    Layer,
+    Setting,
+    arrange,
+    inPlaces,
+)
 from twisted_smtpserver.twistd.policies import checkPolicies
 from twisted_smtpserver.twistd.services import oneLine
 from twisted_smtpserver.twistd.stores import STORES, checkStores
@@ -31,13 +45,6 @@ from twisted_smtpserver.twistd.worker import SHAREABLE, Handover
 
 #: The default of ``--size``, in octets: a disk isn't unlimited.
 DEFAULT_SIZE = 50 * 2**20
-
-#: The flags that name listeners, and the options that each of them sets.
-LISTENERS: dict[str, dict[str, bool]] = {
-    "listen": {},
-    "listen-tls": {"secure": True},
-    "listen-lmtp": {"lmtp": True},
-}
 
 #: Flags that need a certificate of ours.
 _NEED_CERTIFICATE = (
@@ -64,15 +71,27 @@ _OFFERS_LOGIN = {"cert", "key", "self-signed", "secured", "allow-insecure-auth"}
 #: Methods that ``--auth`` can't check: twisted.cred has nothing for tokens or for SCRAM.
 _UNCHECKABLE = {"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2"}
 
+#: Flags that print something and exit: whatever a file of configuration says.
+_PRINTING = {"help", "version", "help-auth", "help-auth-type"}
+
 
 class Options(usage.Options, AuthOptionMixin):
     """
-    The command line of ``twistd smtpserver``. Each flag that was given is an item.
+    The flags of ``twistd smtpserver``, from the command line, the environment and a file. Each flag
+    that was given is an item.
 
+    Where the file has a ``[[listener]]``, that has a further object of this class.
+
+    :ivar implied: what goes without saying; a flag's value by its name.
     :ivar given: the values of the flags that may be repeated, one by one.
     :ivar keywords: after parsing, what goes to :class:`SMTPServerFactory`.
     :ivar arguments: the command line's words.
     :ivar handover: in a worker, what the supervisor handed over; else ``None``.
+    :ivar path: the path of the file of configuration, if there is one.
+    :ivar group: the settings, as texts, and where they come from.
+    :ivar groups: those that are common, and those of each ``[[listener]]``.
+    :ivar listeners: the settings of the listeners: this object's own if it has any, and those of
+        each ``[[listener]]``.
     """
 
     synopsis = "[options]"
@@ -81,27 +100,120 @@ class Options(usage.Options, AuthOptionMixin):
     keywords: dict[str, Any]
 
     def __init__(self) -> None:
+        self.implied: dict[str, str] = {}
         self.given: dict[str, list[Any]] = {}
         self.arguments: list[str] = []
         self.handover = Handover.receive()
+        self.path: str | None = None
+        self.group = Group({})
+        self.groups: list[Group] = []
+        self.listeners: list[Options] = [self]
+        self._hasListeners = True
+        self._folder = self.handover.folder if self.handover else os.getcwd()
         super().__init__()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        Read the command line.
+        Read the command line, the environment and the file of configuration.
 
-        :raises usage.UsageError: if it is wrong; under ``twistd``, which would print 60 lines of
-            help before the reason, :class:`SystemExit` with the reason alone.
+        :raises usage.UsageError: if one of them is wrong; under ``twistd``, which would print 60
+            lines of help before the reason, :class:`SystemExit` with the reason alone.
         """
-        self.arguments = list(options or ())
+        self.arguments = list(sys.argv[1:] if options is None else options)
         if self.parent is not None:
             batches.useFor(self.parent)
         try:
-            super().parseOptions(options)
+            self._parse()
         except usage.UsageError as error:
             if self.parent is None:
                 raise
-            raise SystemExit(oneLine(f"{error} (see --help)")) from None
+            isFlag = str(error).startswith(("--", "option "))
+            raise SystemExit(oneLine(f"{error} (see --help)" if isFlag else str(error))) from None
+
+    def _parse(self) -> None:
+        commandLine = self._readCommandLine()
+        if commandLine is None or _PRINTING & set(commandLine):
+            super().parseOptions(self.arguments)  # which says what is wrong, or prints
+            return
+        if self.handover is None:
+            self.groups = self._readPlaces(commandLine)
+        else:  # what the supervisor has read: the file may have changed, or be root's
+            self.groups = [Group.fromJSON(each) for each in self.handover.groups]
+            self.path = self.handover.path
+        first, *others = self.groups
+        self.listeners = [self._listener(group) for group in others]
+        self._hasListeners = not others or bool(LISTEN & set(first.settings))
+        if self._hasListeners:
+            self.listeners.insert(0, self)
+        self._take(first)
+
+    def _readPlaces(self, commandLine: Layer) -> list[Group]:
+        """Read the environment and the file; put all places together."""
+        implied = {name: Setting((text,), f"--{name}") for name, text in self.implied.items()}
+        try:
+            environment = readEnvironment(os.environ)
+            file = self._readFile({**environment, **commandLine}.get("config"))
+        except ConfigurationError as error:
+            raise usage.UsageError(str(error)) from None
+        return arrange(implied, file, [environment, commandLine])
+
+    def _readCommandLine(self) -> Layer | None:
+        """What is on the command line; ``None`` if it is no list of flags."""
+        try:
+            found, rest = getopt.getopt(self.arguments, self.shortOpt, self.longOpt)
+        except getopt.error:
+            return None
+        texts: dict[str, tuple[str, ...]] = {}
+        for option, text in found:
+            name = option[2:]
+            texts[name] = (*texts.get(name, ()), text) if BY_NAME[name].value else ("",)
+        return None if rest else {name: Setting(texts[name], f"--{name}") for name in texts}
+
+    def _readFile(self, setting: Setting | None) -> ConfigFile | None:
+        if setting is None:
+            return None
+        try:
+            path = os.path.join(self._folder, resolveCredential(setting.texts[-1]))
+        except ValueError as error:
+            raise ConfigurationError(f"{setting.name}: {error}") from None
+        self.path = path
+        return parseConfig(path, readText(path))
+
+    def _listener(self, group: Group) -> Options:
+        """The settings of a ``[[listener]]``."""
+        made = Options()
+        made.parent, made.handover, made.path = self.parent, self.handover, self.path
+        made._folder = self._folder
+        made._take(group)
+        return made
+
+    def _take(self, group: Group) -> None:
+        self.group = group
+        try:
+            super().parseOptions(group.arguments())
+        except usage.UsageError as error:
+            raise usage.UsageError(self.explain(str(error))) from None
+
+    def again(self, handover: Handover | None = None) -> Options:
+        """
+        Read everything again: the file may have changed.
+
+        :param handover: in a worker, what the supervisor has handed over since.
+        :raises usage.UsageError: if something is wrong.
+        """
+        fresh = Options()
+        fresh.parent, fresh.implied, fresh.arguments = self.parent, self.implied, self.arguments
+        fresh.handover, fresh._folder = handover, self._folder
+        fresh._parse()
+        return fresh
+
+    def explain(self, text: str) -> str:
+        """
+        Say an error in the words of the place where the mistake was made.
+
+        :param text: the error, in flags or in the options' names.
+        """
+        return inPlaces(inFlags(text), self.group, self.path)
 
     def postOptions(self) -> None:
         """
@@ -109,14 +221,17 @@ class Options(usage.Options, AuthOptionMixin):
 
         :raises usage.UsageError: if two flags contradict each other, or one needs another.
         """
-        given = [flag for flag in _allFlags() if flag.option and flag.name in self]
+        given = [flag for flag in BY_NAME.values() if flag.option and flag.name in self]
         self.keywords = {flag.option: self[flag.name] for flag in given}
         self.keywords.setdefault("size", DEFAULT_SIZE)
         self.keywords |= inboxOptions(self)
+        self._locateCertificates()
         if "submission" in self:
             self.keywords["tlsRequired"] = True
         if self.handover is not None:
             self.keywords["scramSaltKey"] = self.handover.saltKey
+        if not self._hasListeners:
+            return
         self._checkHandlers()
         self._checkListeners()
         self._checkWorkers()
@@ -141,11 +256,45 @@ class Options(usage.Options, AuthOptionMixin):
         else:
             super().opt_auth(description)
 
+    def readFlag(self, flag: Flag, text: str) -> Any:
+        """
+        Read a flag's value. What the supervisor has read from files isn't read again.
+
+        :param flag: the flag.
+        :param text: its value, as it is on the command line.
+        :raises ValueError: if the text can't be a value of the flag.
+        """
+        handed = {} if self.handover is None else self.handover.handed
+        if flag.value == "FILE":
+            path = resolveCredential(text)
+            known = handed.get(flag.name, {})
+            place = os.path.join(self._folder, path)
+            return known[place] if place in known else flag.read(path)
+        value = flag.read(text)
+        if flag.option == "sniOptions":
+            name, files = value
+            places = {what: os.path.join(self._folder, files[what]) for what in files}
+            return name, {
+                what: handed.get(what, {}).get(places[what], files[what]) for what in files
+            }
+        return value
+
+    def _locateCertificates(self) -> None:
+        """Make the paths absolute: the files are read again where twistd is by then."""
+        for settings in (self.keywords, *self.keywords.get("sniOptions", {}).values()):
+            for name in ("cert", "key", "ca"):
+                if self.handover is None and name in settings:
+                    settings[name] = self._fromHere(settings[name])
+
     def _fromHere(self, path: str) -> str:
         """The path, absolute because of ``--rundir``; ``--chroot`` gives it another meaning."""
+        try:
+            path = resolveCredential(path)
+        except ValueError as error:
+            raise usage.UsageError(f"--auth: {error}") from None
         if self._chroot:
             return path
-        return os.path.join(self.handover.folder if self.handover else os.getcwd(), path)
+        return os.path.join(self._folder, path)
 
     @property
     def _chroot(self) -> str | None:
@@ -255,10 +404,6 @@ def passwordFiles(config: Options) -> list[FilePasswordDB]:
     return [each for each in config.get("credCheckers", ()) if isinstance(each, FilePasswordDB)]
 
 
-def _allFlags() -> list[Flag]:
-    return [flag for flags in FLAGS.values() for flag in flags]
-
-
 def _makeMethod(flag: Flag) -> Callable[..., None]:
     """The method that :mod:`twisted.python.usage` calls when a flag was given."""
 
@@ -266,15 +411,10 @@ def _makeMethod(flag: Flag) -> Callable[..., None]:
         self[flag.name] = True
 
     def setValue(self: Options, text: str) -> None:
-        name = flag.option or flag.name
-        if self.handover is not None and name in self.handover.handed:
-            # The supervisor read it while it had root's privileges.
-            self[flag.name] = self.handover.handed[name]
-            return
         try:
             if not text.strip():  # usually a shell variable that isn't set
                 raise ValueError("its value is empty")
-            value = flag.read(text)
+            value = self.readFlag(flag, text)
         except ValueError as error:
             raise usage.UsageError(f"--{flag.name}: {error}") from None
         if flag.gather is not None:
@@ -286,14 +426,14 @@ def _makeMethod(flag: Flag) -> Callable[..., None]:
     return setValue if flag.value else setSwitch
 
 
-for _flag in _allFlags():
+for _flag in BY_NAME.values():
     if not hasattr(Options, _flag.method):  # help, and what strcred defines
         setattr(Options, _flag.method, _makeMethod(_flag))
 
 
 # -- Texts -----------------------------------------------------------------------------------------
 
-_FLAG_OF = {flag.option: flag.name for flag in reversed(_allFlags()) if flag.option}
+_FLAG_OF = {flag.option: flag.name for flag in reversed(BY_NAME.values()) if flag.option}
 _DEFAULTS = {field.name: field.default for field in fields(library.Options) if field.init}
 _HELP_COLUMN = 28
 

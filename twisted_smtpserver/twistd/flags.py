@@ -10,18 +10,36 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 
-from twisted_smtpserver.resolver import DatagramResolver
-from twisted_smtpserver.twistd.filters import PROGRAMS, readMilter
-from twisted_smtpserver.wire.domain import parseDomain, toAscii
+from twisted_smtpserver.tls.renewal import INTERVAL
+from twisted_smtpserver.twistd.filters import readMilter
+from twisted_smtpserver.twistd.values import (
+    DEFAULT_HOST,
+    joinLists,
+    joinPeers,
+    joinWords,
+    readAtLeastOne,
+    readCertified,
+    readFirstLine,
+    readInterval,
+    readKinds,
+    readMethods,
+    readNameServer,
+    readOctets,
+    readPage,
+    readPassword,
+    readPort,
+    readRate,
+    readSeconds,
+    readWhole,
+    readWholeOrOff,
+    readWorkers,
+    readYesOrNo,
+    readZones,
+)
 
-DEFAULT_HOST = "127.0.0.1"
 DEFAULT_MAILDIR = "Maildir"
-
-#: The most workers: more than any machine needs, and a bound for a mistyped number.
-MOST_WORKERS = 512
 
 #: Flags for files that workers may not be allowed to read; they get the contents.
 SECRETS = (
@@ -31,158 +49,6 @@ SECRETS = (
     "shared-state-password-file",
     "webhook-secret-file",
 )
-
-# -- The values of flags ---------------------------------------------------------------------
-# Each of these reads one value, and raises a ValueError that says what is wrong with it.
-
-
-def _octets(text: str) -> int:
-    match = re.fullmatch(r"([0-9]+)([KMG]?)(?:i?B)?", text, re.IGNORECASE | re.ASCII)
-    if match is None:
-        raise ValueError(f"{text!r} is no size such as 50M")
-    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch("[0-9]+", text, re.ASCII):
-        raise ValueError(f"{text!r} is no whole number")
-    return int(text)
-
-
-def _workers(text: str) -> int:
-    number = _whole(text)
-    if not 1 <= number <= MOST_WORKERS:
-        raise ValueError(f"{text} is not between 1 and {MOST_WORKERS}")
-    return number
-
-
-def _wholeOrOff(text: str) -> int | bool:
-    return _whole(text) or False
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
-        raise ValueError(f"{text!r} is no number of seconds")
-    return float(text)
-
-
-def _rate(text: str) -> tuple[int, float]:
-    match = re.fullmatch("([1-9][0-9]{0,8})/([1-9][0-9]{0,8})?([smhd])", text, re.ASCII)
-    if match is None:
-        raise ValueError(f"{text!r} is no rate such as 600/h or 20/10m")
-    unit = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[3]]
-    return int(match[1]), int(match[2] or 1) * unit
-
-
-def _zones(text: str) -> list[str]:
-    zones = []
-    for word in _words([text]):
-        zone = parseDomain(word.encode("utf-8", "replace"))
-        if not isinstance(zone, str):
-            raise ValueError(f"{word!r} is no domain name")
-        zones.append(toAscii(zone))
-    return zones
-
-
-def _methods(text: str) -> list[str]:
-    methods = [word.lower() for word in _words([text])]
-    for method in methods:
-        if method not in ("arc", "dkim", "dmarc", "spf"):
-            raise ValueError(f"{method!r} isn't dmarc, dkim, spf or arc")
-    return methods
-
-
-def _kinds(text: str) -> list[str]:
-    from twisted_smtpserver.filters import BlockAttachments
-
-    kinds = _words([text])
-    if kinds != [PROGRAMS]:
-        BlockAttachments(*kinds)
-    return kinds
-
-
-def _yesOrNo(text: str) -> bool:
-    if text.lower() not in ("yes", "no"):
-        raise ValueError(f"{text!r} is neither yes nor no")
-    return text.lower() == "yes"
-
-
-def _port(text: str) -> str:
-    if _whole(text) > 65535:
-        raise ValueError(f"{text} is no port number")
-    return text
-
-
-def _page(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025")
-    try:
-        address = str(ip_address(host)) if colon and host != "localhost" else DEFAULT_HOST
-    except ValueError:
-        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025") from None
-    return address, int(_port(port))
-
-
-def _atLeastOne(text: str) -> int:
-    number = _whole(text)
-    if not number:
-        raise ValueError("0 would keep nothing")
-    return number
-
-
-def _password(path: str) -> str:
-    password = _firstLine(path)
-    if not password.rpartition(":")[2]:
-        raise ValueError("its first line is empty, or has no password behind the name")
-    return password
-
-
-def _firstLine(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.readline().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        # Not the path: it may be a passphrase, given by mistake.
-        reason = getattr(error, "strerror", "it isn't UTF-8")
-        raise ValueError(f"can't read the file: {reason}") from None
-
-
-def _certified(text: str) -> tuple[str, dict[str, str]]:
-    name, *files = text.split(":")
-    if len(files) != 2:
-        raise ValueError(f"{text!r} is not NAME:CERT:KEY")
-    return name, {"cert": files[0], "key": files[1]}
-
-
-def _nameServer(text: str) -> DatagramResolver:
-    match = re.fullmatch(r"(?:\[([^]]*)]|([^:]*))(?::([0-9]+))?", text, re.ASCII)
-    host, port = (match[1] or match[2], match[3]) if match else (text, None)
-    try:
-        address = ip_address(host)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no address such as 192.0.2.53 or [2001:db8::53]:53"
-        ) from None
-    return DatagramResolver(servers=[(str(address), int(_port(port or "53")))])
-
-
-# Each of these joins the values of a repeated flag.
-
-
-def _words(values: list[str]) -> list[str]:
-    return [word for value in values for word in value.replace(",", " ").split()]
-
-
-def _flat(values: list[list[str]]) -> list[str]:
-    return [word for words in values for word in words]
-
-
-def _peers(values: list[str]) -> list[str] | bool:
-    peers = _words(values)
-    return True if "any" in peers else peers
 
 
 @dataclass(frozen=True)
@@ -210,6 +76,11 @@ class Flag:
         """The name of its method for :mod:`twisted.python.usage`."""
         return "opt_" + self.name.replace("-", "_")
 
+    @property
+    def isRepeatable(self) -> bool:
+        """Whether it may be given several times."""
+        return self.gather is not None or self.name == "auth"  # strcred gathers those
+
 
 def _flag(
     option: str,
@@ -230,7 +101,7 @@ def _flag(
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "Where to listen": (
         Flag("port", "N", "a TCP port on the --host [default: 2525, unless there is a --listen…]",
-             _port, list),
+             readPort, list),
         Flag("host", "ADDRESS", f"the address of ports given by number [default: {DEFAULT_HOST}]"),
         Flag("listen", "ENDPOINT", "a port, or one of Twisted's endpoints: tcp:25, tcp6:25, "
              "tcp:25:interface=192.0.2.1, unix:/run/smtp, systemd:domain=INET:index=0 …",
@@ -240,7 +111,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("secure", "", "--port and --listen are for TLS from the first octet on"),
         _flag("lmtp", "", "--port and --listen are for LMTP"),
         Flag("workers", "N", "how many processes serve, to use as many cores [default: 1]",
-             _workers),
+             readWorkers),
     ),
     "What to do with messages": (
         Flag("maildir", "DIR", f"store them in this Maildir [default: ./{DEFAULT_MAILDIR}]"),
@@ -251,12 +122,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "smtps://HOST, smtp+starttls://HOST, lmtp://HOST or lmtp:unix:PATH; if it is given "
              "several times, the first that can be reached gets them", str, list),
         Flag("forward-password-file", "FILE", "the first line is the password for the user in "
-             "smtps://USER@HOST", _firstLine),
+             "smtps://USER@HOST", readFirstLine),
         Flag("forward-ca", "FILE", "the certificates that its certificate must be signed by "
              "[default: the system's]"),
         Flag("webhook", "URL", "post them to a program of yours, signed"),
         Flag("webhook-secret-file", "FILE", "the first line is the secret, of 16 octets at least",
-             _firstLine),
+             readFirstLine),
         Flag("webhook-ca", "FILE", "the certificates that its certificate must be signed by "
              "[default: the system's]"),
         Flag("webhook-parsed", "", "post what is in a message, too, and its attachments as files"),
@@ -265,60 +136,64 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "run python -m twisted_smtpserver.stores.postgres migrate"),
         Flag("postgres-table", "NAME", "the table's name [default: mail]"),
         Flag("postgres-password-file", "FILE", "the first line is the database's password",
-             _firstLine),
+             readFirstLine),
         Flag("postgres-retention", "SECONDS", "delete messages so long after they were consumed "
-             "[default: never]", _seconds),
+             "[default: never]", readSeconds),
         Flag("amqp", "URLS", "publish them to RabbitMQ, amqp://USER@HOST:PORT/VIRTUALHOST or "
-             "amqps://…; several for a cluster", str, _words),
+             "amqps://…; several for a cluster", str, joinWords),
         Flag("amqp-queue", "NAME", "the queue, which is made if need be"),
         Flag("amqp-exchange", "NAME", "an exchange that is there, instead"),
         Flag("amqp-routing-key", "TEXT", "its routing key; {address}, {local} and {domain} are a "
              "recipient's"),
         Flag("amqp-max-size", "OCTETS", "the broker's max_message_size [default: 128M, of RabbitMQ "
-             "4 16M]", _octets),
-        Flag("amqp-password-file", "FILE", "the first line is the broker's password", _firstLine),
-        _flag("size", "OCTETS", "the largest message; 0 for no limit [default: 50M]", _octets),
+             "4 16M]", readOctets),
+        Flag("amqp-password-file", "FILE", "the first line is the broker's password",
+             readFirstLine),
+        _flag("size", "OCTETS", "the largest message; 0 for no limit [default: 50M]", readOctets),
         _flag("hideSize", "", "don't tell clients that limit"),
-        _flag("maxRecipients", "N", "recipients of one message", _whole),
+        _flag("maxRecipients", "N", "recipients of one message", readWhole),
         _flag("bareNewlines", "WORD", "what to do with a message that has a CR or LF by itself: "
               "reject, normalize or accept"),
     ),
     "The inbox: a page for developers of programs that send mail": (
         Flag("inbox", "[ADDRESS:]PORT", "show mail on a page there, 127.0.0.1:8025 for example; it "
-             "is stored nowhere else unless --maildir or --handler is given", _page),
+             "is stored nowhere else unless --maildir or --handler is given", readPage),
         Flag("inbox-max", "N", "keep at most so many messages; the oldest go [default: 10000]",
-             _atLeastOne),
+             readAtLeastOne),
         Flag("inbox-size", "OCTETS", "keep at most so many octets; the oldest go [default: 256M]",
-             _octets),
+             readOctets),
         Flag("inbox-db", "FILE", "keep them in this SQLite database [default: in memory]"),
         Flag("inbox-password-file", "FILE", "the first line is what the page asks for: "
-             "NAME:PASSWORD, or a password for any name", _password),
+             "NAME:PASSWORD, or a password for any name", readPassword),
         Flag("inbox-any-login", "", "offer logins to clients that insist on one, with or without "
              "TLS, and accept every one"),
         Flag("inbox-release", "URL", "offer to send a message on by this server, such as "
              "smtp+starttls://user@smtp.example.org"),
         Flag("inbox-release-password-file", "FILE", "the first line is that user's password",
-             _firstLine),
+             readFirstLine),
         Flag("inbox-host", "NAME", "a name that the page may be called by, besides localhost and "
-             "addresses", str, _words),
+             "addresses", str, joinWords),
     ),
     "TLS": (
-        _flag("cert", "FILE", "the certificate, and behind it its chain; SIGHUP reads it again"),
+        _flag("cert", "FILE", "the certificate, and behind it its chain; it is read again when it "
+              "has changed, and at SIGHUP"),
         _flag("key", "FILE", "its private key"),
-        _flag("passphrase", "FILE", "the first line is what the key is encrypted with", _firstLine,
-              name="passphrase-file"),
+        _flag("passphrase", "FILE", "the first line is what the key is encrypted with",
+              readFirstLine, name="passphrase-file"),
         _flag("selfSigned", "", "make a certificate for localhost, to try things out"),
         _flag("sniOptions", "NAME:CERT:KEY", "the files for clients that ask for this host name",
-              _certified, dict),
+              readCertified, dict),
+        Flag("renewal-interval", "SECONDS", "how often to look whether these files have changed; 0 "
+             f"to read them at SIGHUP only [default: {INTERVAL:g}]", readInterval),
         _flag("tlsRequired", "", "before TLS, take nothing but NOOP, EHLO, STARTTLS and QUIT"),
         _flag("secured", "", "TLS ended upstream: connections count as protected"),
         _flag("minVersion", "VERSION", "TLSv1.2 or TLSv1.3"),
         _flag("ciphers", "LIST", "cipher suites, as OpenSSL writes them"),
         _flag("requestCert", "", "ask clients for a certificate"),
         _flag("rejectUnauthorized", "yes|no", "whether to refuse those without a valid one",
-              _yesOrNo),
+              readYesOrNo),
         _flag("ca", "FILE", "the certificates that clients' ones must be signed by"),
-        _flag("handshakeTimeout", "SECONDS", "the time for a handshake", _seconds),
+        _flag("handshakeTimeout", "SECONDS", "the time for a handshake", readSeconds),
     ),
     "Logins": (
         Flag("auth", "METHOD", "require a login, and check it so: file:PASSWD for a file of lines "
@@ -326,44 +201,45 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("submission", "", "require TLS and a login, for users' mail programs (RFC 6409)"),
         _flag("authOptional", "", "offer the login without requiring it"),
         _flag("authRequiredMessage", "TEXT", "the answer to mail before a login"),
-        _flag("authMethods", "NAMES", "the SASL mechanisms to offer", str, _words),
+        _flag("authMethods", "NAMES", "the SASL mechanisms to offer", str, joinWords),
         _flag("allowInsecureAuth", "", "offer the login without TLS, too"),
-        _flag("maxAuthAttempts", "N", "failed logins before the connection is closed", _whole),
-        _flag("scramIterations", "N", "the iterations of your users' SCRAM secrets", _whole),
+        _flag("maxAuthAttempts", "N", "failed logins before the connection is closed", readWhole),
+        _flag("scramIterations", "N", "the iterations of your users' SCRAM secrets", readWhole),
         _flag("authFailureDelay", "SECONDS", "how long to delay the answer to a failed login",
-              _seconds),
+              readSeconds),
         _flag("loginDelay", "SECONDS", "how much later from an address's fourth failed login on; "
-              "twice as much with each more", _seconds),
+              "twice as much with each more", readSeconds),
         _flag("maxAllowedUnauthenticatedCommands", "N", "commands before a login that is required; "
-              "0 for no limit", _wholeOrOff),
+              "0 for no limit", readWholeOrOff),
         Flag("help-auth", "", "list the methods of --auth, and exit"),
         Flag("help-auth-type", "METHOD", "explain one of them, and exit"),
     ),
     "Policies, before any handler; a RATE is such as 600/h or 20/10m": (
         Flag("rate-connections", "RATE", "connections from one address, or one /64 of IPv6; "
-             "beyond that 421", _rate),
+             "beyond that 421", readRate),
         Flag("rate-messages", "RATE",
              "messages from one address, or of one user from all addresses; "
-             "beyond that 450", _rate),
+             "beyond that 450", readRate),
         Flag("rate-recipients", "RATE",
              "recipients from one address, or of one user; beyond that 450",
-             _rate),
-        Flag("dnsbl", "ZONES", "refuse clients that one of these DNS lists names", _zones, _flat),
+             readRate),
+        Flag("dnsbl", "ZONES", "refuse clients that one of these DNS lists names", readZones,
+             joinLists),
         Flag("sender-matches-login", "",
              "let users send only from the address that is their login name"),
         Flag("tarpit", "SECONDS",
              "delay each recipient's answer by so much more than the one before",
-             _seconds),
+             readSeconds),
         Flag("tarpit-after", "N", "so many recipients of a connection aren't delayed "
-             "[default: 20]", _whole),
+             "[default: 20]", readWhole),
         Flag("greylist", "FILE", "refuse the first try to send to somebody; who has come again is "
              "remembered in this SQLite database, or with the word shared in --shared-state"),
         Flag("greylist-delay", "SECONDS", "for how long the first try is refused [default: 300]",
-             _seconds),
+             readSeconds),
         Flag("shared-state", "URL", "rates, --login-delay and --max-clients-per-address count for "
              "all servers and workers with this Redis: redis://HOST:PORT/DATABASE, rediss://… for "
              "TLS, unix:///PATH"),
-        Flag("shared-state-password-file", "FILE", "the first line is its password", _firstLine),
+        Flag("shared-state-password-file", "FILE", "the first line is its password", readFirstLine),
     ),
     "Filters, which see each message before it is stored": (
         Flag("milter", "ENDPOINT[,onFailure=WORD]", "ask this milter: unix:/run/milter.sock, "
@@ -374,11 +250,11 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "[default: it is refused for a while]"),
         Flag("require-authentication", "METHODS", "refuse mail, but of users who have logged in, "
              "for which a milter reports none of these as passed: dmarc, dkim, spf, arc",
-             _methods, _flat),
+             readMethods, joinLists),
         Flag("require-fields", "", "refuse messages without From, Date or Message-ID, or with two "
              "From"),
         Flag("block-attachments", "KINDS", "refuse attachments with such names or types: "
-             ".exe,.js,video/*; or programs, for what Windows runs", _kinds, _flat),
+             ".exe,.js,video/*; or programs, for what Windows runs", readKinds, joinLists),
     ),
     "The conversation": (
         _flag("name", "NAME", "our host name [default: the system's]"),
@@ -386,50 +262,55 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("heloResponse", "TEXT", "the answer to a hello, with our and the client's name"),
         _flag("greetingDelay", "SECONDS",
               "delay the greeting, to catch clients that don't wait for it",
-              _seconds),
-        _flag("disabledCommands", "VERBS", "commands to refuse", str, _words),
-        _flag("hide", "KEYWORDS", "extensions that work, but aren't announced", str, _words),
-        _flag("extensions", "NAMES", "extensions to add to those on by default", str, _words,
+              readSeconds),
+        _flag("disabledCommands", "VERBS", "commands to refuse", str, joinWords),
+        _flag("hide", "KEYWORDS", "extensions that work, but aren't announced", str, joinWords),
+        _flag("extensions", "NAMES", "extensions to add to those on by default", str, joinWords,
               name="extension"),
         _flag("lenientAddressParsing", "", "check addresses only for what could do harm"),
         _flag("disableReverseLookup", "", "don't look up clients' names", name="no-reverse-lookup"),
         _flag("disableReverseLookup", "", "the same as --no-reverse-lookup"),
         _flag("resolver", "ADDRESS[:PORT]", "the name server to ask [default: the system's]",
-              _nameServer),
+              readNameServer),
     ),
     "Peers to trust: addresses and networks, or any": (
-        _flag("useProxy", "NETWORKS", "proxies, which must send PROXY headers", str, _peers,
+        _flag("useProxy", "NETWORKS", "proxies, which must send PROXY headers", str, joinPeers,
               name="proxy-from"),
         _flag("useXClient", "NETWORKS", "clients that may use XCLIENT",
-              str, _peers, name="xclient-from"),
+              str, joinPeers, name="xclient-from"),
         _flag("useXForward", "NETWORKS", "clients that may use XFORWARD",
-              str, _peers, name="xforward-from"),
-        _flag("ignoredHosts", "NETWORKS", "clients that aren't logged", str, _words),
+              str, joinPeers, name="xforward-from"),
+        _flag("ignoredHosts", "NETWORKS", "clients that aren't logged", str, joinWords),
     ),
     "Limits": (
         _flag("maxClients", "N", "connections at a time, for each of --listen, --listen-tls and "
-              "--listen-lmtp [default: what the limit of open files allows, for all]", _whole),
+              "--listen-lmtp [default: what the limit of open files allows, for all]", readWhole),
         _flag("maxClientsPerAddress", "N", "of those, connections from one address, or from one "
-              "/64 of IPv6, for each worker [default: no such limit]", _whole),
-        _flag("maxCommandLength", "OCTETS", "the longest command line", _octets),
+              "/64 of IPv6, for each worker [default: no such limit]", readWhole),
+        _flag("maxCommandLength", "OCTETS", "the longest command line", readOctets),
         _flag("maxUnrecognizedCommands", "N", "unknown commands before the connection is closed",
-              _whole),
+              readWhole),
         _flag("maxJunkCommands", "N", "commands that bring no message any further, as NOOP and "
-              "RSET, before the connection is closed", _whole),
-        _flag("maxErrors", "N", "refused commands before the connection is closed", _whole),
+              "RSET, before the connection is closed", readWhole),
+        _flag("maxErrors", "N", "refused commands before the connection is closed", readWhole),
         _flag("errorDelay", "SECONDS", "from half of that on, how much later each refusal comes "
-              "than the one before", _seconds),
-        _flag("maxMessages", "N", "messages before the connection is closed", _whole),
+              "than the one before", readSeconds),
+        _flag("maxMessages", "N", "messages before the connection is closed", readWhole),
         _flag("maxRefusedRecipients", "N", "recipients of one connection that may be refused",
-              _whole),
+              readWhole),
         _flag("minDataRate", "OCTETS", "the least octets of a message in a second; 0 for no limit",
-              _octets),
-        _flag("maxSessionTime", "SECONDS", "the longest time of a connection", _seconds),
-        _flag("socketTimeout", "SECONDS", "the longest silence of a client", _seconds),
-        _flag("handlerTimeout", "SECONDS", "how long the handler may take", _seconds),
-        _flag("closeTimeout", "SECONDS", "how long a stop waits for messages in flight", _seconds),
-        _flag("noDelay", "yes|no", "whether TCP_NODELAY is set", _yesOrNo),
-        _flag("immediateWrites", "yes|no", "whether replies skip the queue", _yesOrNo),
+              readOctets),
+        _flag("maxSessionTime", "SECONDS", "the longest time of a connection", readSeconds),
+        _flag("socketTimeout", "SECONDS", "the longest silence of a client", readSeconds),
+        _flag("handlerTimeout", "SECONDS", "how long the handler may take", readSeconds),
+        _flag("closeTimeout", "SECONDS", "how long a stop waits for messages in flight",
+              readSeconds),
+        _flag("noDelay", "yes|no", "whether TCP_NODELAY is set", readYesOrNo),
+        _flag("immediateWrites", "yes|no", "whether replies skip the queue", readYesOrNo),
+    ),
+    "Configuration": (
+        Flag("config", "FILE", "read flags from this TOML file; what is on the command line counts "
+             "more. SMTPSERVER_CONFIG in the environment names one, too"),
     ),
     "Help": (
         Flag("help", "", "show this, and exit"),
@@ -437,3 +318,53 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     ),
 }
 # fmt: on
+
+#: The flags that name listeners, and the options that each of them sets.
+LISTENERS: dict[str, dict[str, bool]] = {
+    "listen": {},
+    "listen-tls": {"secure": True},
+    "listen-lmtp": {"lmtp": True},
+}
+
+#: All flags by name.
+BY_NAME = {flag.name: flag for flags in FLAGS.values() for flag in flags}
+
+#: Flags that only the command line has.
+COMMAND_LINE_ONLY = frozenset(
+    {flag.name for heading in ("Configuration", "Help") for flag in FLAGS[heading]}
+    | {"help-auth", "help-auth-type"}
+)
+
+# Flags under these headings may be different for each listener; all others, and those named here,
+# are for all of them together.
+_FOR_EACH = (
+    *("Where to listen", "What to do with messages", "TLS", "Logins"),
+    "Policies, before any handler; a RATE is such as 600/h or 20/10m",
+    *("Filters, which see each message before it is stored", "The conversation"),
+    *("Peers to trust: addresses and networks, or any", "Limits"),
+)
+_FOR_ALL = {"workers", "renewal-interval", "shared-state", "shared-state-password-file"}
+
+#: Flags that a ``[[listener]]`` in a file of configuration may have for itself.
+FOR_EACH_LISTENER = frozenset(
+    {flag.name for heading in _FOR_EACH for flag in FLAGS[heading]} - _FOR_ALL - COMMAND_LINE_ONLY
+)
+
+
+def tableOf(heading: str) -> str:
+    """
+    The name of the table that has a heading's flags in a file of configuration: the heading's last
+    word, ``messages`` of "What to do with messages".
+
+    :param heading: a key of :data:`FLAGS`.
+    """
+    return re.split("[,:;]", heading)[0].split()[-1].lower()
+
+
+#: For each flag that may stand in a file of configuration, the name of its table.
+TABLE_OF = {
+    flag.name: tableOf(heading)
+    for heading, flags in FLAGS.items()
+    for flag in flags
+    if flag.name not in COMMAND_LINE_ONLY
+}

@@ -30,6 +30,13 @@ from twisted.python.failure import Failure
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tls.certificates import readFiles
+from twisted_smtpserver.tls.renewal import INTERVAL
+from twisted_smtpserver.twistd.handed import (
+    Handed,
+    certificateOptions,
+    handedCertificates,
+    joined,
+)
 from twisted_smtpserver.twistd.worker import (
     CONTROL,
     ENVIRONMENT,
@@ -81,22 +88,6 @@ def makeCommand(arguments: Sequence[str], reactor: str | None) -> list[str]:
     return [sys.executable, "-c", _START, *flags, "smtpserver", *arguments]
 
 
-def asText(read: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Make options fit for JSON.
-
-    :param read: what :func:`~twisted_smtpserver.tls.certificates.readFiles` returned.
-    """
-    return {name: _asText(value) for name, value in read.items()}
-
-
-def _asText(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return asText(value)
-    # Text outside of the PEM may be in any encoding; latin-1 reads them all.
-    return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
 class Supervisor(SMTPService):
     """
     Keeps workers running.
@@ -105,10 +96,12 @@ class Supervisor(SMTPService):
         here; making them shows that the workers can make them, too.
     :param count: how many workers.
     :param command: what starts a worker; see :func:`makeCommand`.
-    :param certificates: what :func:`~twisted_smtpserver.tls.certificates.readFiles` read. The
-        factories have checked it, and the workers get it.
     :param reactor: by default the reactor.
-    :param secrets: what was read from the files of other flags, by the flags' names.
+    :param secrets: what was read from files that workers may not be allowed to read. What was in
+        the files of certificates is in the factories' options.
+    :param groups: the settings; see :class:`~twisted_smtpserver.twistd.layers.Group`.
+    :param path: the path of the file of configuration, if there is one.
+    :param renewalInterval: as for :class:`~twisted_smtpserver.SMTPService`.
     :ivar workers: the workers.
     :ivar hasFailed: whether the supervisor stopped because no worker could start.
     """
@@ -118,17 +111,18 @@ class Supervisor(SMTPService):
         listeners: Iterable[tuple[str | IStreamServerEndpoint, SMTPServerFactory]],
         count: int,
         command: Sequence[str],
-        certificates: Mapping[str, Any],
         reactor: Any = None,
         *,
-        secrets: Mapping[str, str] | None = None,
+        secrets: Handed | None = None,
+        groups: Sequence[Mapping[str, Any]] = (),
+        path: str | None = None,
+        renewalInterval: float = INTERVAL,
     ) -> None:
-        super().__init__(listeners, reactor)
+        super().__init__(listeners, reactor, renewalInterval=renewalInterval)
         self.command = command
-        self.secrets = secrets or {}
         self.count = count
-        self._certificates = certificates
-        self.handed = asText(certificates)
+        self._secrets: Handed = secrets or {}
+        self._groups, self._path = groups, path
         # All workers make the same salt for an unknown user; otherwise a client that meets two of
         # them could tell that the user is unknown.
         self.saltKey = os.urandom(32).hex()
@@ -139,6 +133,8 @@ class Supervisor(SMTPService):
         self.counts = SharedCounts(self._countsFile.fileno(), count)
         self.workers = [_Worker(self, self._reactor, number) for number in range(count)]
         self.hasFailed = False
+        #: What the workers are told of the configuration, when they start and when it changes.
+        self.configuration = self._makeConfiguration()
 
     def startService(self) -> None:
         """Start the workers."""
@@ -163,16 +159,34 @@ class Supervisor(SMTPService):
         with contextlib.suppress(ReactorNotRunning):  # it is stopping already
             self._reactor.stop()
 
-    def readCertificates(self) -> Mapping[str, Any]:
+    def readCertificates(self, factory: SMTPServerFactory) -> Mapping[str, Any]:
         """(In a thread.) Read the files; the workers get the contents that are checked here."""
-        return readFiles(self._certificates)
+        return readFiles(certificateOptions(factory.options))
 
-    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
+    def certificatesReplaced(self) -> None:
         """Send the new certificates to the workers; those that start later get them, too."""
-        super().certificatesReplaced(changes)
-        self.handed = asText(changes)
+        super().certificatesReplaced()
+        self._handDown()
+
+    def useConfiguration(self, secrets: Handed, groups: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Hand down another configuration; the factories have its options already.
+
+        :param secrets: as above.
+        :param groups: as above.
+        """
+        self._secrets, self._groups = secrets, groups
+        self._handDown()
+
+    def _handDown(self) -> None:
+        self.configuration = self._makeConfiguration()
         for worker in self.workers:
-            worker.send(self.handed)
+            worker.send(self.configuration)
+
+    def _makeConfiguration(self) -> dict[str, Any]:
+        certificates = handedCertificates(factory.options for factory in self.factories())
+        handed = joined(self._secrets, certificates)
+        return {"handed": handed, "groups": self._groups, "path": self._path}
 
     def _bound(self, port: Any, factory: SMTPServerFactory) -> IListeningPort:
         port.stopReading()  # the workers accept
@@ -223,7 +237,7 @@ class _Worker:
                 (number, family)
                 for number, (_, family) in zip(numbers[1:], descriptors, strict=True)
             ],
-            "handed": {**self._supervisor.handed, **self._supervisor.secrets},
+            **self._supervisor.configuration,
             "saltKey": self._supervisor.saltKey,
             "folder": self._supervisor.folder,
         }

@@ -10,6 +10,7 @@ The worker ends when that pipe ends, so that no worker outlives a supervisor tha
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import mmap
 import os
@@ -144,14 +145,19 @@ class Handover:
 
     :param settings: the first line from the pipe.
     :ivar number: the worker's number, from 0.
-    :ivar handed: options with the contents of files instead of their names.
+    :ivar handed: what was read from files, by the flag's name and the flag's value.
+    :ivar groups: the settings, those that are common first; see
+        :class:`~twisted_smtpserver.twistd.layers.Group`.
+    :ivar path: the path of the file of configuration, if there is one.
     :ivar saltKey: the option ``scramSaltKey``.
     :ivar folder: the supervisor's working directory; the command line's paths are relative to it.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.number: int = settings["number"]
-        self.handed: dict[str, Any] = settings["handed"]
+        self.handed: dict[str, dict[str, Any]] = settings["handed"]
+        self.groups: list[dict[str, Any]] = settings["groups"]
+        self.path: str | None = settings["path"]
         self.saltKey = bytes.fromhex(settings["saltKey"])
         self.folder: str = settings["folder"]
         self._sockets: list[tuple[int, int]] = settings["sockets"]
@@ -175,6 +181,16 @@ class Handover:
             line += octet
         os.set_inheritable(CONTROL, False)  # not for programs that a handler starts
         return cls(json.loads(line))
+
+    def changed(self, configuration: Mapping[str, Any]) -> Handover:
+        """
+        What was handed over, with another configuration.
+
+        :param configuration: the supervisor's.
+        """
+        made = copy.copy(self)
+        made.handed, made.groups = configuration["handed"], configuration["groups"]
+        return made
 
     def makeService(
         self, factories: Sequence[SMTPServerFactory], reactor: Any = None
@@ -205,6 +221,10 @@ def _adopted(reactor: Any, descriptor: int, family: int) -> Any:
     return AdoptedStreamServerEndpoint(reactor, descriptor, family)
 
 
+def _ignore(configuration: Mapping[str, Any]) -> None:
+    """Keep the configuration."""
+
+
 class WorkerService(SMTPService):
     """
     Serves the sockets, uses the supervisor's new certificates, and stops when the supervisor does.
@@ -220,8 +240,10 @@ class WorkerService(SMTPService):
         reactor: Any,
         onStart: Callable[[], object],
     ) -> None:
-        super().__init__(listeners, reactor)
+        super().__init__(listeners, reactor, renewalInterval=0)  # the supervisor looks
         self._onStart = onStart
+        #: Called with the supervisor's new configuration.
+        self.onConfiguration: Callable[[Mapping[str, Any]], object] = _ignore
 
     def startService(self) -> None:
         """Start serving."""
@@ -233,23 +255,13 @@ class WorkerService(SMTPService):
         """Do nothing: the supervisor reads them. (Terminals send SIGHUP to all processes.)"""
         return succeed(False)
 
-    def _logCertificates(self) -> None:
+    def logCertificates(self, onlyWarnings: bool = False) -> None:
         """Log nothing: the supervisor has logged them."""
 
     def _logOversights(self) -> None:
         """Log nothing: the supervisor has logged them."""
 
-    def useCertificates(self, handed: Mapping[str, Any]) -> Deferred[bool]:
-        """
-        Use certificates that the supervisor has tried already. If they fail here, the log says why,
-        and the old ones stay in use.
-
-        :param handed: see :func:`~twisted_smtpserver.twistd.supervisor.asText`.
-        :returns: as for :meth:`reloadCertificates`.
-        """
-        return self.replaceCertificates(lambda: handed)
-
-    def certificatesReplaced(self, changes: Mapping[str, Any]) -> None:
+    def certificatesReplaced(self) -> None:
         """Log that they were replaced."""
         _log.info("New certificates from the supervisor are in use")
 
@@ -287,7 +299,7 @@ class _Control(FileDescriptor):
     def _received(self, octets: bytes) -> None:
         *lines, self._buffer = (self._buffer + octets).split(b"\n")
         for line in lines:
-            self._service.useCertificates(json.loads(line))
+            self._service.onConfiguration(json.loads(line))
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)

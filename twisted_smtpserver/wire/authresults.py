@@ -7,10 +7,13 @@ Whatever the field has in it, there is a result: what can't be understood is lef
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
+
+from twisted_smtpserver.wire.domain import Problem, parseDomain
 
 #: The longest field that is read, in octets.
 MAX_FIELD = 8 * 1024
@@ -27,10 +30,17 @@ MAX_PROPERTIES = 50
 
 # What matters in comments and quoted strings (RFC 5322 §3.2.2, §3.2.4), and all that is between.
 _PIECE = re.compile(r"""[^()"\\]+|\\.|\\|[()"]""", re.DOTALL)
+# Unicode's categories of controls.
+_INVISIBLE = frozenset({"Cc", "Cf"})
 _KEYWORD = re.compile(r"[A-Za-z0-9-]+\Z")
 _PROPERTY = re.compile(r"[A-Za-z0-9-]+\.[A-Za-z0-9_-]+\Z")
 # Stands around the number of a quoted string.
 _MARK = "\0"
+_QUOTED = re.compile(f"{_MARK}([0-9]+){_MARK}")
+# What ends a name. OpenDKIM may write "name/job" (AuthservIDWithJobID).
+_NAME_END = re.compile(r"[\s;/]")
+# Some programs decode encoded words wherever they stand (RFC 2047 allows none here).
+_ENCODED = b"=?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +125,36 @@ def parseAuthservId(value: bytes) -> str | None:
     Read who speaks in a field.
 
     :param value: what is behind the colon.
-    :returns: the authserv-id in lower case; ``None`` if there is none, or it doesn't end within
-        :data:`MAX_ID` octets.
+    :returns: the authserv-id as :func:`normalName` has it; ``None`` if there is none, if it doesn't
+        end within :data:`MAX_ID` octets, or if programs don't agree on what it is.
     """
     text, strings, isOpen = _plain(_decode(value[:MAX_ID]))
     first, end, _ = text.partition(";")
     words = first.split()
-    if not words or (not end and (isOpen or len(value) > MAX_ID)):
+    if not words or (not end and (isOpen or len(value) > MAX_ID)) or _ENCODED in value:
         return None
-    return _value(words[0], strings).lower()
+    name, *rest = words
+    for word in rest:  # blanks around dots are obsolete, and understood (RFC 5322 §4.4)
+        if (name[-1] != "." and word[0] != ".") or word.isdigit():  # a version
+            break
+        name += word
+    return normalName(_value(name, strings)) or None
+
+
+def normalName(name: str) -> str:
+    """
+    Write an authserv-id so that all spellings of it are equal: in lower case, with U-labels (RFC
+    5890), without what can't be seen.
+
+    :param name: the name, without comments and quotes.
+    :returns: its normal form; ``""`` if nothing is left of it.
+    """
+    visible = "".join(each for each in name if unicodedata.category(each) not in _INVISIBLE)
+    # As those programs see it that map characters to others (UTS 46).
+    folded = unicodedata.normalize("NFKC", visible).replace("\u3002", ".").lower()
+    first = _NAME_END.split(folded.replace("\\", "").lstrip(), maxsplit=1)[0].strip(".")
+    domain = parseDomain(first.encode("utf-8", "replace"))
+    return first if isinstance(domain, Problem) else domain
 
 
 def parseResults(value: bytes) -> list[AuthenticationResult]:
@@ -220,6 +251,5 @@ def _decode(octets: bytes) -> str:
 
 
 def _value(text: str, strings: list[str]) -> str:
-    """A word, or the quoted string that it stands for."""
-    _, number, rest = [*text.split(_MARK, 2), "", ""][:3]
-    return f"{strings[int(number)]}{rest}" if number else text
+    """A word, with the quoted strings that are in it."""
+    return _QUOTED.sub(lambda found: strings[int(found[1])], text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from typing import Any
 
@@ -344,12 +345,22 @@ class ChangeTests(MilterCase):
 class MacroTests(MilterCase):
     """What a milter is told beside the commands."""
 
+    def logIn(self, fake: FakeMilter) -> Client:
+        """A client that has logged in with PLAIN as joe."""
+        self.store.onAuth = lambda credentials, session: credentials.username
+        client = self.client(fake, options={"allowInsecureAuth": True})
+        client.say(HELLO)
+        login = base64.b64encode(b"\0joe\0secret").decode()
+        self.assertEqual(client.say(f"AUTH PLAIN {login}").code, 235)
+        return client
+
     def test_defaults(self) -> None:
         """By stage, as Postfix has them."""
         fake = FakeMilter()
-        client = self.client(fake)
-        client.session.user = "joe"
-        client.deliver(MESSAGE)
+        client = self.logIn(fake)
+        for line in ("MAIL FROM:<joe@example.org> AUTH=ann+2Bx@example.org", RCPT, "DATA"):
+            client.say(line)
+        client.send(MESSAGE + b".\r\n")
         identifier = f"{client.session.id}-1"
         self.assertEqual(fake.macros["C"]["j"], "mx.test")
         self.assertEqual(fake.macros["C"]["daemon_name"], "mx.test")
@@ -363,8 +374,8 @@ class MacroTests(MilterCase):
                 "mail_host": "example.org",
                 "mail_addr": "joe@example.org",
                 "auth_authen": "joe",
-                "auth_author": "joe",
-                "auth_type": "SASL",
+                "auth_author": "ann+x@example.org",
+                "auth_type": "PLAIN",
             },
         )
         self.assertEqual(fake.macros["R"]["rcpt_addr"], "jane@example.com")
@@ -374,12 +385,23 @@ class MacroTests(MilterCase):
         """A milter may ask for others, at any stage."""
         wanted = struct.pack(">L", 2) + b"{client_addr} {client_resolve} {nonsense} j\0"
         fake = FakeMilter(macros=wanted)
-        client = self.client(fake)
-        client.session.user = b"joe"
-        client.deliver(MESSAGE)
+        self.client(fake).deliver(MESSAGE)
         self.assertEqual(
             fake.macros["M"], {"client_addr": "192.0.2.1", "client_resolve": "FAIL", "j": "mx.test"}
         )
+
+    def test_later(self) -> None:
+        """At a later stage the sender is still the sender; sendmail's names are known, too."""
+        names = b"{mail_addr} {rcpt_addr} {auth_ssf} {auth_type} {auth_authen}\0"
+        fake = FakeMilter(macros=b"".join(struct.pack(">L", stage) + names for stage in (1, 3, 4)))
+        client = self.logIn(fake)
+        client.say("RSET")
+        client.deliver(MESSAGE, hello=None)
+        login = {"auth_ssf": "0", "auth_type": "PLAIN", "auth_authen": "joe"}
+        sender = {"mail_addr": "joe@example.org", **login}
+        self.assertNotIn("H", fake.macros)
+        self.assertEqual(fake.macros["R"], {"rcpt_addr": "jane@example.com", **sender})
+        self.assertEqual(fake.macros["T"], sender)
 
     def test_TLS(self) -> None:
         """Of a protected connection the protocol and the cipher are told."""

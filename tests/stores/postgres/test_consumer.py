@@ -37,7 +37,9 @@ class ConsumerCase(SynchronousTestCase):
                 session = Session()
                 session.newEnvelope()
                 content = f"Subject: {subject}\r\n\r\n".encode() + b"x" * size
-                message = Message(Record.of(session), io.BytesIO(content), len(content))
+                message = Message(
+                    Record.of(session), io.BytesIO(content), len(content), lambda: None
+                )
                 writer.write(message, connection, Job())
 
     def claim(self, **options: Any) -> consumer.Claims:

@@ -116,6 +116,9 @@ class Milter:
     #: It sees to its time limit itself: ``onFailure`` says what is to be done then.
     timeout = None
 
+    #: See :func:`~twisted_smtpserver.handlers.check.descriptorsPerClient`.
+    descriptorsPerClient = 1
+
     def __init__(
         self,
         endpoint: str | IStreamClientEndpoint,

@@ -5,6 +5,7 @@ What a milter is told beside the commands: macros, named and grouped as Postfix 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography.x509.oid import NameOID
@@ -16,6 +17,16 @@ _Values = dict[str, "str | None"]
 
 #: What we are; milters show it in their logs.
 _VERSION = "twisted_smtpserver"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the values are made of."""
+
+    session: Session
+    hostName: str
+    sender: Address | None
+    recipient: Address | None
 
 
 def macrosFor(
@@ -35,29 +46,33 @@ def macrosFor(
     :param address: the sender or the recipient that the command names.
     :returns: values by names, without braces; only what is known.
     """
+    sender = address if stage is Command.MAIL else session.envelope.mailFrom
+    recipient = address if stage is Command.RCPT else None
+    known = _Known(session, hostName, sender, recipient)
     makers = _DEFAULTS[stage] if stage not in agreement.macros else _ALL
     values: _Values = {}
     for make in makers:
-        values |= make(session, hostName, address)
+        values |= make(known)
     wanted = agreement.macros.get(stage, values.keys())
     return {name: value for name, value in values.items() if value and name in wanted}
 
 
-def _connection(session: Session, hostName: str, address: Address | None) -> _Values:
+def _connection(known: _Known) -> _Values:
+    session = known.session
     return {
-        "j": hostName,
-        "daemon_name": hostName,
+        "j": known.hostName,
+        "daemon_name": known.hostName,
         "daemon_addr": session.localAddress,
         "daemon_port": _number(session.localPort),
-        "if_name": hostName,
+        "if_name": known.hostName,
         "if_addr": session.localAddress,
         "v": _VERSION,
         "_": f"{session.clientHostname} [{session.remoteAddress or 'unknown'}]",
     }
 
 
-def _hello(session: Session, hostName: str, address: Address | None) -> _Values:
-    tls = session.tls
+def _hello(known: _Known) -> _Values:
+    tls = known.session.tls
     if tls is None:
         return {}
     values: _Values = {
@@ -76,16 +91,24 @@ def _commonName(name: Any) -> str | None:
     return str(found[0].value) if found else None
 
 
-def _mail(session: Session, hostName: str, address: Address | None) -> _Values:
-    values: _Values = {"mail_mailer": "smtp", **_named("mail", address)}
+def _mail(known: _Known) -> _Values:
+    values: _Values = {"mail_mailer": "smtp", **_named("mail", known.sender)}
+    session = known.session
     if session.user is not None:
-        values["auth_authen"] = values["auth_author"] = _userName(session.user)
-        values["auth_type"] = "SASL"  # no session remembers which mechanism it was
+        values["auth_type"] = session.authMethod
+        values["auth_authen"] = _userName(session.user)
+        # As Postfix has it: who the client says has written the message (RFC 4954 §5).
+        values["auth_author"] = known.sender.values.get("AUTH") if known.sender else None
     return values
 
 
-def _rcpt(session: Session, hostName: str, address: Address | None) -> _Values:
-    return {"rcpt_mailer": "local", **_named("rcpt", address)}
+def _securityLayer(known: _Known) -> _Values:
+    # Sendmail's, which Postfix doesn't have: no mechanism of ours has a security layer.
+    return {"auth_ssf": None if known.session.user is None else "0"}
+
+
+def _rcpt(known: _Known) -> _Values:
+    return {"rcpt_mailer": "local", **_named("rcpt", known.recipient)}
 
 
 def _named(kind: str, address: Address | None) -> _Values:
@@ -94,11 +117,12 @@ def _named(kind: str, address: Address | None) -> _Values:
     return {f"{kind}_host": address.domain, f"{kind}_addr": address.address}
 
 
-def _transaction(session: Session, hostName: str, address: Address | None) -> _Values:
-    return {"i": session.envelope.id}
+def _transaction(known: _Known) -> _Values:
+    return {"i": known.session.envelope.id}
 
 
-def _client(session: Session, hostName: str, address: Address | None) -> _Values:
+def _client(known: _Known) -> _Values:
+    session = known.session
     return {
         "client_addr": session.remoteAddress,
         "client_port": _number(session.remotePort),
@@ -116,7 +140,7 @@ def _number(number: int | None) -> str | None:
     return None if number is None else str(number)
 
 
-_DEFAULTS: dict[Command, tuple[Callable[[Session, str, Address | None], _Values], ...]] = {
+_DEFAULTS: dict[Command, tuple[Callable[[_Known], _Values], ...]] = {
     Command.CONNECT: (_connection,),
     Command.HELLO: (_hello,),
     Command.MAIL: (_transaction, _mail),
@@ -126,4 +150,4 @@ _DEFAULTS: dict[Command, tuple[Callable[[Session, str, Address | None], _Values]
     Command.END_OF_MESSAGE: (_transaction,),
 }
 #: A milter may have any macro at any stage, if it says so.
-_ALL = (_connection, _client, _hello, _transaction, _mail, _rcpt)
+_ALL = (_connection, _client, _hello, _transaction, _mail, _rcpt, _securityLayer)

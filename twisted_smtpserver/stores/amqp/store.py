@@ -19,7 +19,7 @@ from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.message.incoming import IncomingMessage
-from twisted_smtpserver.session import Address, Session
+from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.stores.amqp.address import BrokerAddress
 from twisted_smtpserver.stores.amqp.link import Link, describe
 from twisted_smtpserver.stores.amqp.routing import Router, headersOf
@@ -178,19 +178,23 @@ class AMQP(SMTPHandler):
             message_id=session.envelope.id,
             headers=headersOf(session, recipients),
         )
-        publishing = Deferred.fromCoroutine(self._publish(key, properties, spool))
+        envelope = session.envelope
+        publishing = Deferred.fromCoroutine(self._publish(key, properties, spool, envelope))
         try:
-            with outcomes(self, session.envelope):
+            with outcomes(self, envelope):
                 await within(self._reactor, self._deadline, publishing, "the broker")
         except Rejection as refusal:
             return refusal
-        return f"Message stored as {session.envelope.id}"
+        return f"Message stored as {envelope.id}"
 
-    async def _publish(self, key: str, properties: BasicProperties, spool: Spool) -> None:
+    async def _publish(
+        self, key: str, properties: BasicProperties, spool: Spool, envelope: Envelope
+    ) -> None:
         await self._slots.acquire()
         try:
             link = await self._linked()
             self._check(spool.size)
+            envelope.beginCommit()
             await link.publish(self._exchange, key, properties, spool)
         except NackError:
             reason = "the broker doesn't take it: the queue is full, or has no leader now"

@@ -43,6 +43,7 @@ class Transaction:
         self._connection = connection
         self._utf8 = envelope.smtpUtf8
         self._isBinary = envelope.bodyType == "BINARYMIME"
+        self._beginCommit = envelope.beginCommit
 
     @property
     def host(self) -> str:
@@ -247,6 +248,7 @@ class Transaction:
             if final.called:  # before its time
                 answer = await final
                 raise refusal(answer)
+        self._beginCommit()
         outlet.write(stuffer.end())
 
     async def _sendChunks(self, message: AsyncIterable[bytes]) -> list[Deferred[Answer]]:
@@ -255,6 +257,7 @@ class Transaction:
             answer = await connection.say(b"BDAT %d" % len(chunk), chunk)
             if not answer.isPositive:
                 raise _NotReadyError(answer)
+        self._beginCommit()
         connection.transport.write(b"BDAT 0 LAST\r\n")
         return self._expectFinals()
 

@@ -19,7 +19,7 @@ from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.message.incoming import IncomingMessage
-from twisted_smtpserver.session import Session
+from twisted_smtpserver.session import Envelope, Session
 from twisted_smtpserver.stores.base import (
     DEADLINE,
     MAX_HOPS,
@@ -116,7 +116,7 @@ class PostgresStore(SMTPHandler):
             try:
                 self._backOff.check()
                 await spool.fill(Traced(trace, stream, self._maxHops))
-                await self._write(record, spool)
+                await self._write(record, spool, envelope)
             finally:
                 spool.close()
         self._sweep()
@@ -136,21 +136,23 @@ class PostgresStore(SMTPHandler):
         """End all connections. What is stored afterwards opens new ones."""
         self._desk.close()
 
-    async def _write(self, record: Record, spool: Spool) -> None:
+    async def _write(self, record: Record, spool: Spool, envelope: Envelope) -> None:
         deadline = self._reactor.seconds() + self._deadline
         try:
             try:
-                await self._attempt(record, spool, deadline)
+                await self._attempt(record, spool, envelope, deadline)
             except Lost:
                 # Was it committed? Nothing is stored that is there already.
-                await self._attempt(record, spool, deadline)
+                await self._attempt(record, spool, envelope, deadline)
         except Unavailable:
             self._backOff.failed()
             raise
         self._backOff.succeeded()
 
-    def _attempt(self, record: Record, spool: Spool, deadline: float) -> Deferred[None]:
-        message = Message(record, spool.open(), spool.size)
+    def _attempt(
+        self, record: Record, spool: Spool, envelope: Envelope, deadline: float
+    ) -> Deferred[None]:
+        message = Message(record, spool.open(), spool.size, envelope.beginCommit)
         attempt = self._desk.run(Job(), partial(self._writer.write, message))
         seconds = max(0.0, deadline - self._reactor.seconds())
         return within(self._reactor, seconds, attempt, "PostgreSQL")

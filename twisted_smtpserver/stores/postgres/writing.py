@@ -4,6 +4,7 @@ One message into the database, in one transaction: what a thread of the store do
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import IO, Any
 
 import psycopg
@@ -129,6 +130,7 @@ class Writer:
         insert: Any = _INSERT.format(table=self._table)
         job.check()
         if isSmall:
+            message.beginCommit()
             connection.execute(insert, values)  # a transaction by itself
             return
         with connection.transaction():
@@ -136,6 +138,7 @@ class Writer:
             if row is not None:  # it isn't there already
                 self._copy(connection, row[0], content)
             job.check()
+            message.beginCommit()
 
     def _copy(self, connection: psycopg.Connection[Any], number: int, content: IO[bytes]) -> None:
         statement: Any = _COPY.format(table=self._table)
@@ -166,12 +169,16 @@ class Message:
     :param record: what is known of it.
     :param content: its octets; closed when it was written.
     :param size: how many there are.
+    :param beginCommit: called before what can't be undone: the envelope's.
     """
 
-    def __init__(self, record: Record, content: IO[bytes], size: int) -> None:
+    def __init__(
+        self, record: Record, content: IO[bytes], size: int, beginCommit: Callable[[], None]
+    ) -> None:
         self.record = record
         self.content = content
         self.size = size
+        self.beginCommit = beginCommit
 
 
 def translated(error: BaseException) -> BaseException:

@@ -133,7 +133,7 @@ class Webhook(SMTPHandler):
             try:
                 await spool.fill(Traced(trace, _hashed(stream, hashing), self.maxHops))
                 form = await self._makeForm(spool, session)
-                await self._post(form, hashing.hexdigest())
+                await self._post(form, hashing.hexdigest(), envelope)
             finally:
                 spool.close()
         return f"Message stored as {envelope.id}"
@@ -150,10 +150,10 @@ class Webhook(SMTPHandler):
                 form.add(name, each.content, "application/octet-stream", each.name or name)
         return form
 
-    async def _post(self, form: Form, identifier: str) -> None:
+    async def _post(self, form: Form, identifier: str, envelope: Envelope) -> None:
         await within(self._clock, self._deadline, self._slots.acquire(), f"{self} (busy)")
         try:
-            status = await self._request(form, identifier)
+            status = await self._request(form, identifier, envelope)
         except (Unavailable, ConnectError, DNSLookupError):
             self._backOff.failed()
             raise
@@ -162,7 +162,7 @@ class Webhook(SMTPHandler):
         self._backOff.succeeded()
         _judge(status)
 
-    async def _request(self, form: Form, identifier: str) -> int:
+    async def _request(self, form: Form, identifier: str, envelope: Envelope) -> int:
         timestamp = int(time.time())
         headers = {
             "Idempotency-Key": identifier,
@@ -171,6 +171,7 @@ class Webhook(SMTPHandler):
             "webhook-signature": await sign(self._key, identifier, timestamp, form.chunks()),
         }
         listed = {name: [value] for name, value in headers.items()}
+        envelope.beginCommit()
         posting = Deferred.fromCoroutine(self._poster.post(form, listed))
         return await within(self._clock, self._deadline, posting, self._name)
 
