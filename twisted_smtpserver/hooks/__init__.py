@@ -3,13 +3,13 @@
 from twisted_smtpserver.hooks.calling import (
     Hook,
     attribute,
-    blocking,
     defaultHook,
     findHook,
     invoke,
     isDefault,
     resultOf,
 )
+from twisted_smtpserver.hooks.threads import blocking
 
 __all__ = [
     "Hook",

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from inspect import iscoroutinefunction
 from types import CoroutineType
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.hooks.coroutines import fromFuture, runCoroutine
 
 _T = TypeVar("_T")
@@ -139,26 +136,3 @@ class _Answer:
         """A Deferred of the result; it is canceled by the given function."""
         self._waiter = Deferred(lambda _: cancel())
         return self._waiter
-
-
-def blocking(function: Callable[..., _T]) -> Callable[..., Deferred[_T]]:
-    """
-    Turn a function that blocks into a hook, by running it in the reactor's thread pool.
-
-    ::
-
-        SMTPServerFactory(onRcptTo=blocking(lookUpInTheDatabase))
-
-    :param function: it must not touch anything of Twisted's but through ``callFromThread``; reading
-        the session and the address is fine. It can't be interrupted: after ``handlerTimeout`` its
-        result is thrown away.
-    :returns: a callable with the same arguments, whose result is a Deferred.
-    :raises ConfigurationError: for an ``async def``, which is a hook as it is.
-    """
-    if iscoroutinefunction(function):
-        raise ConfigurationError("blocking() is for plain functions: an async def never blocks")
-
-    def runInThread(*arguments: object, **keywords: object) -> Deferred[_T]:
-        return deferToThread(function, *arguments, **keywords)
-
-    return runInThread
