@@ -3,8 +3,10 @@ What filters cost: a Maildir by itself, with a filter before it that does nothin
 
     python -m benchmarks.filtered [--milter ENDPOINT] [--rounds N] [--messages N]
 
-The servers take turns; each row is the median of the rounds. The last row is how long others wait
-for the answer to a NOOP while large messages are judged.
+The servers take turns in many short rounds, in a new order each time: what else the machine does,
+and what the last one has left to be written to the disk, disturbs all of them alike. A row has the
+medians of the rounds, and of what each cost more than the Maildir's.
+The last rows are how long others wait for the answer to a NOOP while large messages are judged.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import os
+import random
 import re
 import select
 import smtplib
@@ -42,9 +45,14 @@ class Pass:
         """Let it pass."""
 
 
-def makeHandler() -> Filtered:
+def makeFiltered() -> Filtered:
     """A Maildir with that filter before it (twistd's call)."""
     return Filtered(Maildir(os.environ["FILTERED_MAILDIR"]), Pass())
+
+
+def makeMaildir() -> Maildir:
+    """A Maildir (twistd's call)."""
+    return Maildir(os.environ["FILTERED_MAILDIR"])
 
 
 def message(octets: int) -> bytes:
@@ -88,10 +96,12 @@ def deliver(port: int, content: bytes, count: int) -> None:
 
 
 def processorTime(process: int) -> float:
-    """What a process has used so far, in seconds."""
-    with open(f"/proc/{process}/stat", encoding="ascii") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """What a process's threads have used so far, in seconds."""
+    used = 0
+    for thread in os.listdir(f"/proc/{process}/task"):
+        with open(f"/proc/{process}/task/{thread}/schedstat", encoding="ascii") as file:
+            used += int(file.read().split()[0])
+    return used / 1e9
 
 
 def measure(port: int, process: int, content: bytes, count: int) -> tuple[float, float]:
@@ -130,14 +140,16 @@ def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--milter", action="append", default=[])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--messages", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--messages", type=int, default=100, help="of each round")
     parser.add_argument("--send", nargs=2, type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.send:
         deliver(options.send[0], message(options.send[1]), 5)
         return
-    kinds = {"Maildir": [], "Filtered": ["--handler", "benchmarks.filtered.makeHandler"]}
+    kinds = {
+        name: ["--handler", f"benchmarks.filtered.make{name}"] for name in ("Maildir", "Filtered")
+    }
     for milter in options.milter:
         kinds[milter] = ["--milter", milter]
     content = message(10_000)
@@ -145,13 +157,22 @@ def main() -> None:
         servers = {name: stack.enter_context(server(*flags)) for name, flags in kinds.items()}
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
         for place in servers.values():
-            measure(*place, content, options.messages // 4)  # warm up
+            measure(*place, content, 400)  # warm up
         for _ in range(options.rounds):
-            for name, place in servers.items():
+            turns = list(servers.items())
+            random.shuffle(turns)
+            for name, place in turns:
                 found[name].append(measure(*place, content, options.messages))
+        bare = [cost for _, cost in found["Maildir"]]
         for name, values in found.items():
             rate, cost = (statistics.median(column) for column in zip(*values, strict=True))
-            print(f"{name:40} {rate:8.0f} messages/s {cost:8.0f} µs of the processor each")
+            more = statistics.median(
+                each / least for (_, each), least in zip(values, bare, strict=True)
+            )
+            print(
+                f"{name:40} {rate:8.0f} messages/s {cost:8.0f} µs of the processor each,"
+                f" {more - 1:+.1%}"
+            )
         large = message(10 * 2**20)
         for name, (port, _) in servers.items():
             median, longest = longestWait(port, large, 5)

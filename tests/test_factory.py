@@ -303,7 +303,7 @@ class MaxClientsTests(SynchronousTestCase):
 
         def most(limit: int, handler: object = None) -> Any:
             with mock.patch.object(resource, "getrlimit", lambda kind: (limit, limit)):
-                return makeFactory(handler or Discard())._maxClients
+                return makeFactory(handler or Discard()).maxClients
 
         self.assertEqual(most(1024), 1024 - SPARE_DESCRIPTORS)
         self.assertEqual(most(10), 1)

@@ -193,7 +193,7 @@ class DescriptorTests(SynchronousTestCase):
         factories = [makeFactory(Discard()), makeFactory(Discard(), lmtp=True)]
         SMTPService([("tcp:25", each) for each in (*factories, few)], Memory())
         for each in factories:
-            each._maxClients = 2
+            each.maxClients = 2
         greetings = [connect(each).greeting for each in (*factories, *factories, few, few)]
         codes = [greeting.code for greeting in greetings if greeting]
         self.assertEqual(codes, [220, 220, 421, 421, 220, 421])

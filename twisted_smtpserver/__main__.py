@@ -24,6 +24,7 @@ from twisted.logger import (
 from twisted.python import usage
 
 from twisted_smtpserver import ConfigurationError, SMTPService, __version__
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.tap import Options, makeService
 
 #: What is meant unless something else is said.
@@ -130,9 +131,7 @@ def main(arguments: Sequence[str], output: TextIO, reactor: Any) -> None:
 
 def run() -> None:
     """Run with the process's command line and reactor."""
-    from twisted.internet import reactor
-
-    main(sys.argv[1:], sys.stdout, reactor)
+    main(sys.argv[1:], sys.stdout, theReactor())
 
 
 if __name__ == "__main__":

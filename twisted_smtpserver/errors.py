@@ -67,14 +67,23 @@ class Rejection(SMTPServerError):
         421 closes the connection.
     :param enhanced: the enhanced status code (RFC 3463), ``"5.1.1"`` for example; its class must be
         the first digit of the code. Left out, one that fits the code is taken.
+    :param policy: the name of the policy that refuses, for those who count refusals.
     :raises ValueError: if the code or the enhanced code has a wrong form.
     """
 
     #: What a subclass's constructor fills in where it was given nothing; ``None``: the hook does.
     defaultReply: Reply | None = None
 
-    def __init__(self, text: str = "", code: int | None = None, enhanced: str | None = None):
+    def __init__(
+        self,
+        text: str = "",
+        code: int | None = None,
+        enhanced: str | None = None,
+        *,
+        policy: str = "",
+    ):
         checkCode(code, enhanced)
+        self.policy = policy
         self.text = text
         self.code = code
         self.enhanced = enhanced

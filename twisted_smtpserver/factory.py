@@ -32,7 +32,7 @@ from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.hooks.advice import loopAdvice
 from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.hooks.reactor import theReactor
-from twisted_smtpserver.interfaces import HOOKS
+from twisted_smtpserver.interfaces import HOOKS, IMetrics
 from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.message.slices import RunInSlices, slicesOn
 from twisted_smtpserver.message.threads import threadsWork
@@ -115,6 +115,8 @@ class SMTPServerFactory(ServerFactory):
         self.authNeeded = replies.Reply(needed.code, needed.enhanced, text)
         #: The first reply to a client (RFC 5321 §4.3.1).
         self.greeting = _greeting(self.options)
+        #: What counts; ``None`` if nothing does.
+        self.metrics: IMetrics | None = self.options.metrics
         self.log = ServerLog.fromOptions(self.options)
         self.contextFactory: ServerContextFactory | None = _contextFactory(self.options)
         self.connections: set[SMTPProtocol] = set()
@@ -133,7 +135,8 @@ class SMTPServerFactory(ServerFactory):
         self.counts = ClientCounts(self.options.maxClientsPerAddress)
         #: The failed logins by the client's address.
         self.loginFailures = _loginFailures(self.options)
-        self._maxClients = self.options.maxClients or _clientsByDescriptors(self.handler)
+        #: The most connections at a time.
+        self.maxClients = self.options.maxClients or _clientsByDescriptors(self.handler)
         #: Takes the number of this factory's connections, and returns how many count against
         #: ``maxClients``: with several workers, those of the others, too.
         self.countAll: Callable[[int], int] = lambda own: own
@@ -170,9 +173,9 @@ class SMTPServerFactory(ServerFactory):
         """Make a protocol for a new connection; one that sends 421 if there are too many."""
         if self._allGone is not None:
             return _Refusal(replies.SHUTTING_DOWN, self.options.secure)
-        if self.countAll(len(self.connections)) >= self._maxClients:
+        if self.countAll(len(self.connections)) >= self.maxClients:
             self.log.refusedConnection(
-                str(getattr(addr, "host", "unix")), f"maxClients reached ({self._maxClients})"
+                str(getattr(addr, "host", "unix")), "maxClients", f" ({self.maxClients})"
             )
             return _Refusal(replies.TOO_MANY_CLIENTS, self.options.secure)
         connection = self.protocol(self)
@@ -181,6 +184,8 @@ class SMTPServerFactory(ServerFactory):
             return _Refusal(replies.TOO_MANY_FROM_ADDRESS, self.options.secure)
         self.connections.add(connection)
         self.countAll(len(self.connections))
+        if self.metrics is not None:
+            self.metrics.connected()
         return connection
 
     def reportError(self, failure: Failure, session: Session | None = None, hook: str = "") -> str:

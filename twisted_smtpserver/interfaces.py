@@ -260,6 +260,109 @@ class IMessageStream(Interface):
         """
 
 
+class IMetrics(Interface):
+    """
+    What counts what a server does: the option ``metrics``;
+    :class:`~twisted_smtpserver.metrics.Metrics` is one.
+
+    The methods are called often, and in the reactor's thread: they must be quick, wait for nothing
+    and raise nothing. They are told nothing that a client said.
+    """
+
+    def connected():  # type: ignore[no-untyped-def]
+        """A connection was accepted."""
+
+    def disconnected(seconds):  # type: ignore[no-untyped-def]
+        """
+        A connection is gone.
+
+        :param seconds: how long it lasted.
+        """
+
+    def connectionRefused(limit):  # type: ignore[no-untyped-def]
+        """
+        A connection was closed at once.
+
+        :param limit: ``"maxClients"`` or ``"maxClientsPerAddress"``.
+        """
+
+    def secured(version):  # type: ignore[no-untyped-def]
+        """
+        A TLS handshake succeeded.
+
+        :param version: ``"TLSv1.3"``, for example.
+        """
+
+    def handshakeFailed():  # type: ignore[no-untyped-def]
+        """A TLS handshake failed, or never ended."""
+
+    def loginEnded(result):  # type: ignore[no-untyped-def]
+        """
+        A login has a result.
+
+        :param result: ``"success"``, ``"failure"``, or ``"error"`` if it couldn't be checked (4yz).
+        """
+
+    def messageStoring():  # type: ignore[no-untyped-def]
+        """A message has come in whole, and waits for the handler's result."""
+
+    def messageStored(seconds):  # type: ignore[no-untyped-def]
+        """
+        It has the result, whichever.
+
+        :param seconds: how long it waited.
+        """
+
+    def messageEnded(outcome, octets, recipients):  # type: ignore[no-untyped-def]
+        """
+        A message that came in whole was answered.
+
+        :param outcome: ``"accepted"`` for one recipient at least, ``"deferred"`` (4yz) or
+            ``"refused"`` (5yz).
+        :param octets: the length of its content.
+        :param recipients: how many it was accepted for.
+        """
+
+    def replyLost():  # type: ignore[no-untyped-def]
+        """A message was processed, but its client had left before it could be told."""
+
+    def refused(code):  # type: ignore[no-untyped-def]
+        """
+        A refusal was sent.
+
+        :param code: the reply code, as a number.
+        """
+
+    def refusedByPolicy(policy):  # type: ignore[no-untyped-def]
+        """
+        A hook raised a :class:`~twisted_smtpserver.Rejection` that names a policy.
+
+        :param policy: its name.
+        """
+
+    def hookEnded(hook, seconds):  # type: ignore[no-untyped-def]
+        """
+        A hook has a result, whichever.
+
+        :param hook: its name.
+        :param seconds: how long it took.
+        """
+
+    def hookTimedOut(hook):  # type: ignore[no-untyped-def]
+        """
+        A hook took longer than ``handlerTimeout``.
+
+        :param hook: its name; maybe that of something else that was waited for.
+        """
+
+    def incident(hook):  # type: ignore[no-untyped-def]
+        """
+        Something failed that shouldn't have.
+
+        :param hook: the hook's name; empty if it wasn't in one.
+        """
+
+
 class ISharedState(Interface):
     """
     What several servers count together, for the policies and options that take a ``state``;
@@ -491,6 +594,9 @@ class IDialogue(Interface):
         :param isGuess: whether it may have been a guess, and counts.
         :returns: how much later than others to answer, in seconds, or a Deferred of that.
         """
+
+    def loginUndecided():  # type: ignore[no-untyped-def]
+        """A login could be neither accepted nor refused (4yz): it is counted as such."""
 
     def loginSucceeded(username):  # type: ignore[no-untyped-def]
         """

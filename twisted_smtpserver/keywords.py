@@ -61,6 +61,7 @@ class OptionKeywords(TypedDict, total=False):
     resolver: object
     state: object
     logger: Logger | bool | None
+    metrics: object
     maxClients: int | None
     maxClientsPerAddress: int | None
     maxRecipients: int

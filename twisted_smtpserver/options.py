@@ -67,6 +67,8 @@ class Options:
     :ivar resolver: an :class:`~twisted.internet.interfaces.IResolver` to ask instead of
         twisted.names' own.
     :ivar logger: a :class:`twisted.logger.Logger` for the events; ``False`` for silence.
+    :ivar metrics: an :class:`~twisted_smtpserver.interfaces.IMetrics`, for example a
+        :class:`~twisted_smtpserver.metrics.Metrics`, that counts what the server does.
     :ivar maxClients: connections at the same time; ``None`` takes it from RLIMIT_NOFILE.
     :ivar maxClientsPerAddress: connections at the same time from one address; of IPv6, from one
         /64. ``None`` leaves them to :attr:`maxClients`.
@@ -145,6 +147,7 @@ class Options:
     resolver: Any = None
     state: Any = None
     logger: Any = None
+    metrics: Any = None
     maxClients: int | None = None
     maxClientsPerAddress: int | None = None
     maxRecipients: int = 1000
@@ -186,6 +189,8 @@ class Options:
             raise ConfigurationError("resolver: is no IResolver")
         if self.state is not None and not hasattr(self.state, "loginFailed"):
             raise ConfigurationError("state: is no ISharedState, such as a RedisState")
+        if self.metrics is not None and not hasattr(self.metrics, "messageEnded"):
+            raise ConfigurationError("metrics: is no IMetrics, such as Metrics()")
         if isinstance(self.extensions, str) or not isinstance(self.extensions, Collection):
             raise ConfigurationError(f"extensions: {self.extensions!r} is no list")
         self._set("proxyNetworks", Networks(self.useProxy, "useProxy"))

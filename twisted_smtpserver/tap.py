@@ -33,6 +33,7 @@ from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS, Optio
 from twisted_smtpserver.twistd.filters import makeFilters
 from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS, SECRETS
 from twisted_smtpserver.twistd.inbox import makeInbox
+from twisted_smtpserver.twistd.metrics import MetricsFlag
 from twisted_smtpserver.twistd.parts import STORE_PART, Parts, flagsOf, handedSecrets
 from twisted_smtpserver.twistd.policies import makePolicies, makeState
 from twisted_smtpserver.twistd.reload import Reloader, Running
@@ -85,28 +86,29 @@ class _Built:
 def _build(config: Options) -> MultiService:
     parts = Parts()
     state = makeState(config)
+    metrics = MetricsFlag(config, config.handover)
     built = []
     for each in config.listeners:
-        if state is not None:
-            each.keywords["state"] = state
+        each.keywords |= {"state": state} if state is not None else {}
+        each.keywords |= {"metrics": metrics.counting} if metrics.counting is not None else {}
         with _explaining(each):
             built.append(_buildHandler(each, parts, state))
     if any("self-signed" in each for each in config.listeners):
         _log.warn("Using a certificate that was made just now: only good for trying things out")
     service = Server(isWorker=config.handover is not None)
     if config.handover is None and config.get("workers", 1) > 1:
-        supervisor = _makeSupervisor(config, built)
+        supervisor = _makeSupervisor(config, built, metrics.figures)
         supervisor.onHangUp = Reloader(config, _running(config, built), supervisor).reload
-        supervisor.setServiceParent(service)
+        for one in (supervisor, *metrics.watchWorkers(supervisor)):
+            one.setServiceParent(service)
         return service
     listeners = _makeListeners(config, built)
     needed = [one for each in built for one in each.stages]
     needed += [] if state is None else [SharedState(state)]
     needed += [one for each in built for one in each.preparations]
-    for one in dict.fromkeys(needed):
-        one.setServiceParent(service)
     server = _makeServer(config, listeners, _running(config, built))
-    server.setServiceParent(service)
+    for one in dict.fromkeys([*needed, server, *metrics.watch(server)]):
+        one.setServiceParent(service)
     for one in dict.fromkeys(needed):
         if hasattr(one, "announce"):  # the inbox, whose page says where to send mail
             one.announce(server)
@@ -153,7 +155,7 @@ def _buildHandler(config: Options, parts: Parts, state: RedisState | None) -> _B
     return _Built(handler, [*preparations, *quarantine], services)
 
 
-def _makeSupervisor(config: Options, built: list[_Built]) -> Supervisor:
+def _makeSupervisor(config: Options, built: list[_Built], figures: Any) -> Supervisor:
     for each in config.listeners:
         # Here, while root's privileges last; and once: the workers use what is checked here.
         with _explaining(each):
@@ -170,6 +172,7 @@ def _makeSupervisor(config: Options, built: list[_Built]) -> Supervisor:
             secrets=secrets,
             groups=[each.asJSON() for each in config.groups],
             path=config.path,
+            figures=figures,
             renewalInterval=config.get("renewal-interval", INTERVAL),
         )
     except OSError as error:

@@ -19,6 +19,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.metrics.table import METRICS, Metric
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, COMMAND_PHASES, TRANSITIONS
 from twisted_smtpserver.twistd import flags
@@ -151,6 +152,27 @@ class FlagTable(Generated):
         return lines
 
 
+class MetricTable(Generated):
+    """The figures that the server keeps."""
+
+    def lines(self) -> list[str]:
+        """One row for each."""
+        rows = [
+            [f"``{metric.name}``", metric.kind, labelled(metric), escaped(metric.text)]
+            for metric in METRICS
+        ]
+        return table(["Figure", "Kind", "Label", "Meaning"], rows, "30 12 24 34")
+
+
+def labelled(metric: Metric) -> str:
+    """A figure's label, and its values if they are few."""
+    if not metric.label:
+        return "–"
+    if len(metric.values) > 20:
+        return f"``{metric.label}``: {metric.values[0]} to {metric.values[-1]}"
+    return f"``{metric.label}``: {', '.join(metric.values)}"
+
+
 class ReplyTable(Generated):
     """The catalog of replies."""
 
@@ -180,6 +202,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_directive("option-table", OptionTable)
     app.add_directive("flag-table", FlagTable)
     app.add_directive("reply-table", ReplyTable)
+    app.add_directive("metric-table", MetricTable)
     app.add_role("test", literalRole)
     app.add_role("src", literalRole)
     return {"parallel_read_safe": True}

@@ -330,6 +330,16 @@ class VerdictTests(FilteredCase):
         self.assertEqual(brief(client.deliver(MESSAGE)), (552, "5.3.4"))
         self.assertEqual(self.store.messages, [])
 
+    def test_forgotten(self) -> None:
+        """A store that doesn't wait until it has read is a bug: 451, never 250."""
+        self.store = SMTPHandler()
+        path = self.mktemp()
+        self.store.onData = lambda stream, session: stream.saveTo(path) and None
+        client = self.serve(lambda message: None, runInThread=lambda *_: Deferred())
+        self.assertEqual(brief(client.deliver(MESSAGE)), (451, "4.3.0"))
+        (error,) = self.flushLoggedErrors(RuntimeError)
+        self.assertIn("stream.saveTo()", str(error.value))
+
     def test_unread(self) -> None:
         """The store may accept a message without reading it."""
         self.store = SMTPHandler()

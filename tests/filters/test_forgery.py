@@ -243,6 +243,7 @@ class BesideTests(FilteredCase):
             trust.removeForged(message)
             return message.isChanged
 
-        with trust.handingOn(Message(Spool(), Envelope("1"), b"")):
-            self.assertEqual((isRemoved("1"), isRemoved("2")), (False, True))
+        before = trust.handOn(Message(Spool(), Envelope("1"), b""))
+        self.assertEqual((isRemoved("1"), isRemoved("2")), (False, True))
+        trust.handedOn(before)
         self.assertTrue(isRemoved("1"))

@@ -12,7 +12,9 @@ import socket
 import stat
 import tempfile
 import time
+from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThread
@@ -419,3 +421,32 @@ class ReactorTests(TestCase):
                 for file in pathlib.Path(directory, "new").iterdir()
             ]
             self.assertEqual(sorted(map(int, contents)), list(range(20)))
+
+
+class ReadyTests(MaildirTests):
+    """Whether there is room for messages, and leave to write them."""
+
+    def test_ready(self) -> None:
+        """There is."""
+        self.assertIsNone(self.successResultOf(self.handler().ready()))
+
+    def test_trouble(self) -> None:
+        """There isn't: a folder is gone, or isn't ours; the disk is full, or has no more files."""
+        handler = self.handler()
+
+        def trouble() -> int | None:
+            error = self.failureResultOf(handler.ready(), OSError).value
+            assert isinstance(error, OSError)
+            return error.errno
+
+        system = SimpleNamespace(f_bavail=5, f_files=0, f_favail=0)
+        with patch.object(os, "statvfs", lambda path: system):
+            self.assertIsNone(self.successResultOf(handler.ready()))
+            system.f_files = 9
+            self.assertEqual(trouble(), errno.ENOSPC)
+            system.f_favail, system.f_bavail = 1, 0
+            self.assertEqual(trouble(), errno.ENOSPC)
+        with patch.object(os, "access", lambda path, mode: False):
+            self.assertEqual(trouble(), errno.EACCES)
+        (self.path / "new").rmdir()
+        self.assertEqual(trouble(), errno.ENOENT)

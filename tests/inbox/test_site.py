@@ -84,7 +84,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_unannounced(self) -> None:
         """A body in chunks is refused when it is too large."""
-        self.patch(site.InboxRequest, "_room", 10)
+        self.patch(site.InboxRequest, "mostOctets", 10)
         protocol, transport = connectWeb(openInbox())
         head = f"POST /api/v1/send HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n"
         protocol.dataReceived(head.encode() + b"8\r\n12345678\r\n")

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.message.test_parsed import invitation
 from tests.support.brokenmail import CORPUS, field, multipart, nested, text
 from twisted_smtpserver import MessageTooComplex
-from twisted_smtpserver.message import bounds
+from twisted_smtpserver.message import bounds, libraryheaders
 from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.slices import finish
 
@@ -169,10 +169,16 @@ class BoundTests(SynchronousTestCase):
         kind = field("Content-Type", b"a/b; c=" + b"d" * 8192)
         self.assertRefused(kind, "a field Content-Type of more than 8192")
         self.assertRefused(field("To", b"a@b," * 2000), "more than 2000 addresses in to")
+        forwarded = b"".join(
+            b"Content-Type: message/rfc822\r\nTo: " + b"a@b," * 1999 + b"\r\n\r\n" for _ in range(3)
+        )
+        self.assertRefused(forwarded, "more than 5000 addresses")
         self.assertRefused(field("Content-Disposition", b"a" + b";b=c" * 101), "100 parameters")
         self.assertRefused(b"\r\n" * 1_000_001, "more than 1000000 lines")
         blocks = b"Content-Type: message/delivery-status\r\n\r\n" + b"A: b\r\n\r\n" * 1001
         self.assertRefused(blocks, "more than 1000 parts")
+        long = b"Content-Type: message/delivery-status\r\n\r\n" + b"x" * (bounds.MAX_HEADER + 1)
+        self.assertRefused(long, "a delivery status of more than 262144 octets")
 
     def test_accepted(self) -> None:
         """What real mail has is accepted: just as much as the bounds allow."""
@@ -214,6 +220,20 @@ class CostTests(SynchronousTestCase):
         self.addCleanup(tracemalloc.stop)
         finish(building(octets))
         self.assertLess(tracemalloc.get_traced_memory()[1], 2 * 2.1 * bounds.MAX_LINES)
+
+    def test_addresses(self) -> None:
+        """Many addresses are parsed in slices, before anybody reads them."""
+        octets = field("To", b'"A" <a@b>,\r\n ' * 1900)
+        steps = building(bytearray(octets))
+        slices = 0
+        with self.assertRaises(StopIteration) as caught:
+            while True:
+                next(steps)
+                slices += 1
+        self.assertGreater(slices, 50)
+        message = caught.exception.value
+        self.patch(libraryheaders, "_address", None)  # reading makes nothing anew
+        self.assertEqual(len(message["to"].addresses), 1900)
 
     def test_usedUp(self) -> None:
         """The octets are used up, so that they aren't in the memory twice."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import email
 import email.policy
+from email.headerregistry import HeaderRegistry
 from typing import Any
 
 from hypothesis import given
@@ -72,6 +73,25 @@ class LongTests(SynchronousTestCase):
         self.assertEqual(message.get_param("name"), 'a;"b')
         self.assertEqual(message.get_filename(), "ü")
         self.assertEqual(ours.max_count, 1)
+
+    def test_many(self) -> None:
+        """
+        Of many short fields the library gets the first ones that have a structure, and text never.
+        """
+        names: list[str] = []
+
+        def parse(self: Any, name: str, value: Any) -> Any:
+            names.append(name)
+            return original(self, name, value)
+
+        original = HeaderRegistry.__call__
+        self.patch(HeaderRegistry, "__call__", parse)
+        self.patch(libraryheaders, "_long", lambda name, value: "ours")
+        headers = BoundedHeaders()
+        self.assertEqual(headers("Subject", "x"), "ours")
+        for number in range(100):
+            headers("To", f"{number:03}" + "((" * 20)
+        self.assertEqual(len(names), 500 // len("To: 000" + "((" * 20))
 
     def test_hostile(self) -> None:
         """What makes the library's parser fall over is read, however short."""

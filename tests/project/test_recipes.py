@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import threads
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support.examples import EXAMPLES, load
-from twisted_smtpserver import Rejection
 from twisted_smtpserver.testing import connect, runInline
 
 SECONDS = 120
@@ -239,50 +237,6 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual(connect(self.store).deliver(MAIL.encode()).code, 451)
         self.assertEqual(self.store.database.execute("SELECT * FROM mail").fetchall(), [])
         self.flushLoggedErrors()
-
-
-class MetricsTests(SynchronousTestCase):
-    """Figures for Prometheus."""
-
-    def test_counted(self) -> None:
-        """Messages, sessions, refusals and incidents are counted; other programs' events aren't."""
-        require("prometheus_client")
-        from prometheus_client import REGISTRY, generate_latest
-
-        module = load("recipes/metrics")
-        self.addCleanup(globalLogPublisher.removeObserver, module.count)
-        for name in ("messages", "sizes", "sessions", "refusals", "logins", "incidents"):
-            self.addCleanup(REGISTRY.unregister, getattr(module, name))
-
-        async def onData(stream: Any, session: Any) -> None:
-            if b"fail" in await stream.read():
-                raise LookupError
-
-        def onRcptTo(address: Any, session: Any) -> None:
-            if address.local == "nobody":
-                raise Rejection
-
-        client = connect(onData=onData, onRcptTo=onRcptTo)
-        client.deliver(MAIL.encode())
-        client.deliver(b"fail\r\n", hello=None)
-        client.deliver(b"", "joe@example.org", "nobody@example.com", hello=None)
-        client.lose()
-        self.flushLoggedErrors(LookupError)
-        module.count({"log_namespace": "elsewhere", "event": "message"})
-        module.count(
-            {"log_namespace": "twisted_smtpserver", "event": "loginFailed", "method": "PLAIN"}
-        )
-        figures = generate_latest(REGISTRY).decode()
-        for line in (
-            'smtp_messages_total{outcome="accepted"} 1.0',
-            'smtp_messages_total{outcome="deferred"} 1.0',
-            'smtp_refusals_total{command="RCPT"} 1.0',
-            'smtp_failed_logins_total{method="PLAIN"} 1.0',
-            "smtp_incidents_total 1.0",
-            "smtp_session_seconds_count 1.0",
-            'smtp_message_bytes_bucket{le="1024.0"} 2.0',
-        ):
-            self.assertIn(line, figures)
 
 
 class CharsetTests(SynchronousTestCase):

@@ -66,10 +66,10 @@ class CountingClock(Clock):
         return call
 
 
-def cost(handler: object, reads: tuple[bytes, ...]) -> dict[str, float]:
+def cost(handler: object, reads: tuple[bytes, ...], **options: Any) -> dict[str, float]:
     """What each of some messages on a connection costs, and the hello before them doesn't count."""
     clock = CountingClock()
-    client = connect(handler, reactor=clock)
+    client = connect(handler, reactor=clock, **options)
     client.say("EHLO client.example")
     send(client, reads)  # what only the first one costs doesn't count either
     before = client.session.messages

@@ -38,6 +38,7 @@ from twisted_smtpserver.twistd.flags import FLAGS, Flag
 FLAGLESS = {
     "tls": "an object; --cert and --key are for the command line",
     "logger": "twistd has flags for its log",
+    "metrics": "an object; --metrics makes one",
     "state": "an object; --shared-state makes one",
     "scramSaltKey": "a secret, and everybody can see a command line",
 }
@@ -393,6 +394,8 @@ class ServiceTests(SynchronousTestCase):
         maildir._runInThread = runInline
         maildir._commit = GroupCommit(runInline)
         self.assertEqual(client.deliver(b"\r\n").code, 250)
+        made: Any = client.factory.handler
+        self.assertIsNone(self.successResultOf(made.ready()))
         (stored,) = (path / "new").iterdir()
         self.assertIn("mx.test", stored.name)
 

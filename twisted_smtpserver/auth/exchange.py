@@ -282,6 +282,8 @@ def _failing(dialogue: Dialogue, hook: str, refused: Refused) -> Callable[[BaseE
 
     def failed(error: BaseException) -> Outcome:
         reply = dialogue.refuse(error, hook)
+        if reply.code < 500:
+            dialogue.loginUndecided()
         if isinstance(error, AuthenticationFailed):
             return refused(reply, error.data or _NO_DATA)
         return reply if reply.code < 500 else refused(reply, _NO_DATA)

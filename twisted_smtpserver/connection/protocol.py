@@ -133,7 +133,7 @@ class SMTPProtocol(PipelinedLineReceiver):
         try:
             self._block = self.factory.counts.enter(address)
         except OverflowError:
-            self.factory.log.refusedConnection(str(address), "maxClientsPerAddress reached")
+            self.factory.log.refusedConnection(str(address), "maxClientsPerAddress")
             return False
         return True
 
@@ -308,6 +308,8 @@ class SMTPProtocol(PipelinedLineReceiver):
         session = self.session
         session.secure = True
         session.tls = describeTLS(self.transport)
+        if self.factory.metrics is not None:
+            self.factory.metrics.secured(session.tls.version)
         if self.opening is not None:
             self.opening.secured()
             return
@@ -395,6 +397,8 @@ class SMTPProtocol(PipelinedLineReceiver):
             seconds = factory.clock.seconds() - self._startedAt
             why = dialogue.closeReason or _describe(reason, self._handshakeDue)
             factory.connectionGone(self)
+            if self._handshakeDue and factory.metrics is not None:
+                factory.metrics.handshakeFailed()
             if dialogue.reachedHandler:
                 dialogue.notify("onClose", self.session)
             factory.log.sessionEnded(self.session, why, seconds)

@@ -31,6 +31,7 @@ from twisted_smtpserver.dialogue.refusals import (
     following,
     incidentReply,
 )
+from twisted_smtpserver.dialogue.timing import timed
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset, asRejection
 from twisted_smtpserver.hooks import Hook, attribute, resultOf
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
@@ -302,6 +303,10 @@ class Dialogue:
         hook = self.hook(name)
         if hook is None:
             return accepted(None)
+        if self.server.metrics is not None:
+            accepted, failed = timed(
+                self.server.metrics, name, accepted, failed or self._refuseAt(name)
+            )
         try:
             began = perf_counter()
             result = hook(*arguments)
@@ -327,6 +332,9 @@ class Dialogue:
         failed: Callable[[BaseException], Outcome] | None,
     ) -> Outcome:
         return self._hookFailed(name, arguments, failure.value or HookTimedOut(), failed)
+
+    def _refuseAt(self, stage: str) -> Callable[[BaseException], Outcome]:
+        return lambda error: self.refuse(error, stage)
 
     def _hookFailed(
         self,
@@ -359,6 +367,8 @@ class Dialogue:
         try:
             rejection = asRejection(error)
             if rejection is not None:
+                if rejection.policy and self.server.metrics is not None:
+                    self.server.metrics.refusedByPolicy(rejection.policy)
                 isSender = stage == "onMailFrom"
                 return rejection.toReply(REFUSALS.get(stage, replies.NO_RESULT), isSender)
         except Exception as mistake:  # a code that is none, a text that isn't text
@@ -439,6 +449,8 @@ class Dialogue:
         """
         self.session.errors += 1
         self.session.error = refusal.text
+        if self.server.metrics is not None:
+            self.server.metrics.refused(refusal.code)
         if refusal.code == 421:
             self.closeAfterReply(refusal.text)
 
@@ -539,8 +551,15 @@ class Dialogue:
             return 0
         return server.loginFailures.failed(session.remoteAddress, username, now)
 
+    def loginUndecided(self) -> None:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.loginUndecided`."""
+        if self.server.metrics is not None:
+            self.server.metrics.loginEnded("error")
+
     def loginSucceeded(self, username: str) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.loginSucceeded`."""
+        if self.server.metrics is not None:
+            self.server.metrics.loginEnded("success")
         self.server.loginFailures.succeeded(self.session.remoteAddress, username)
 
     # -- Welcome or not ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.errors import MessageIncomplete
+from twisted_smtpserver.interfaces import IMetrics
 from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
@@ -130,6 +131,10 @@ class Server(Protocol):
     @property
     def log(self) -> ServerLog:
         """What is told to the log."""
+
+    @property
+    def metrics(self) -> IMetrics | None:
+        """What counts."""
 
     @property
     def clock(self) -> IReactorTime:

@@ -56,7 +56,8 @@ class BlockAttachments:
         """550 5.7.1."""
         async for attachment in _attachments(await message.parsed()):
             if self._isBlocked(attachment):
-                raise Rejection(f"Attachments of this kind aren't taken: {_shown(attachment)}")
+                text = f"Attachments of this kind aren't taken: {_shown(attachment)}"
+                raise Rejection(text, policy="attachments")
 
     def _isBlocked(self, attachment: Attachment) -> bool:
         name = attachment.name.lower().rstrip(". ")  # which Windows takes off, too

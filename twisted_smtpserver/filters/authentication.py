@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from contextvars import ContextVar
 
 from twisted.logger import Logger
@@ -45,7 +44,8 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 
 # The message from which forged reports have been removed, and the names that are safe in it. What a
 # Filtered hands on to another one runs in its context; what anything else calls doesn't.
-_checked: ContextVar[tuple[str, frozenset[str]]] = ContextVar("checked", default=("", frozenset()))
+_Checked = tuple[str, frozenset[str]]
+_checked: ContextVar[_Checked] = ContextVar("checked", default=("", frozenset()))
 
 
 class Trust:
@@ -76,19 +76,20 @@ class Trust:
             # Some readers skip a line that is no field, and read on: an empty line stops them.
             header.changed = True
 
-    @contextmanager
-    def handingOn(self, message: Message) -> Iterator[None]:
+    def handOn(self, message: Message) -> _Checked:
         """
-        A context for the store that gets the message: another Filtered keeps our reports.
+        Let another Filtered, which the store may be, keep our reports.
 
         :param message: without forged reports.
+        :returns: what to give to :meth:`handedOn` when the store is done.
         """
         before = _checked.get()
         _checked.set((message.envelope.id, _checkedNames(message) | {self.authservId}))
-        try:
-            yield
-        finally:
-            _checked.set(before)
+        return before
+
+    def handedOn(self, before: _Checked) -> None:
+        """The store is done."""
+        _checked.set(before)
 
     def _isOurs(self, field: Field) -> bool:
         return field.isCalled(_FIELD) and parseAuthservId(field.value) in (self.authservId, None)
@@ -152,8 +153,8 @@ class RequireAuthentication:
         detail = _DETAILS.get(self._methods[0], _SEVERAL) if len(self._methods) == 1 else _SEVERAL
         names = " or ".join(map(str.upper, self._methods))
         if any(each.result == "temperror" for each in found):
-            raise Rejection(f"{names} can't be checked now", 451, f"4.{detail}")
-        raise Rejection(f"Sender isn't authenticated by {names}", 550, f"5.{detail}")
+            raise _refusal(f"{names} can't be checked now", 451, f"4.{detail}")
+        raise _refusal(f"Sender isn't authenticated by {names}", 550, f"5.{detail}")
 
     def _nothingReported(self, message: Message) -> None:
         _log.error(
@@ -164,4 +165,8 @@ class RequireAuthentication:
             filter=self,
             found=escape(", ".join(message.header.all(_FIELD)) or "none"),
         )
-        raise Rejection("Sender can't be checked now, try again later", 451, "4.7.26")
+        raise _refusal("Sender can't be checked now, try again later", 451, "4.7.26")
+
+
+def _refusal(text: str, code: int, enhanced: str) -> Rejection:
+    return Rejection(text, code, enhanced, policy="authentication")

@@ -46,11 +46,15 @@ class RequireFields:
         """550 5.6.0."""
         for name in self._names:
             if not message.header.get(name):
-                raise Rejection(f"The message has no {name}: field", 550, "5.6.0")
+                raise _refusal(f"The message has no {name}: field")
         keys = [field.key for field in message.header]
         for key, name in _SINGLE.items():
             if keys.count(key) > 1:
-                raise Rejection(f"The message has more than one {name}: field", 550, "5.6.0")
+                raise _refusal(f"The message has more than one {name}: field")
+
+
+def _refusal(text: str) -> Rejection:
+    return Rejection(text, 550, "5.6.0", policy="fields")
 
 
 class AddFields:

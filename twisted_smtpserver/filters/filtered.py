@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Mapping
+from types import CoroutineType
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,7 +24,9 @@ from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.chain import Chain
 from twisted_smtpserver.handlers.check import checkCall, descriptorsPerClient
 from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.hooks.calling import asDeferred
 from twisted_smtpserver.hooks.reactor import theReactor
+from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import client
 from twisted_smtpserver.message.files import RunInThread, storageRefusal
@@ -102,8 +105,9 @@ class Filtered:
         for each in (store, quarantine):
             if each is not None and findHook(each, "onData") is None:
                 raise ConfigurationError(f"{each!r} can't store messages: it has no onData")
-        self._filters = filters
-        self._store = store
+        self._filters: tuple[Any, ...] = filters
+        self._askedAtData: list[Any] = [each for each in filters if hasattr(each, "onDataCommand")]
+        self._store: Any = store
         self._quarantine = quarantine
         chain = Chain(*filters, store, otherHooks=tuple(_CALLS))
         # Most filters have none of a handler's hooks, and needn't be asked for them each time.
@@ -118,10 +122,10 @@ class Filtered:
 
     def __getattr__(self, name: str) -> Hook:
         # Only what isn't found otherwise gets here; onData is.
-        if name not in HOOKS:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        hook: Hook = getattr(self._stages, name)
-        return hook
+        if name in HOOKS:
+            hook: Hook = getattr(self._stages, name)
+            return hook
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def descriptorsPerClient(self) -> int:
@@ -131,6 +135,10 @@ class Filtered:
     def __repr__(self) -> str:
         return f"<Filtered {', '.join(map(repr, self._filters))} before {self._stages!r}>"
 
+    async def ready(self) -> None:
+        """Whether the store is ready, and the filters that say so."""
+        await askReady([self._stages])
+
     async def onData(self, stream: IncomingMessage, session: Session) -> Any:
         """
         Receive a message, have it judged, and have it stored.
@@ -138,9 +146,8 @@ class Filtered:
         :returns: what the store does.
         :raises Rejection: what a filter or the store does; 452 if there is no room for the message.
         """
-        for each in self._filters:
-            if hasattr(each, "onDataCommand"):
-                await self._ask(each, each.onDataCommand, session)
+        for each in self._askedAtData:
+            await self._ask(each, each.onDataCommand, session)
         spool = Spool(self._memory, self._folder, runInThread=self._runInThread)
         message: Message | None = None
         try:
@@ -157,29 +164,32 @@ class Filtered:
         before = list(envelope.rcptTo)
         self._trust.removeForged(message)
         for each in self._filters:
-            await self._judge(each, message, session)
+            fields = await self._ask(each, each.onMessage, message, session)
+            if fields:
+                message.header.prepend(
+                    makeFields(fields) if isinstance(fields, Mapping) else fields
+                )
+            if message.isChanged:
+                self._trust.readResults(message)
             if message.discard or not envelope.rcptTo:
                 _note("is thrown away, as {filter} wants", session, filter=each)
                 return None
-        store = (
-            self._stages if message.quarantine is None else self._quarantineFor(message, session)
-        )
+        store = self._store
+        if message.quarantine is not None:
+            store = self._quarantineFor(message, session)
         replay = Replay(message, self._runInThread)
+        outer = self._trust.handOn(message)
         try:
-            with self._trust.handingOn(message):
-                result = await _value(invoke(store.onData, replay.stream, session))
+            result = store.onData(replay.stream, session)
+            if isinstance(result, CoroutineType):  # as most are: no Deferred is needed
+                result = await result
+            else:
+                result = await _value(asDeferred(result))
+            replay.checkRead()
         finally:
+            self._trust.handedOn(outer)
             replay.stop()
         return forOriginal(result, before, envelope.rcptTo) if envelope.perRecipient else result
-
-    async def _judge(self, each: Any, message: Message, session: Session) -> None:
-        fields = await self._ask(each, each.onMessage, message, session)
-        if isinstance(fields, Mapping):
-            fields = makeFields(fields)
-        if fields:
-            message.header.prepend(fields)
-        if message.isChanged:
-            self._trust.readResults(message)
 
     async def _ask(self, each: object, function: Hook, *arguments: Any) -> Any:
         """Call a filter, and give it no more time than it may have."""
@@ -203,7 +213,9 @@ class Filtered:
             said = f"{reply.code} {escape(reply.text)}"
             _note("is refused by {filter}: {reply}", session, filter=each, reply=said)
             if error.code is None:
-                raise Rejection(reply.text, reply.code, reply.enhanced) from error
+                raise Rejection(
+                    reply.text, reply.code, reply.enhanced, policy=error.policy
+                ) from error
             raise
 
     def _quarantineFor(self, message: Message, session: Session) -> Any:

@@ -16,7 +16,7 @@ from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.message.bounds import MAX_HEADER
 from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.message.parsed import ParsedMessage
-from twisted_smtpserver.message.stream import READ_LIMIT, MessageStream
+from twisted_smtpserver.message.stream import READ_LIMIT, MessageStream, forgottenRead
 from twisted_smtpserver.session import Envelope
 
 __all__ = ["Message", "Replay"]
@@ -77,8 +77,8 @@ class Message:
 
         :param name: in lower case.
         """
-        start = self._start
-        return name in start[: start.find(b"\r\n\r\n") if b"\r\n\r\n" in start else None].lower()
+        end = self._start.find(b"\r\n\r\n")
+        return name in (self._start if end < 0 else self._start[:end]).lower()
 
     @classmethod
     async def of(cls, spool: Spool, envelope: Envelope) -> Message:
@@ -88,7 +88,7 @@ class Message:
         :raises MessageTooComplex: if its header section is too long.
         :raises OSError: if the file system fails.
         """
-        start = await spool.read(0, MAX_HEADER + 1)
+        start = spool.gathered(MAX_HEADER + 1)
         while len(start) <= MAX_HEADER and len(start) < spool.size:
             start += await spool.read(len(start), MAX_HEADER + 1 - len(start))
         return cls(spool, envelope, start)
@@ -236,6 +236,16 @@ class Replay:
         self._message = message
         self._gate: Deferred[None] | None = None
         self._pumping: Deferred[None] | None = None
+
+    def checkRead(self) -> None:
+        """
+        Check that the reader, who is done, has waited for what it has begun.
+
+        :raises RuntimeError: if it hasn't: then nobody knows what it has stored.
+        """
+        forgotten = self.stream.forgotten()
+        if forgotten:
+            raise forgottenRead(forgotten)
 
     def stop(self) -> None:
         """The reader is done, or has given up."""

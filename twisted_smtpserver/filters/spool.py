@@ -42,6 +42,9 @@ _T = TypeVar("_T")
 
 _COMMON_BUDGET = MemoryBudget(TOTAL_MEMORY)
 
+# No thread may open a file that is being closed. One lock for all: it is held for moments.
+_LOCK = threading.Lock()
+
 
 class Spool:
     """
@@ -78,7 +81,6 @@ class Spool:
         self._written = 0  # how many octets the file has
         self._hops = 0  # how many threads are at work on the file
         self._closed = False
-        self._lock = threading.Lock()  # no thread may open a file that is being closed
 
     def another(self) -> Spool:
         """Make an empty one with the same settings."""
@@ -144,6 +146,18 @@ class Spool:
 
     # -- Reading -----------------------------------------------------------------------------------
 
+    def gathered(self, length: int) -> bytes:
+        """
+        The first octets, if they are at hand.
+
+        :param length: how many octets to return at most.
+        :returns: nothing if they are in a file.
+        """
+        if self._file is not None:
+            return b""
+        with memoryview(self._buffer) as view:
+            return bytes(view[:length])
+
     async def read(self, start: int, length: int) -> bytes:
         """
         Read at any place.
@@ -183,7 +197,7 @@ class Spool:
 
         :raises ValueError: if the spool is closed already.
         """
-        with self._lock:
+        with _LOCK:
             if self._closed:
                 raise ValueError("the spool is closed")
             tail = bytes(self._buffer)
@@ -203,7 +217,7 @@ class Spool:
         Throw the message away. A thread that is at work is waited for, by nobody; to close a large
         file takes a thread, too.
         """
-        with self._lock:
+        with _LOCK:
             if self._closed:
                 return
             self._closed = True

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.handlers.check import CheckedHandler, checkHandler, descriptorsPerClient
 from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.session import Session
 
@@ -79,6 +80,10 @@ class Chain(CheckedHandler):
 
     def __repr__(self) -> str:
         return f"<Chain of {', '.join(map(repr, self.stages))}>"
+
+    async def ready(self) -> None:
+        """Whether all stages are ready; see :class:`~twisted_smtpserver.metrics.StoreWatch`."""
+        await askReady(self.stages)
 
     def _having(self, name: str) -> list[object]:
         """The stages that have a hook."""

@@ -5,6 +5,7 @@ Messages as files in a Maildir.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import secrets
@@ -13,6 +14,7 @@ import stat
 import time
 from collections.abc import AsyncIterator
 
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -104,6 +106,25 @@ class Maildir(SMTPHandler):
             )
             raise storageRefusal(error) from error
         return f"Message stored as {identifier}"
+
+    def ready(self) -> Deferred[None]:
+        """
+        Look whether there is room for messages, and leave to write them.
+
+        :returns: a Deferred that fails with OSError if not.
+        """
+        return self._runInThread(self._checkRoom)
+
+    def _checkRoom(self) -> None:
+        for name in ("tmp", "new"):
+            folder = self._inside(name)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                reason = errno.EACCES if os.path.isdir(folder) else errno.ENOENT
+                raise OSError(reason, os.strerror(reason), folder)
+        system = os.statvfs(self.path)
+        # Some file systems have no number of files.
+        if not system.f_bavail or (system.f_files and not system.f_favail):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
 
     def __repr__(self) -> str:
         return f"<Maildir {self.path}>"

@@ -8,13 +8,11 @@ from importlib.resources import files
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
-from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.http import UNAUTHORIZED
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET
 
 from twisted_smtpserver.inbox.answers import Answer, Problem, Question, inText
 from twisted_smtpserver.inbox.api import API
@@ -22,6 +20,7 @@ from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.gate import Gate
 from twisted_smtpserver.inbox.routes import Routes, Table
 from twisted_smtpserver.inbox.send import MAX_BODY
+from twisted_smtpserver.web.bounded import BoundedConnections, BoundedRequest, QuietSite
 
 _log = Logger()
 
@@ -55,59 +54,10 @@ _KINDS = {
 }
 
 
-class InboxRequest(Request):
-    """A request whose body is bounded, and is nothing but octets."""
+class InboxRequest(BoundedRequest):
+    """A request with a body for the API."""
 
-    _room = MAX_BODY
-    _isRefused = False
-
-    def gotLength(self, length: int | None) -> None:
-        """
-        The headers have come.
-
-        :param length: the body's, if they say.
-        """
-        super().gotLength(length)
-        if length is not None and length > MAX_BODY:
-            self._refuse()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """
-        A piece of the body has come.
-
-        :param data: it.
-        """
-        self._room -= len(data)
-        if self._isRefused:
-            return
-        if self._room >= 0:
-            super().handleContentChunk(data)
-        else:
-            self._refuse()
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """
-        All of it has come.
-
-        :param command: the method.
-        :param path: with the query.
-        :param version: of HTTP.
-        """
-        if self._isRefused:
-            return
-        # By this header twisted.web would parse forms, which nobody sends and nothing bounds.
-        self.requestHeaders.removeHeader(b"content-type")
-        super().requestReceived(command, path, version)
-
-    def _refuse(self) -> None:
-        self._isRefused = True
-        channel: Any = self.channel
-        content: Any = self.content
-        content.close()
-        channel.transport.write(
-            b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        )
-        channel.loseConnection()
+    mostOctets = MAX_BODY
 
 
 class InboxResource(Resource):
@@ -213,35 +163,9 @@ def _same(answer: Answer, question: Question) -> Answer:
     return answer
 
 
-class Connections(WrappingFactory):
-    """Closes connections beyond :data:`MAX_CONNECTIONS`."""
-
-    noisy = False
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """
-        Accept a connection, if there is room for it.
-
-        :param addr: where it comes from.
-        """
-        return None if len(self.protocols) >= MAX_CONNECTIONS else super().buildProtocol(addr)
-
-    def closeAll(self) -> None:
-        """Close all connections, when what is written has left."""
-        for protocol in list(self.protocols):
-            protocol.loseConnection()
-
-
-class _Site(Site):
-    """Without an access log: tests that poll would fill it."""
-
-    noisy = False
-
-    def log(self, request: Any) -> None:
-        """Log nothing."""
-
-
-def makeSite(desk: Desk, hosts: Iterable[str], password: str | None, reactor: Any) -> Connections:
+def makeSite(
+    desk: Desk, hosts: Iterable[str], password: str | None, reactor: Any
+) -> BoundedConnections:
     """
     Make the web server.
 
@@ -251,5 +175,5 @@ def makeSite(desk: Desk, hosts: Iterable[str], password: str | None, reactor: An
     :param reactor: for its timeouts.
     """
     resource = InboxResource(desk, Gate(hosts, password))
-    site = _Site(resource, requestFactory=InboxRequest, timeout=IDLE_TIME, reactor=reactor)
-    return Connections(site)
+    site = QuietSite(resource, requestFactory=InboxRequest, timeout=IDLE_TIME, reactor=reactor)
+    return BoundedConnections(site, MAX_CONNECTIONS)

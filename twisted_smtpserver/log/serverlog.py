@@ -16,6 +16,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
+from twisted_smtpserver.interfaces import IMetrics
 from twisted_smtpserver.replies import BARE_NEWLINE, Reply
 from twisted_smtpserver.wire.ip import Networks
 from twisted_smtpserver.wire.text import escape
@@ -33,21 +34,26 @@ MAX_LOGGED_REFUSALS = 100
 
 class ServerLog:
     """
-    Tells the log what happens to a server.
+    Tells the log what happens to a server, and has it counted.
 
     :param logger: where to; ``None`` for none at all.
-    :param ignored: networks whose sessions aren't logged, but for bugs.
+    :param ignored: networks whose sessions aren't logged, but for bugs. They are counted.
+    :param metrics: what counts; ``None`` if nothing does.
     """
 
-    def __init__(self, logger: Logger | None, ignored: Networks) -> None:
+    def __init__(
+        self, logger: Logger | None, ignored: Networks, metrics: IMetrics | None = None
+    ) -> None:
         self._logger = logger
+        self._metrics = metrics
         self._ignored = ignored
         self._ignoresSome = bool(ignored)
 
     @classmethod
     def fromOptions(cls, options: Options) -> ServerLog:
         """
-        :param options: the server's options, of which ``logger`` and ``ignoredHosts`` count.
+        :param options: the server's options, of which ``logger``, ``ignoredHosts`` and ``metrics``
+            count.
         :raises ConfigurationError: if ``logger`` is none of Twisted's.
         """
         logger = options.logger
@@ -56,7 +62,7 @@ class ServerLog:
         elif logger is not False and not callable(getattr(logger, "failure", None)):
             # The standard library's loggers can't take structured events.
             raise ConfigurationError(f"logger: {logger!r} is no twisted.logger.Logger")
-        return cls(logger or None, options.ignoredNetworks)
+        return cls(logger or None, options.ignoredNetworks, options.metrics)
 
     def _loggerFor(self, session: Session) -> Logger | None:
         """Where a session is logged; ``None`` if it isn't."""
@@ -94,6 +100,8 @@ class ServerLog:
         :param octets: the length of its content.
         :param replies: the answer, or one for each recipient.
         """
+        if self._metrics is not None:
+            _countMessage(self._metrics, envelope, octets, replies)
         if self._logger is None or (self._ignoresSome and self._loggerFor(session) is None):
             return
         sender = escape(envelope.mailFrom.address) if envelope.mailFrom else ""
@@ -126,6 +134,8 @@ class ServerLog:
         :param why: who closed it, and what for.
         :param seconds: how long it lasted.
         """
+        if self._metrics is not None:
+            self._metrics.disconnected(seconds)
         if self._loggerFor(session) is None:
             return
         whose, hello = client(session), escape(session.hostNameAppearsAs or "-")
@@ -184,6 +194,8 @@ class ServerLog:
 
         :param hook: its name.
         """
+        if self._metrics is not None:
+            self._metrics.hookTimedOut(hook)
         logger = self._loggerFor(session)
         if logger is None:
             return
@@ -202,6 +214,8 @@ class ServerLog:
         :param method: the mechanism.
         :param username: who it was said to be; empty if the client didn't get so far.
         """
+        if self._metrics is not None:
+            self._metrics.loginEnded("failure")
         logger = self._loggerFor(session)
         if logger is None:
             return
@@ -216,6 +230,8 @@ class ServerLog:
 
     def replyLost(self, session: Session, envelope: Envelope, replies: list[Reply]) -> None:
         """A message was processed, but its client left before it could be told so."""
+        if self._metrics is not None:
+            self._metrics.replyLost()
         logger = self._loggerFor(session)
         if logger is None:
             return
@@ -237,18 +253,22 @@ class ServerLog:
         if self._logger is not None:
             self._logger.warn("{text}", event="oversight", text=text)
 
-    def refusedConnection(self, address: str, why: str) -> None:
+    def refusedConnection(self, address: str, limit: str, value: str = "") -> None:
         """
         A connection was closed before it got a session.
 
         :param address: the peer's address.
+        :param limit: the option that is the reason.
+        :param value: what the log says behind it.
         """
+        if self._metrics is not None:
+            self._metrics.connectionRefused(limit)
         if self._logger is not None and address not in self._ignored:
             self._logger.info(
                 "connection from {client} refused: {why}",
                 event="refused",
                 client=escape(address),
-                why=why,
+                why=f"{limit} reached{value}",
             )
 
     def incident(
@@ -262,6 +282,8 @@ class ServerLog:
         :returns: the incident's id, which is all that the client learns.
         """
         identifier = secrets.token_hex(4)
+        if self._metrics is not None:
+            self._metrics.incident(hook)
         if self._logger is not None:
             self._logger.failure(
                 "{session}: incident {incident}: {hook} failed (client {client}){advice}",
@@ -274,6 +296,15 @@ class ServerLog:
                 advice=f": {advice}" if advice else "",
             )
         return identifier
+
+
+def _countMessage(metrics: IMetrics, envelope: Envelope, octets: int, replies: list[Reply]) -> None:
+    codes = [reply.code for reply in replies]
+    accepted = sum(code < 400 for code in codes)
+    outcome = "accepted" if accepted else "deferred" if min(codes) < 500 else "refused"
+    # One reply is for all.
+    recipients = len(envelope.rcptTo) if len(codes) == 1 else accepted
+    metrics.messageEnded(outcome, octets, recipients)
 
 
 def client(session: Session) -> str:

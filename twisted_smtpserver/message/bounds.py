@@ -7,7 +7,7 @@ How complex a message may be before nothing here parses it any further.
 
 from __future__ import annotations
 
-#: Octets of one header section: the message's, or that of one of its parts.
+#: Octets of one header section: the message's, that of a part; or of a delivery status.
 MAX_HEADER = 256 * 1024
 
 #: Octets of one header field, its continuation lines included.
@@ -27,6 +27,9 @@ MAX_COMMENT_NESTING = 20
 
 #: Mailboxes of one field of addresses.
 MAX_MAILBOXES = 2000
+
+#: Mailboxes of all such fields of a message, those of messages within it included.
+MAX_ALL_MAILBOXES = 5000
 
 #: Parts of the message, messages within it included.
 MAX_PARTS = 1000

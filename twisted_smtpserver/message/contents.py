@@ -9,8 +9,13 @@ import binascii
 import re
 from collections.abc import Generator
 
+from twisted_smtpserver.message.largebytes import LargeBytes
+
 #: Octets that are decoded at once.
 SLICE = 64 * 1024
+
+# Octets that are copied at once; a multiple of that.
+_COPIED = 4 * SLICE
 
 Octets = bytes | bytearray | memoryview
 
@@ -41,40 +46,50 @@ def decodeContent(octets: memoryview, encoding: str) -> Generator[None, None, by
     if encoding == "quoted-printable":
         return (yield from _quotedPrintable(octets))
     if encoding in _UU_NAMES:
-        return (yield from _uu(bytes(octets)))
-    return bytes(octets)
+        return (yield from _uu((yield from _copy(octets))))
+    return (yield from _copy(octets))
+
+
+def _copy(octets: memoryview) -> Generator[None, None, bytes]:
+    copied = LargeBytes()
+    for start in range(0, len(octets), SLICE):
+        copied.add(octets[start : start + SLICE])
+        if copied.length % _COPIED == 0:
+            yield
+    return copied.take()
 
 
 def _base64(octets: memoryview) -> Generator[None, None, bytes]:
     """RFC 2045 §6.8: what isn't of the alphabet is ignored, and padding is the end."""
-    decoded = bytearray()
+    decoded = LargeBytes()
     carried = b""
     for start in range(0, len(octets), SLICE):
         letters = carried + bytes(octets[start : start + SLICE]).translate(None, _NOT_BASE64)
         letters, isEnd, _ = letters.partition(b"=")
         whole = len(letters) // 4 * 4
-        decoded += binascii.a2b_base64(letters[:whole])
+        decoded.add(binascii.a2b_base64(letters[:whole]))
         carried = letters[whole:]
         if isEnd:
             break
         yield
     if len(carried) > 1:  # one letter alone is less than an octet
-        decoded += binascii.a2b_base64(carried + b"=" * (4 - len(carried)))
-    return bytes(decoded)
+        decoded.add(binascii.a2b_base64(carried + b"=" * (4 - len(carried))))
+    return decoded.take()
 
 
 def _quotedPrintable(octets: memoryview) -> Generator[None, None, bytes]:
     """RFC 2045 §6.7."""
-    decoded = bytearray()
+    decoded = LargeBytes()
     carried = b""
     for start in range(0, len(octets), SLICE):
         raw = carried + bytes(octets[start : start + SLICE])
         # "=" and what follows it stay together; a soft line break has up to three octets.
         cut = raw.find(b"=", max(len(raw) - 3, 0))
         carried = raw[cut:] if cut >= 0 else b""
-        decoded += binascii.a2b_qp(raw[:cut] if cut >= 0 else raw)
+        decoded.add(binascii.a2b_qp(raw[:cut] if cut >= 0 else raw))
         yield
-    return bytes(decoded + binascii.a2b_qp(carried))
+    decoded.add(binascii.a2b_qp(carried))
+    return decoded.take()
 
 
 def _uu(octets: bytes) -> Generator[None, None, bytes]:
@@ -82,21 +97,21 @@ def _uu(octets: bytes) -> Generator[None, None, bytes]:
     begin = _UU_BEGIN.search(octets[:_UU_BEGINS])
     if begin is None or octets.count(b"\n") > _MAX_UU_LINES:
         return octets
-    decoded = bytearray()
+    decoded = LargeBytes()
     position, lines = begin.end(), 0
     while True:
         end = octets.find(b"\n", position)
         line = octets[position : end if end >= 0 else len(octets)].rstrip(b"\r")
         if line in (b"", b"end", b"`"):
             break
-        decoded += _uuLine(line)
+        decoded.add(_uuLine(line))
         if end < 0:
             break
         position = end + 1
         lines += 1
         if lines % 500 == 0:
             yield
-    return bytes(decoded)
+    return decoded.take()
 
 
 def _uuLine(line: bytes) -> bytes:

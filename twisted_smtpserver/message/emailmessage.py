@@ -13,7 +13,7 @@ from email.policy import SMTP
 
 from twisted_smtpserver.errors import MessageTooComplex
 from twisted_smtpserver.message import bounds
-from twisted_smtpserver.message.libraryheaders import BoundedHeaders
+from twisted_smtpserver.message.libraryheaders import LONG_ADDRESSES, BoundedHeaders
 from twisted_smtpserver.message.parameters import parseParameterized
 from twisted_smtpserver.message.structure import Part, Scanner
 
@@ -72,7 +72,9 @@ class _Building:
     def __init__(self, octets: bytearray) -> None:
         self._octets = octets
         self._position = 0  # of what is left of them
-        self._policy = SMTP.clone(header_factory=BoundedHeaders())
+        self._headers = BoundedHeaders()
+        self._policy = SMTP.clone(header_factory=self._headers)
+        self._mailboxes = 0
 
     def message(self, part: Part) -> Generator[None, None, EmailMessage]:
         """
@@ -84,6 +86,8 @@ class _Building:
         message = EmailMessage(self._policy)
         for name, value in part.fields:
             message.set_raw(name, value)
+            if name.lower() in _ADDRESS_FIELDS:
+                yield from self._addresses(name, value)
         kind = part.contentType.value
         if kind == "multipart/digest":
             message.set_default_type("message/rfc822")
@@ -107,6 +111,16 @@ class _Building:
                 )
         return message
 
+    def _addresses(self, name: str, value: str) -> Generator[None, None, None]:
+        count = value.count(",")
+        self._mailboxes += count
+        if count >= bounds.MAX_MAILBOXES:
+            refuse(f"more than {bounds.MAX_MAILBOXES} addresses in {name.lower()}")
+        if self._mailboxes >= bounds.MAX_ALL_MAILBOXES:
+            refuse(f"more than {bounds.MAX_ALL_MAILBOXES} addresses")
+        if len(value) > LONG_ADDRESSES:
+            yield from self._headers.readAddresses(name, value)
+
     def _multipart(self, message: EmailMessage, part: Part) -> Generator[None, None, None]:
         self._skip(part.body)
         # A blank line that is all of a preamble, or epilogue, isn't none.
@@ -125,6 +139,8 @@ class _Building:
 
     def _deliveryStatus(self, message: EmailMessage, part: Part) -> Generator[None, None, None]:
         """Blocks of fields (RFC 3464 §2), of which the library makes messages."""
+        if part.end - part.body > bounds.MAX_HEADER:
+            refuse(f"a delivery status of more than {bounds.MAX_HEADER} octets")
         self._skip(part.body)
         text = yield from self._take(part.end)
         blocks = _BLANK_LINE.split(text, maxsplit=bounds.MAX_PARTS)
@@ -163,10 +179,8 @@ def _check(part: Part) -> None:
     :raises MessageTooComplex: if it would.
     """
     for name, value in part.fields:
-        lower = name.lower()
-        if lower in _ADDRESS_FIELDS and value.count(",") >= bounds.MAX_MAILBOXES:
-            refuse(f"more than {bounds.MAX_MAILBOXES} addresses in {lower}")
-        if lower == "content-disposition" and (excess := parseParameterized(value).excess):
+        isDisposition = name.lower() == "content-disposition"
+        if isDisposition and (excess := parseParameterized(value).excess):
             refuse(excess)
     if part.contentType.parameters.get("charset", "").strip().lower() in _SLOW_CHARSETS:
         refuse("a charset that no mail has")

@@ -6,9 +6,12 @@ comments and routes are taken apart without recursion.
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
+from itertools import islice
 from typing import NamedTuple
 
 from twisted_smtpserver.message.bounds import MAX_MAILBOXES
+from twisted_smtpserver.message.slices import finish
 from twisted_smtpserver.message.words import cleanText, decodeWords, plainText
 
 # A quoted string; an angle-addr, a domain-literal, closed or not; an escape; what separates; text.
@@ -19,7 +22,13 @@ _TOKEN = re.compile(
 _IN_COMMENT = re.compile(r"\(+|\)+|(?:[^()\\]+|\\.|\\\Z)+", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 # More than so many mailboxes have, with their names and comments.
-_MAX_TOKENS = 4 * MAX_MAILBOXES
+_MAX_TOKENS = 6 * MAX_MAILBOXES
+# Tokens of a comment: what comes after so many is taken for more of it.
+_MAX_COMMENT = 1000
+# Characters of a mailbox, or of its name, that are looked at.
+_MAX_MAILBOX = 4096
+# Tokens that are dealt with at once.
+_MANY = 100
 
 _BLANKS = re.compile(r"\s+")
 
@@ -48,11 +57,23 @@ def parseMailboxes(value: str) -> tuple[Mailbox, ...]:
     :returns: the mailboxes in order, those of groups included; no more than
         :data:`~twisted_smtpserver.message.bounds.MAX_MAILBOXES`.
     """
+    return finish(parsingMailboxes(value))
+
+
+def parsingMailboxes(value: str) -> Generator[None, None, tuple[Mailbox, ...]]:
+    """
+    The same in slices, none of which takes long.
+
+    :param value: likewise.
+    :returns: (in the end, after a ``yield`` for each slice) the same.
+    """
     found: list[Mailbox] = []
     one = _One()
     position, end, tokens = 0, len(value), 0
     while position < end and len(found) < MAX_MAILBOXES and tokens < _MAX_TOKENS:
         tokens += 1
+        if tokens % _MANY == 0:
+            yield
         token = _TOKEN.match(value, position)
         assert token is not None  # its last branch takes anything
         position = token.end()
@@ -88,7 +109,7 @@ class _One:
     def comment(self, value: str, position: int) -> int:
         """Take what stands in parentheses; returns where it ends."""
         depth, start = 1, position
-        for token in _IN_COMMENT.finditer(value, position):
+        for token in islice(_IN_COMMENT.finditer(value, position), _MAX_COMMENT):
             length = token.end() - token.start()
             if token[0][0] == "(":
                 depth += length
@@ -110,14 +131,14 @@ class _One:
     def _mailbox(self) -> Mailbox:
         address = self.address
         if address or not any("@" in word for word in self.words):
-            name = decodeWords("".join(map(_unquoted, self.words)))
+            name = decodeWords("".join(map(_unquoted, self.words))[:_MAX_MAILBOX])
         else:
             # joe@example.org (Joe), or "joe b"@example.org: the words are the address
             address = "".join(self.words)
-            name = decodeWords(" ".join(self.comments))
+            name = decodeWords(" ".join(self.comments)[:_MAX_MAILBOX])
         if address[:1] == "@":  # a route before it (RFC 5322 §4.4)
             address = address.rpartition(":")[2]
-        address = _BLANKS.sub(" ", address)
+        address = _BLANKS.sub(" ", address[:_MAX_MAILBOX])
         for old, new in ((" .", "."), (". ", "."), (" @", "@"), ("@ ", "@")):
             address = address.replace(old, new)
         return Mailbox(_BLANKS.sub(" ", name), cleanText(plainText(address)))

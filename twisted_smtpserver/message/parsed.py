@@ -20,11 +20,12 @@ from typing import NamedTuple
 from twisted_smtpserver.message import bounds
 from twisted_smtpserver.message.contents import decodeContent
 from twisted_smtpserver.message.dates import parseDate
-from twisted_smtpserver.message.mailboxes import Mailbox, parseMailboxes
+from twisted_smtpserver.message.mailboxes import Mailbox, parsingMailboxes
 from twisted_smtpserver.message.parameters import parseParameterized
 from twisted_smtpserver.message.slices import finish
 from twisted_smtpserver.message.structure import Part, Scanner
 from twisted_smtpserver.message.words import cleanText, decodedSlices, decodeWords
+from twisted_smtpserver.replies import CONTROLS
 
 __all__ = ["Attachment", "Field", "Headers", "Mailbox", "ParsedMessage", "parseMessage"]
 
@@ -34,8 +35,7 @@ _ADDRESS_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc"})
 _MANY_OCTETS = 4096
 
 _MAX_NAME = 255  # octets of a file's name on most systems
-_NOT_IN_NAME = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
-_LINE_ENDS = re.compile(r"\r\n?")
+_NOT_IN_NAME = re.compile(rf'[<>:"|?*]|{CONTROLS}')
 
 
 class Field(NamedTuple):
@@ -189,9 +189,7 @@ class _Parsing:
         addresses = {}
         for name in _ADDRESS_FIELDS:
             value = root.get(name) or ""
-            addresses[name] = parseMailboxes(value)
-            if len(value) > _MANY_OCTETS:
-                yield
+            addresses[name] = yield from parsingMailboxes(value)
         return ParsedMessage(
             headers=headers,
             subject=headers.get("subject"),
@@ -243,14 +241,22 @@ class _Parsing:
             self._room[kind] = -1
         else:
             self._room[kind] -= len(content)
-        pieces = []
+        pieces: list[str] = []
+        carried = ""
         for piece in decodedSlices(content, charset):
-            pieces.append(piece)
+            piece = carried + piece  # noqa: PLW2901  # a CRLF may be cut in two
+            carried = "\r" if piece.endswith("\r") else ""
+            pieces.append(_readable(piece.removesuffix("\r")))
             yield
-        # What no database takes, and no program shows (U+FFFD is what HTML's parsers make of it).
-        text = _LINE_ENDS.sub("\n", "".join(pieces)).replace("\0", "\ufffd")
+        text = "".join([*pieces, _readable(carried)])
         if text:
             self._texts[kind].append(text)
+
+
+def _readable(text: str) -> str:
+    """Text whose lines end in LF."""
+    # No database takes a NUL, and no program shows it (U+FFFD is what HTML's parsers make of it).
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
 
 
 def _decodedFields(part: Part) -> Generator[None, None, list[Field]]:

@@ -22,6 +22,7 @@ from twisted_smtpserver.hooks.singleawait import SingleAwait
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.files import saveToFile, saveToPath
+from twisted_smtpserver.message.largebytes import LargeBytes
 from twisted_smtpserver.message.parsed import ParsedMessage, parsing
 from twisted_smtpserver.message.slices import RunInSlices, runInSlices
 
@@ -302,7 +303,13 @@ class MessageStream:
         return self._begin("parsed", self._parsed(limit))
 
     async def _parsed(self, limit: int) -> ParsedMessage:
-        octets = await self._gather(limit)
+        gathered = LargeBytes()
+        async for chunk in self:
+            gathered.add(chunk)
+            if gathered.length > limit:
+                gathered.take()  # the traceback would keep them
+                raise MessageTooLarge
+        octets = gathered.take()
         parsed: ParsedMessage = await self._runInSlices(parsing(octets))
         return parsed
 
@@ -339,6 +346,17 @@ class MessageStream:
 
 
 classImplements(MessageStream, IMessageStream)
+
+
+def forgottenRead(name: str) -> RuntimeError:
+    """
+    The error of a handler that hasn't waited for what it was reading.
+
+    :param name: what :meth:`MessageStream.forgotten` returned.
+    """
+    return RuntimeError(
+        f"onData returned before stream.{name}() was done: await it, or return its Deferred"
+    )
 
 
 def _ownLine(content: bytes) -> bytes:

@@ -24,7 +24,7 @@ from twisted_smtpserver.hooks.calling import asDeferred
 from twisted_smtpserver.hooks.coroutines import CoroutineRunner, runCoroutine
 from twisted_smtpserver.hooks.firing import whenFired
 from twisted_smtpserver.hooks.task import HookTask
-from twisted_smtpserver.message.stream import MessageStream
+from twisted_smtpserver.message.stream import MessageStream, forgottenRead
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import messageReplies, messageReply, perRecipientBlock
 from twisted_smtpserver.states import Event
@@ -41,6 +41,7 @@ class MessageTransfer:
     """
 
     __slots__ = (
+        "_began",
         "_decoder",
         "_dialogue",
         "_done",
@@ -53,6 +54,7 @@ class MessageTransfer:
         "_refusal",
         "_result",
         "_running",
+        "_wholeAt",
         "stream",
     )
 
@@ -71,6 +73,8 @@ class MessageTransfer:
         # The handler's call, while it runs.
         self._running: Deferred[Any] | CoroutineRunner | HookTask | None = None
         self._done = False
+        # When the handler was called, and when the message was whole, if that is to be counted.
+        self._began = self._wholeAt = 0.0
         self._result: Any = None
         self._refusal: Reply | None = None
         self._isWanted = False
@@ -108,7 +112,7 @@ class MessageTransfer:
             self._returned(None)
             return
         try:
-            began = perf_counter()
+            began = self._began = perf_counter()
             result = hook(self.stream, dialogue.session)
             if not isinstance(result, CoroutineType):  # which has yet to run, and is watched then
                 if perf_counter() - began > BLOCKING_TIME:
@@ -169,11 +173,7 @@ class MessageTransfer:
         forgotten = self.stream.forgotten()
         if forgotten:
             # The handler hasn't stored what it was reading: no 250.
-            error = RuntimeError(
-                f"onData returned before stream.{forgotten}() was done: await it, or return its"
-                " Deferred"
-            )
-            self._refusal = self._dialogue.refuse(error, "onData")
+            self._refusal = self._dialogue.refuse(forgottenRead(forgotten), "onData")
         self._result = result
         self._end()
 
@@ -189,7 +189,7 @@ class MessageTransfer:
 
     def _end(self) -> None:
         """The handler has ended: respond to what waits for it."""
-        self._done = True
+        self._handlerDone()
         self._running = None
         self.stream.discard()
         if self._first is not None:
@@ -199,6 +199,12 @@ class MessageTransfer:
             final, self._final = self._final, None
             final.callback(self._finalReplies())
 
+    def _handlerDone(self) -> None:
+        self._done = True
+        metrics = self._dialogue.server.metrics
+        if metrics is not None and self._began:
+            metrics.hookEnded("onData", perf_counter() - self._began)
+
     def detach(self) -> None:
         """Separate the stream from this transfer, so that neither keeps the other in memory."""
         self.stream.detach()
@@ -207,7 +213,7 @@ class MessageTransfer:
         """Cancel the handler, and ignore its result from here on."""
         if self._done:
             return
-        self._done = True
+        self._handlerDone()
         self._envelope.withdraw()
         running, self._running = self._running, None
         self.stream.discard()
@@ -324,6 +330,10 @@ class MessageTransfer:
         if self._done:
             return self._finalReplies()
         self._final = Deferred(self._finalCanceled)
+        metrics = self._dialogue.server.metrics
+        if metrics is not None:
+            self._wholeAt = perf_counter()
+            metrics.messageStoring()
         return self._final
 
     def _finalCanceled(self, final: Deferred[Outcome]) -> None:
@@ -333,6 +343,9 @@ class MessageTransfer:
 
     def _finalReplies(self) -> Reply | list[Reply]:
         answers = self._answers()
+        metrics = self._dialogue.server.metrics
+        if metrics is not None and self._wholeAt:
+            metrics.messageStored(perf_counter() - self._wholeAt)
         self._dialogue.messageDone(self.stream.byteLength, answers)
         if self._perRecipient:
             # An LMTP client expects one reply for each recipient; PRDR announces them by a 353.

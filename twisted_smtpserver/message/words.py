@@ -10,6 +10,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterator
 from encodings.aliases import aliases
+from functools import lru_cache
 from itertools import islice
 
 from twisted_smtpserver.replies import CONTROLS
@@ -56,7 +57,10 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s*]{1,75})(?:\*[^?\s]{0,75})?\?([BbQq])\?([
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
 # How many of a field are decoded; more than a field of any use has.
-_MAX_WORDS = 1000
+_MAX_WORDS = 500
+
+# Characters of a charset's name.
+_MAX_LABEL = 40
 
 
 def charsetOf(label: str) -> str | None:
@@ -67,8 +71,11 @@ def charsetOf(label: str) -> str | None:
     :returns: the name of a codec of Python's that decodes text in linear time; ``None`` if there is
         none by that name.
     """
-    if len(label) > 40 or not label.isascii():
-        return None
+    return _find(label) if len(label) <= _MAX_LABEL and label.isascii() else None
+
+
+@lru_cache(maxsize=256)
+def _find(label: str) -> str | None:
     name = label.strip().lower().replace("-", "_").replace(" ", "_").replace(".", "_")
     name = aliases.get(name, name)
     return _LARGER.get(name, name) if name in _CHARSETS else None
@@ -83,7 +90,13 @@ def decodeText(octets: bytes, label: str) -> str:
         are no UTF-8, they are taken for Windows-1252.
     :returns: text without lone surrogates; U+FFFD stands for what isn't in the charset.
     """
-    return "".join(decodedSlices(octets, label))
+    if len(octets) > _SLICE:
+        return "".join(decodedSlices(octets, label))
+    try:
+        text = octets.decode(_charsetFor(octets, label), "replace")
+    except (UnicodeError, ValueError, OverflowError):
+        return "\ufffd"
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def decodedSlices(octets: bytes, label: str) -> Iterator[str]:
@@ -93,11 +106,7 @@ def decodedSlices(octets: bytes, label: str) -> Iterator[str]:
     :param octets: as for :func:`decodeText`.
     :param label: as for :func:`decodeText`.
     """
-    charset = charsetOf(label)
-    if charset in (None, "ascii"):
-        # Who says nothing of UTF-8, and doesn't write it, writes what Windows has.
-        charset = "utf_8" if _isUtf8(octets) else "cp1252"
-    decoder = codecs.getincrementaldecoder(charset or "")("replace")
+    decoder = codecs.getincrementaldecoder(_charsetFor(octets, label))("replace")
     for start in range(0, len(octets), _SLICE):
         isLast = start + _SLICE >= len(octets)
         try:
@@ -108,6 +117,14 @@ def decodedSlices(octets: bytes, label: str) -> Iterator[str]:
             decoder.reset()
         else:
             yield _SURROGATES.sub("\ufffd", text)
+
+
+def _charsetFor(octets: bytes, label: str) -> str:
+    charset = charsetOf(label)
+    if charset is not None and charset != "ascii":
+        return charset
+    # Who says nothing of UTF-8, and doesn't write it, writes what Windows has.
+    return "utf_8" if _isUtf8(octets) else "cp1252"
 
 
 def _isUtf8(octets: bytes) -> bool:

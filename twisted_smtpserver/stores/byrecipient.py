@@ -20,6 +20,7 @@ from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.handlers.check import descriptorsPerClient
 from twisted_smtpserver.hooks import findHook, invoke
+from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Envelope, Session
@@ -114,6 +115,10 @@ class ByRecipient(SMTPHandler):
     def __repr__(self) -> str:
         shown = ", ".join(f"{key}: {store!r}" for key, store in self._stores.items())
         return f"<ByRecipient {shown}>"
+
+    async def ready(self) -> None:
+        """Whether all stores are ready."""
+        await askReady(dict.fromkeys(self._stores.values()))
 
     async def onRcptTo(self, address: Address, session: Session) -> Any:
         """
@@ -227,6 +232,7 @@ class ByRecipient(SMTPHandler):
         replay = Replay(spool, self._runInThread)
         try:
             result = await _call(share.store, "onData", replay.stream, share.session)
+            replay.checkRead()
             return [_refusal(each, share) for each in _expanded(result, share.envelope)]
         except CancelledError:
             raise

@@ -26,13 +26,13 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.tls.certificates import (
     KeyMismatchError,
     TLSSettings,
-    hostName,
     patternName,
     readCertificates,
     readKey,
     selfSignedCertificate,
 )
 from twisted_smtpserver.tls.info import TLSInfo
+from twisted_smtpserver.wire.hostname import hostName
 
 __all__ = [
     "ALPN_PROTOCOLS",

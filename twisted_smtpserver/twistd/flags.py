@@ -282,6 +282,10 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
               str, joinPeers, name="xforward-from"),
         _flag("ignoredHosts", "NETWORKS", "clients that aren't logged", str, joinWords),
     ),
+    "Watching": (
+        Flag("metrics", "ENDPOINT", "figures for Prometheus at /metrics, and /healthz and /readyz "
+             "beside it: tcp:9154:interface=127.0.0.1, unix:/run/smtpserver/metrics …"),
+    ),
     "Limits": (
         _flag("maxClients", "N", "connections at a time, for each of --listen, --listen-tls and "
               "--listen-lmtp [default: what the limit of open files allows, for all]", readWhole),

@@ -41,6 +41,7 @@ class MaildirService(Service):
 
     def __init__(self, path: str, hostName: str | None, flag: str = "maildir") -> None:
         self.handler = fromFunctions(onData=self._onData)
+        self.handler.__dict__["ready"] = self.ready  # which is no hook
         self._flag = flag
         self._path = path
         self._hostName = hostName
@@ -59,6 +60,10 @@ class MaildirService(Service):
             raise ConfigurationError(
                 f"--{self._flag}: {error.filename!r} is not a folder"
             ) from error
+
+    def ready(self) -> Deferred[None]:
+        """See :meth:`~twisted_smtpserver.Maildir.ready`."""
+        return self._maildir.ready()
 
     def _onData(self, stream: IncomingMessage, session: Session) -> Any:
         return self._maildir.onData(stream, session)

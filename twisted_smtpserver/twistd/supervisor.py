@@ -101,7 +101,10 @@ class Supervisor(SMTPService):
         the files of certificates is in the factories' options.
     :param groups: the settings; see :class:`~twisted_smtpserver.twistd.layers.Group`.
     :param path: the path of the file of configuration, if there is one.
+    :param figures: a :class:`~twisted_smtpserver.metrics.shared.SharedFigures` that the workers
+        count in; ``None`` for none.
     :param renewalInterval: as for :class:`~twisted_smtpserver.SMTPService`.
+    :ivar exits: how often a worker's process has ended.
     :ivar workers: the workers.
     :ivar hasFailed: whether the supervisor stopped because no worker could start.
     """
@@ -116,6 +119,7 @@ class Supervisor(SMTPService):
         secrets: Handed | None = None,
         groups: Sequence[Mapping[str, Any]] = (),
         path: str | None = None,
+        figures: Any = None,
         renewalInterval: float = INTERVAL,
     ) -> None:
         super().__init__(listeners, reactor, renewalInterval=renewalInterval)
@@ -123,6 +127,8 @@ class Supervisor(SMTPService):
         self.count = count
         self._secrets: Handed = secrets or {}
         self._groups, self._path = groups, path
+        self.figures = figures
+        self.exits = 0
         # All workers make the same salt for an unknown user; otherwise a client that meets two of
         # them could tell that the user is unknown.
         self.saltKey = os.urandom(32).hex()
@@ -197,6 +203,17 @@ class Supervisor(SMTPService):
         ports: list[Any] = list(self.ports)
         return [(port.fileno(), int(port.addressFamily)) for port in ports]
 
+    def workerExited(self, number: int) -> None:
+        """
+        Forget a worker's connections.
+
+        :param number: the worker's number, from 0.
+        """
+        self.exits += 1
+        self.counts.forget(number)
+        if self.figures is not None:
+            self.figures.forget(number)
+
     def countsDescriptor(self) -> int:
         """The descriptor of the file behind :attr:`counts`."""
         return self._countsFile.fileno()
@@ -226,17 +243,20 @@ class _Worker:
         self._startedAt = self._reactor.seconds()
         self._process = _Process(self, self._name)
         descriptors = self._supervisor.descriptors()
-        # 0, 1 and 2 are the standard streams; then come the control pipe, the counts, the sockets.
+        # 0, 1 and 2 are the standard streams; then come the control pipe, the counts, the sockets,
+        # the figures.
+        figures = self._supervisor.figures
         shared = [self._supervisor.countsDescriptor(), *(number for number, _ in descriptors)]
+        shared += [] if figures is None else [figures.descriptor]
         numbers = range(CONTROL + 1, CONTROL + 1 + len(shared))
         settings = {
             "number": self.number,
             "workers": self._supervisor.count,
             "counts": numbers[0],
             "sockets": [
-                (number, family)
-                for number, (_, family) in zip(numbers[1:], descriptors, strict=True)
+                (CONTROL + 2 + place, family) for place, (_, family) in enumerate(descriptors)
             ],
+            "figures": None if figures is None else numbers[-1],
             **self._supervisor.configuration,
             "saltKey": self._supervisor.saltKey,
             "folder": self._supervisor.folder,
@@ -278,7 +298,7 @@ class _Worker:
     def exited(self, pid: int, reason: Failure) -> None:
         """(The process's call.) It has ended."""
         self._process = None
-        self._supervisor.counts.forget(self.number)
+        self._supervisor.workerExited(self.number)
         # A signal came from outside; the next process may well run.
         isLasting = getattr(reason.value, "signal", None) is None
         self._ended(f"(pid {pid}) {_describe(reason)}", isLasting)

@@ -151,6 +151,8 @@ class Handover:
     :ivar path: the path of the file of configuration, if there is one.
     :ivar saltKey: the option ``scramSaltKey``.
     :ivar folder: the supervisor's working directory; the command line's paths are relative to it.
+    :ivar workers: how many workers there are.
+    :ivar figures: the descriptor of what they count in; ``None`` for none.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -160,6 +162,8 @@ class Handover:
         self.path: str | None = settings["path"]
         self.saltKey = bytes.fromhex(settings["saltKey"])
         self.folder: str = settings["folder"]
+        self.workers: int = settings["workers"]
+        self.figures: int | None = settings.get("figures")
         self._sockets: list[tuple[int, int]] = settings["sockets"]
         self._counts = SharedCounts(settings["counts"], settings["workers"])
 

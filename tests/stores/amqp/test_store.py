@@ -306,6 +306,14 @@ class StoreTests(SynchronousTestCase):
             self.successResultOf(self.store.check())
         self.assertIn("can't be used: away; away", formatEvent(events[0]))
 
+    def test_ready(self) -> None:
+        """It is ready if a message could be published now."""
+        self.successResultOf(Deferred.fromCoroutine(self.store.ready()))
+        self.protocol.close()
+        self.links = [fail(Unavailable("away")) for _ in range(2)]
+        self.store._link = None
+        self.failureResultOf(Deferred.fromCoroutine(self.store.ready()), Unavailable)
+
     def test_oneOfTwo(self) -> None:
         """It needs a queue or an exchange, and not both."""
         for arguments in ({}, {"queue": "a", "exchange": "b"}):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,7 +13,7 @@ from tests.stores.forward.scripted import FakeHost, Hop
 from tests.support.certificates import makeCA
 from twisted_smtpserver import Chain, Rejection, SMTPHandler
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.stores.base import BackOff
+from twisted_smtpserver.stores.base import BackOff, Unavailable
 from twisted_smtpserver.stores.forward import Forward, handler
 from twisted_smtpserver.testing import Client, connect, makeFactory
 
@@ -351,16 +352,18 @@ class CheckTests(Bench):
         self.successResultOf(checking)
         self.assertIn("next.example:25>: reached smtp://next.example:25", self.logged())
         self.successResultOf(self.forward.check())
+        self.successResultOf(Deferred.fromCoroutine(self.forward.ready()))
         self.assertEqual(len(self.host.hops), 1)
         self.forward.close()
         self.hop.lose()
 
     def test_away(self) -> None:
-        """If not, the log says why, and what that means."""
+        """If not, the log says why, and what that means; and it isn't ready."""
         self.host.set(isAway=True)
         self.successResultOf(self.forward.check())
         self.assertIn("can't be reached: smtp://next.example:25: Connection", self.logged())
         self.assertIn("clients get 451 until it can", self.logged())
+        self.failureResultOf(Deferred.fromCoroutine(self.forward.ready()), Unavailable)
 
 
 class FailureTests(Bench):

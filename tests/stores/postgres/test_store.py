@@ -211,6 +211,7 @@ class StartTests(StoreCase):
         with capturedLogs() as events:
             await self.make().check()
         self.assertEqual(events, [])
+        await self.make().ready()
 
     async def test_away(self) -> None:
         """A database that isn't there is no reason not to start; the log has no password."""
@@ -222,6 +223,8 @@ class StartTests(StoreCase):
         self.assertIn("<PostgresStore mail in x at 127.0.0.1:1> can't be used", text)
         self.assertIn("Connection refused", text)
         self.assertNotIn("secret", repr(events))
+        with self.assertRaises(Unavailable):
+            await store.ready()
 
 
 class ConfigurationTests(SynchronousTestCase):

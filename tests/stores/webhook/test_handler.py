@@ -108,8 +108,10 @@ class WebhookTests(SynchronousTestCase):
             self.assertEqual(self.reply(error), "451 4.3.0")
             count = len(self.poster.posts)
             self.assertEqual(self.reply(200), "451 4.3.0")
+            self.assertRaises(Unavailable, self.webhook.ready)
             self.assertEqual(len(self.poster.posts), count)
             self.clock.advance(1)
+            self.webhook.ready()
             self.assertEqual(self.reply(200), "250 2.6.0")
 
     def begin(self, client: Client) -> None:

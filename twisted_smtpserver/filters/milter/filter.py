@@ -52,7 +52,7 @@ class MilterRejection(Rejection):
     """A refusal that may have several lines."""
 
     def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.text, reply.code, reply.enhanced)
+        super().__init__(reply.text, reply.code, reply.enhanced, policy="milter")
         self._reply = reply
 
     def toReply(self, stage: Reply, isSender: bool = False) -> Reply:

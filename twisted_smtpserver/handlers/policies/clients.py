@@ -38,7 +38,7 @@ class ClientsPerAddress(SMTPHandler):
         asked = Deferred.fromCoroutine(self._state.enter(key, self._limit))
         session.data[self] = key, asked
         if await _observe(asked) is False:
-            raise Rejection(replies.TOO_MANY_FROM_ADDRESS.text, 421, "4.7.0")
+            raise Rejection(replies.TOO_MANY_FROM_ADDRESS.text, 421, "4.7.0", policy="clients")
 
     def onClose(self, session: Session) -> None:
         """Take it back."""

@@ -132,7 +132,7 @@ class Greylist(SMTPHandler):
             return
         key = (str(addressBlock(session.remoteAddress)), sender.address, address.address)
         if await self._isKnown(key) is False:
-            raise Rejection("Greylisted, try again later", 450, "4.7.1")
+            raise Rejection("Greylisted, try again later", 450, "4.7.1", policy="greylist")
 
     async def _isKnown(self, key: tuple[str, str, str]) -> bool | None:
         """Whether it is; ``None`` if nobody can say, which mustn't keep anybody's mail out."""

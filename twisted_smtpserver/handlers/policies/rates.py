@@ -146,4 +146,4 @@ class RateLimit(SMTPHandler):
 
 def _judge(count: int, limit: int, what: str, code: int) -> None:
     if count > limit:
-        raise Rejection(f"Too many {what}, try again later", code, "4.7.0")
+        raise Rejection(f"Too many {what}, try again later", code, "4.7.0", policy="rate")

@@ -38,4 +38,4 @@ class SenderMatchesLogin(SMTPHandler):
         if hasattr(owns, "__await__"):
             owns = await owns
         if not owns:
-            raise Rejection("You may not send as this address", 553, "5.7.1")
+            raise Rejection("You may not send as this address", 553, "5.7.1", policy="sender")

@@ -290,6 +290,14 @@ class AMQP(SMTPHandler):
         """
         return Deferred.fromCoroutine(self._look())
 
+    async def ready(self) -> None:
+        """
+        Look whether messages can be published.
+
+        :raises Exception: if not.
+        """
+        await self._linked()
+
     async def _look(self) -> None:
         try:
             await self._linked()

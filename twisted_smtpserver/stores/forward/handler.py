@@ -224,6 +224,15 @@ class Forward(SMTPHandler):
         """
         return Deferred.fromCoroutine(self._check())
 
+    async def ready(self) -> None:
+        """
+        Look whether a next hop can be reached.
+
+        :raises Unavailable: if none can.
+        """
+        connection = await self._pool.acquire()
+        connection.release()
+
     async def _check(self) -> None:
         try:
             connection = await self._pool.acquire()

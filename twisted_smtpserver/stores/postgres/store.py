@@ -132,6 +132,14 @@ class PostgresStore(SMTPHandler):
         text = "{store} can't be used: {reason}; until it can, clients get 451"
         return looked.addErrback(self._tell, text)
 
+    def ready(self) -> Deferred[None]:
+        """
+        Look whether messages can be stored.
+
+        :returns: a Deferred that fails if not.
+        """
+        return self._desk.run(Job(), _askNothing)
+
     def close(self) -> None:
         """End all connections. What is stored afterwards opens new ones."""
         self._desk.close()
@@ -171,6 +179,11 @@ class PostgresStore(SMTPHandler):
         if not isinstance(error, CancelledError):  # the server stops
             assert error is not None  # it is, for static analysis only
             _log.error(text, store=self, reason=reasonOf(error))
+
+
+def _askNothing(connection: Any, job: Job) -> None:
+    """(In a thread.) A connection may be open, and its database gone."""
+    connection.execute("SELECT 1")
 
 
 def _whereIs(dsn: str) -> str:

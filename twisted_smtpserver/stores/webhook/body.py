@@ -14,11 +14,12 @@ from zope.interface import implementer
 
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.message.parsed import Mailbox, ParsedMessage
+from twisted_smtpserver.replies import CONTROLS
 from twisted_smtpserver.session import Session
 
 # What would end the quoted string, or the line. RFC 7578 §4.2 would have it percent-encoded, as
 # browsers do.
-_NOT_IN_NAME = re.compile(r'["\\\r\n\x00-\x1f\x7f]')
+_NOT_IN_NAME = re.compile(rf'["\\]|{CONTROLS}')
 
 
 class Form:

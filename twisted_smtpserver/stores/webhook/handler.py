@@ -34,9 +34,9 @@ from twisted_smtpserver.stores.base import (
     within,
 )
 from twisted_smtpserver.stores.webhook.body import Form, describeEnvelope, describeMessage
-from twisted_smtpserver.stores.webhook.destination import isPublic
 from twisted_smtpserver.stores.webhook.requests import Poster
 from twisted_smtpserver.stores.webhook.signature import readSecret, sign
+from twisted_smtpserver.wire.ip import isPublic
 
 #: Requests at a time, unless told otherwise.
 MAX_REQUESTS = 50
@@ -137,6 +137,15 @@ class Webhook(SMTPHandler):
             finally:
                 spool.close()
         return f"Message stored as {envelope.id}"
+
+    def ready(self) -> None:
+        """
+        Look whether the host has answered just now. It isn't asked, as there is no request that
+        would mean nothing to it.
+
+        :raises Unavailable: if it hasn't.
+        """
+        self._backOff.check()
 
     async def _makeForm(self, spool: Spool, session: Session) -> Form:
         form = Form()

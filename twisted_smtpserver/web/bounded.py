@@ -1,0 +1,104 @@
+"""A web server that bounds what its clients can make it keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.protocols.policies import WrappingFactory
+from twisted.web.server import Request, Site
+
+
+class BoundedRequest(Request):
+    """A request whose body is bounded, and is nothing but octets; by default there can't be one."""
+
+    #: The most octets of a body.
+    mostOctets = 0
+
+    _isRefused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """
+        The headers have come.
+
+        :param length: the body's, if they say.
+        """
+        super().gotLength(length)
+        self._received = 0
+        if length is not None and length > self.mostOctets:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """
+        A piece of the body has come.
+
+        :param data: it.
+        """
+        self._received += len(data)
+        if self._isRefused:
+            return
+        if self._received <= self.mostOctets:
+            super().handleContentChunk(data)
+        else:
+            self._refuse()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """
+        All of it has come.
+
+        :param command: the method.
+        :param path: with the query.
+        :param version: of HTTP.
+        """
+        if self._isRefused:
+            return
+        # By this header twisted.web would parse forms, which nobody sends and nothing bounds.
+        self.requestHeaders.removeHeader(b"content-type")
+        super().requestReceived(command, path, version)
+
+    def _refuse(self) -> None:
+        self._isRefused = True
+        channel: Any = self.channel
+        content: Any = self.content
+        content.close()
+        channel.transport.write(
+            b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        channel.loseConnection()
+
+
+class BoundedConnections(WrappingFactory):
+    """
+    Closes connections beyond a number.
+
+    :param site: the web server.
+    :param most: the number.
+    """
+
+    noisy = False
+
+    def __init__(self, site: Site, most: int) -> None:
+        super().__init__(site)
+        self._most = most
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """
+        Accept a connection, if there is room for it.
+
+        :param addr: where it comes from.
+        """
+        return None if len(self.protocols) >= self._most else super().buildProtocol(addr)
+
+    def closeAll(self) -> None:
+        """Close all connections, when what is written has left."""
+        for protocol in list(self.protocols):
+            protocol.loseConnection()
+
+
+class QuietSite(Site):
+    """Without an access log: whoever polls would fill it."""
+
+    noisy = False
+
+    def log(self, request: Any) -> None:
+        """Log nothing."""
