@@ -300,8 +300,11 @@ class Dialogue:
         failed: Callable[[BaseException], Outcome] | None = None,
     ) -> Outcome:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.ask`."""
-        hook = self.hook(name)
-        if hook is None:
+        # As hook(), without the call: most handlers have no such hook, and this ends here.
+        hook = attribute(self.server.handler, name, None)
+        if hook is None or (
+            attribute(attribute(hook, "__func__", hook), "isDefaultHook", None) is True
+        ):
             return accepted(None)
         if self.server.metrics is not None:
             accepted, failed = timed(
