@@ -319,10 +319,11 @@ class Dialogue:
                 return accepted(None)
             result = resultOf(result)
             if not isinstance(result, Deferred):
-                return accepted(result)
+                return accepted(_notFalse(result, name))
         except BaseException as error:
             return self._hookFailed(name, arguments, error, failed)
         answer: Deferred[Outcome] = following(result)
+        answer.addCallback(_notFalse, name)
         answer.addCallback(accepted)
         answer.addErrback(self._hookFailedLater, name, arguments, failed)
         return answer
@@ -506,6 +507,10 @@ class Dialogue:
         waiting.addErrback(lambda failure: outcome)
         return waiting
 
+    def runInThread(self, function: Callable[[], Any]) -> Deferred[Any]:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.runInThread`."""
+        return self.server.runInThread(function)
+
     def attempt(self, step: Callable[[], Outcome]) -> Outcome:
         """
         Do a step of a verb that didn't come to its end at once.
@@ -680,6 +685,13 @@ class Dialogue:
 
 
 classImplements(Dialogue, IDialogue)
+
+
+def _notFalse(result: Any, hook: str) -> Any:
+    """A result. No hook refuses by it, whoever expects that of ``False``."""
+    if result is False:
+        raise ValueError(f"{hook} returned False, which accepts: raise Rejection to refuse")
+    return result
 
 
 def _isAuth(line: bytes) -> bool:
