@@ -512,12 +512,3 @@ class RenewalTests(CertificateCase):
         before = self.factory.contextFactory
         self.look()
         self.assertIs(self.factory.contextFactory, before)
-
-    def test_told_hungUp(self) -> None:
-        """Whoever wants to know is told of a SIGHUP, and when the files were read."""
-        service = self.start(self.factory)
-        told: list[Deferred[bool]] = []
-        service.hungUp = told.append
-        self.hangUp()
-        (reloading,) = told
-        self.assertTrue(self.successResultOf(reloading))

@@ -66,7 +66,6 @@ class SMTPService(Service):
         seconds; 0 for never.
     :ivar ports: the ports that are open, each an
         :class:`~twisted.internet.interfaces.IListeningPort`.
-    :ivar hungUp: called when a SIGHUP came, with the Deferred of :meth:`reloadCertificates`.
     :raises ConfigurationError: if an endpoint's description is wrong, a factory isn't one, or the
         interval is too short.
     """
@@ -95,7 +94,6 @@ class SMTPService(Service):
         self._replacing = DeferredLock()
         #: What SIGHUP does.
         self.onHangUp: Callable[[], Deferred[bool]] = self.reloadCertificates
-        self.hungUp: Callable[[Deferred[bool]], object] = lambda reloading: None
         self._watch = CertificateWatch(
             renewalInterval,
             self._reactor,
@@ -139,6 +137,16 @@ class SMTPService(Service):
         self._logOversights()
         self._watch.start()
         self._warning.start(WARNING_INTERVAL, now=False)
+
+    @property
+    def isServing(self) -> bool:
+        """Whether clients are served."""
+        return bool(self.running)
+
+    def describe(self) -> str:
+        """Say how the server does: for systemd, in one line."""
+        count = sum(len(factory.connections) for factory in self.factories())
+        return f"{count} {'connection' if count == 1 else 'connections'}"
 
     def stopService(self) -> Deferred[None]:
         """
@@ -301,7 +309,7 @@ class SMTPService(Service):
 
     def _hangUp(self, number: int, frame: FrameType | None) -> None:
         if self.running:
-            self._reactor.callFromThread(lambda: self.hungUp(self.onHangUp()))
+            self._reactor.callFromThread(self.onHangUp)
         if callable(self._earlierHandler):
             self._earlierHandler(number, frame)
 

@@ -46,6 +46,7 @@ from twisted_smtpserver.twistd.services import (
 )
 from twisted_smtpserver.twistd.stores import makeStore
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
+from twisted_smtpserver.twistd.systemd import tellSystemd
 from twisted_smtpserver.twistd.values import DEFAULT_HOST
 
 __all__ = ["Options", "makeService"]
@@ -63,7 +64,9 @@ def makeService(config: Options) -> IService:
     :raises SystemExit: with one line of reason, if a handler or a key can't be used.
     """
     with _explaining(config):
-        return _build(config)
+        service = _build(config)
+    tellSystemd(service, os.environ)
+    return service
 
 
 @dataclass
