@@ -485,8 +485,11 @@ class RenewalTests(CertificateCase):
         self.assertIs(self.factory.contextFactory, before)
 
     def test_neverStarted(self) -> None:
-        """A service that wasn't started can be stopped; nothing is looked at."""
+        """A service that wasn't started can be stopped; nothing is looked at, nobody is served."""
+        self.assertTrue(self.start(self.factory, renewalInterval=0).isServing)
+        self.memory = Memory()
         made = SMTPService([("tcp:25", self.factory)], self.memory)
+        self.assertFalse(made.isServing)
         self.successResultOf(made.stopService())
         self.assertEqual(self.memory.getDelayedCalls(), [])
 

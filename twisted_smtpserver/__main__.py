@@ -26,6 +26,7 @@ from twisted.python import usage
 from twisted_smtpserver import ConfigurationError, SMTPService, __version__
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.tap import Options, makeService
+from twisted_smtpserver.twistd.versions import describeVersions
 
 #: What is meant unless something else is said.
 DEFAULTS = {"inbox": "127.0.0.1:8025", "bare-newlines": "accept"}
@@ -39,17 +40,6 @@ _INTRODUCTION = (
 )
 
 
-def complete(arguments: Sequence[str]) -> list[str]:
-    """
-    The flags, and those that go without saying.
-
-    :param arguments: the command line's.
-    """
-    given = {argument.partition("=")[0] for argument in arguments}
-    implied = [f"--{name}={value}" for name, value in DEFAULTS.items() if f"--{name}" not in given]
-    return [*implied, *arguments]
-
-
 def prepare(arguments: Sequence[str], output: TextIO) -> MultiService:
     """
     Make what is to run.
@@ -59,14 +49,15 @@ def prepare(arguments: Sequence[str], output: TextIO) -> MultiService:
     :raises SystemExit: if there is nothing to run, with the reason.
     """
     options = Options()
+    options.implied = dict(DEFAULTS)
     if "--help" in arguments:
         output.write(_INTRODUCTION + options.getUsage())
         raise SystemExit(0)
     if "--version" in arguments:
-        output.write(f"twisted_smtpserver {__version__}\n")
+        output.write(describeVersions())
         raise SystemExit(0)
     try:
-        options.parseOptions(complete(arguments))
+        options.parseOptions(arguments)
     except usage.UsageError as error:
         raise SystemExit(f"{error} (see --help)") from None
     service = makeService(options)

@@ -78,7 +78,7 @@ class SMTPService(Service):
         renewalInterval: float = INTERVAL,
     ) -> None:
         self._reactor: Any = reactor if reactor is not None else theReactor()
-        given = [(where, _checked(factory)) for where, factory in listeners]
+        given = [(where, _checked(factory)) for where, factory in _pairs(listeners)]
         endpoints = makeEndpoints(self._reactor, [where for where, _ in given])
         self._listeners = list(zip(endpoints, [factory for _, factory in given], strict=True))
         self._haveBacklog = [namesBacklog(where) for where, _ in given]
@@ -312,6 +312,16 @@ class SMTPService(Service):
             self._reactor.callFromThread(self.onHangUp)
         if callable(self._earlierHandler):
             self._earlierHandler(number, frame)
+
+
+def _pairs(listeners: Any) -> list[tuple[Any, Any]]:
+    pairs: list[Any] = [None] if isinstance(listeners, str) else list(listeners)
+    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+        raise ConfigurationError(
+            "listeners: give a list of pairs, as in"
+            ' SMTPService([("tcp:2525", SMTPServerFactory(handler))])'
+        )
+    return pairs
 
 
 def _checked(factory: Any) -> SMTPServerFactory:

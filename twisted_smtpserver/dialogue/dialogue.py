@@ -316,10 +316,11 @@ class Dialogue:
                 return accepted(None)
             result = resultOf(result)
             if not isinstance(result, Deferred):
-                return accepted(result)
+                return accepted(_notFalse(result, name))
         except BaseException as error:
             return self._hookFailed(name, arguments, error, failed)
         answer: Deferred[Outcome] = following(result)
+        answer.addCallback(_notFalse, name)
         answer.addCallback(accepted)
 
         def refused(failure: Failure) -> Outcome:
@@ -490,6 +491,10 @@ class Dialogue:
         waiting: Deferred[Outcome] = deferLater(self.server.clock, seconds, lambda: outcome)
         waiting.addErrback(lambda failure: outcome)
         return waiting
+
+    def runInThread(self, function: Callable[[], Any]) -> Deferred[Any]:
+        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.runInThread`."""
+        return self.server.runInThread(function)
 
     def attempt(self, step: Callable[[], Outcome]) -> Outcome:
         """
@@ -662,6 +667,13 @@ class Dialogue:
         if self.transfer is not None:
             self.transfer.abandon(ConnectionLost("the client left before the message ended"))
         self._endTransaction("lost")
+
+
+def _notFalse(result: Any, hook: str) -> Any:
+    """A result. No hook refuses by it, whoever expects that of ``False``."""
+    if result is False:
+        raise ValueError(f"{hook} returned False, which accepts: raise Rejection to refuse")
+    return result
 
 
 def _isAuth(line: bytes) -> bool:

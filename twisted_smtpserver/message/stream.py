@@ -93,6 +93,7 @@ class MessageStream:
         "_sizeLimit",
         "_underWay",
         "_wanted",
+        "_wasRead",
         "byteLength",
         "failure",
         "sizeExceeded",
@@ -117,6 +118,7 @@ class MessageStream:
         self._prepended = False
         self._underWay: tuple[str, Deferred[Any]] | None = None
         self._wanted = False
+        self._wasRead = False  # to its end, and the reader was told
         self._ended = False
         self._discarding = False
         #: Why this message can't be accepted, whatever its handler says; ``None`` if it can.
@@ -250,6 +252,7 @@ class MessageStream:
         reader.fire(Failure(CancelledError()))
 
     def __aiter__(self) -> AsyncIterator[bytes]:
+        self._checkUnread()
         return self
 
     async def __anext__(self) -> bytes:
@@ -257,11 +260,23 @@ class MessageStream:
         if not isinstance(octets, bytes):
             octets = await octets
         if not octets:
+            self._wasRead = True
             raise StopAsyncIteration
         return octets
 
+    def _checkUnread(self) -> None:
+        # Nothing at all would be read: a file that is saved now would be empty.
+        if self._wasRead:
+            raise RuntimeError(
+                "the message was read to its end already, and can be read once: keep what read() "
+                "returns, and give that to parseMessage() or write it"
+            )
+
     def _begin(self, name: str, reading: Coroutine[Any, Any, _T]) -> Deferred[_T]:
         """Begin to read in one of the ways below, and note that until its end."""
+        if self._wasRead:
+            reading.close()
+            self._checkUnread()
         result = Deferred.fromCoroutine(reading)
         if not result.called:
             self._underWay = name, result

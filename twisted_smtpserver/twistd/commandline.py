@@ -26,6 +26,7 @@ from twisted_smtpserver.log import batches
 from twisted_smtpserver.twistd.configfile import parseConfig, readText
 from twisted_smtpserver.twistd.credentials import resolveCredential
 from twisted_smtpserver.twistd.environment import readEnvironment
+from twisted_smtpserver.twistd.example import exampleConfig
 from twisted_smtpserver.twistd.filters import checkFilters
 from twisted_smtpserver.twistd.flags import BY_NAME, FLAGS, LISTENERS, Flag
 from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions
@@ -41,6 +42,7 @@ from twisted_smtpserver.twistd.layers import (
 from twisted_smtpserver.twistd.policies import checkPolicies
 from twisted_smtpserver.twistd.services import oneLine
 from twisted_smtpserver.twistd.stores import STORES, checkStores
+from twisted_smtpserver.twistd.versions import describeVersions
 from twisted_smtpserver.twistd.worker import SHAREABLE, Handover
 
 #: The default of ``--size``, in octets: a disk isn't unlimited.
@@ -72,7 +74,7 @@ _OFFERS_LOGIN = {"cert", "key", "self-signed", "secured", "allow-insecure-auth"}
 _UNCHECKABLE = {"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2"}
 
 #: Flags that print something and exit: whatever a file of configuration says.
-_PRINTING = {"help", "version", "help-auth", "help-auth-type"}
+_PRINTING = {"help", "version", "help-auth", "help-auth-type", "example-config"}
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -255,6 +257,24 @@ class Options(usage.Options, AuthOptionMixin):
             self.addChecker(FilePasswordDB(self._fromHere(path)))
         else:
             super().opt_auth(description)
+
+    def opt_version(self) -> None:
+        """
+        Print the versions: ``--version``.
+
+        :raises SystemExit: always.
+        """
+        self.authOutput.write(describeVersions())
+        raise SystemExit(0)
+
+    def opt_example_config(self) -> None:
+        """
+        Print a file of configuration: ``--example-config``.
+
+        :raises SystemExit: always.
+        """
+        self.authOutput.write(exampleConfig())
+        raise SystemExit(0)
 
     def readFlag(self, flag: Flag, text: str) -> Any:
         """

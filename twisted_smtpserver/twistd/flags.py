@@ -315,10 +315,12 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Configuration": (
         Flag("config", "FILE", "read flags from this TOML file; what is on the command line counts "
              "more. SMTPSERVER_CONFIG in the environment names one, too"),
+        Flag("check-config", "", "say what would run, and exit; nothing is opened or stored"),
+        Flag("example-config", "", "print such a file with every key, and exit"),
     ),
     "Help": (
         Flag("help", "", "show this, and exit"),
-        Flag("version", "", "show Twisted's version, and exit"),
+        Flag("version", "", "show our version, Twisted's, OpenSSL's and Python's, and exit"),
     ),
 }
 # fmt: on
