@@ -554,13 +554,6 @@ class IDialogue(Interface):
     def seconds():  # type: ignore[no-untyped-def]
         """The time of the server's clock."""
 
-    def runInThread(function, *arguments):  # type: ignore[no-untyped-def]
-        """
-        Do in one of the server's threads what would keep the reactor.
-
-        :returns: a Deferred of the function's result.
-        """
-
     def countJunk(reply):  # type: ignore[no-untyped-def]
         """
         One more command that brought no message further; ``maxJunkCommands`` bounds them.

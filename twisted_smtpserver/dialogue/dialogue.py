@@ -481,10 +481,6 @@ class Dialogue:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.seconds`."""
         return self.server.clock.seconds()
 
-    def runInThread(self, function: Callable[..., Any], *arguments: object) -> Deferred[Any]:
-        """See :meth:`~twisted_smtpserver.interfaces.IDialogue.runInThread`."""
-        return self.server.runInThread(function, *arguments)
-
     def later(self, seconds: float, outcome: Outcome) -> Outcome:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.later`."""
         # A handlerTimeout that ends sooner cancels it; but it isn't the handler that took so long.
