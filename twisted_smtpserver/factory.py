@@ -29,7 +29,7 @@ from twisted_smtpserver.handlers.check import checkHandler, descriptorsPerClient
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
-from twisted_smtpserver.hooks.advice import loopAdvice
+from twisted_smtpserver.hooks.advice import adviceOn
 from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.interfaces import HOOKS, IMetrics
@@ -198,7 +198,7 @@ class SMTPServerFactory(ServerFactory):
         :param hook: the name of the hook that failed, if it was one.
         :returns: the incident's id.
         """
-        incident = self.log.incident(failure, session, hook, loopAdvice(failure.value))
+        incident = self.log.incident(failure, session, hook, adviceOn(failure.value))
         onError = findHook(self.handler, "onError")
         if onError is not None:
             try:
