@@ -41,7 +41,7 @@ class FlagTests(WorkerCase):
         """The pages are the last service to start; all listeners count together."""
         service = make("--discard", "--metrics=tcp:0", "--listen=1", "--listen-lmtp=2")
         server: Any
-        server, pages = service.services
+        *_, server, pages = service.services
         assert isinstance(pages, MetricsService)
         for factory in server.factories():
             factory.metrics.connected()
@@ -56,7 +56,7 @@ class FlagTests(WorkerCase):
         """The supervisor shows what its workers count."""
         service = make("--discard", "--metrics=tcp:0", "--workers=3")
         supervisor: Any
-        supervisor, pages = service.services
+        *_, supervisor, pages = service.services
         figures = supervisor.figures
         self.addCleanup(figures.close)
         self.addCleanup(supervisor._countsFile.close)
