@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from types import FrameType
 from typing import Any
@@ -78,7 +78,7 @@ class SMTPService(Service):
         renewalInterval: float = INTERVAL,
     ) -> None:
         self._reactor: Any = reactor if reactor is not None else theReactor()
-        given = [(where, _checked(factory)) for where, factory in listeners]
+        given = [(where, _checked(factory)) for where, factory in _pairs(listeners)]
         endpoints = makeEndpoints(self._reactor, [where for where, _ in given])
         self._listeners = list(zip(endpoints, [factory for _, factory in given], strict=True))
         self._haveBacklog = [namesBacklog(where) for where, _ in given]
@@ -89,6 +89,7 @@ class SMTPService(Service):
             factory.logsOversights = False  # the service logs them, once for all
         self._speakTLS = {factory for where, factory in given if speaksTLS(where)}
         self.ports: list[IListeningPort] = []
+        self._served: list[tuple[IListeningPort, SMTPServerFactory]] = []
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
         self._replacing = DeferredLock()
@@ -215,12 +216,12 @@ class SMTPService(Service):
         """(In the reactor's thread.) Use the new contexts."""
         self._watch.known = prepared.stamps
         isComplete = useAll(prepared, isWatched=self._watch.isOn)
-        if isComplete:
+        if prepared.contexts:
             self.certificatesReplaced()
         return isComplete
 
     def certificatesReplaced(self) -> None:
-        """Log that all factories have new certificates."""
+        """Log that factories have new certificates."""
         _log.info("The certificates were read again")
         self.logCertificates()
 
@@ -252,6 +253,13 @@ class SMTPService(Service):
         """The factories, each once."""
         return list(dict.fromkeys(factory for _, factory in self._listeners))
 
+    def portsOf(self, factories: Collection[SMTPServerFactory]) -> list[IListeningPort]:
+        """
+        :param factories: some of the factories.
+        :returns: the open ports that they serve.
+        """
+        return [port for port, factory in self._served if factory in factories]
+
     def _countConnections(self, own: int) -> int:
         return sum(len(factory.connections) for factory in self.factories())
 
@@ -280,6 +288,7 @@ class SMTPService(Service):
 
     def _bound(self, port: IListeningPort, factory: SMTPServerFactory) -> IListeningPort:
         self.ports.append(port)
+        self._served.append((port, factory))
         protocol = "LMTP" if factory.options.lmtp else "SMTP"
         if factory.options.secure:
             protocol += " over TLS"
@@ -289,6 +298,7 @@ class SMTPService(Service):
     def _stopListening(self) -> list[Deferred[Any]]:
         waiting, self._waiting = self._waiting, []
         self.ports = []
+        self._served = []
         for listening in waiting:
             listening.cancel()
             listening.addCallback(lambda port: port and port.stopListening())
@@ -312,6 +322,16 @@ class SMTPService(Service):
             self._reactor.callFromThread(self.onHangUp)
         if callable(self._earlierHandler):
             self._earlierHandler(number, frame)
+
+
+def _pairs(listeners: Any) -> list[tuple[Any, Any]]:
+    pairs: list[Any] = [None] if isinstance(listeners, str) else list(listeners)
+    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+        raise ConfigurationError(
+            "listeners: give a list of pairs, as in"
+            ' SMTPService([("tcp:2525", SMTPServerFactory(handler))])'
+        )
+    return pairs
 
 
 def _checked(factory: Any) -> SMTPServerFactory:

@@ -160,6 +160,7 @@ class CodeTests(SynchronousTestCase):
         """Every command line of ``twistd smtpserver`` is one."""
         Path("passwd").write_text("joe:sesame\n")
         Path("secret").write_text("sixteen octets at least\n")
+        Path("smtpserver.toml").write_text("[messages]\ndiscard = true\n")
         self.patch(sys, "stdout", open(os.devnull, "w"))  # noqa: SIM115
         self.addCleanup(sys.stdout.close)
         for name, arguments in commands():

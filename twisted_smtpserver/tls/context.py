@@ -41,6 +41,7 @@ __all__ = [
     "TLSSettings",
     "channelBinding",
     "describeTLS",
+    "opensslVersion",
     "selfSignedCertificate",
 ]
 
@@ -423,3 +424,8 @@ def channelBinding(transport: object) -> bytes | None:
         return connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
     except SSL.Error:
         return None
+
+
+def opensslVersion() -> str:
+    """OpenSSL's name and version, and its day."""
+    return SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii")
