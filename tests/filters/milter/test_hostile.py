@@ -149,7 +149,7 @@ class MilterTests(MilterCase):
         self.assertEqual((len(turns), self.store.messages), (2, []))
         turns[1].callback(None)
         self.assertEqual(client.answers()[0].code, 250)
-        self.assertEqual(self.store.messages[0].count(b"X: 1\r\n"), some)
+        self.assertEqual(self.store.messages[0].count(b"X: 1\r\n"), 9)
 
     def test_emptyBodies(self) -> None:
         """A new body of nothing for ever ends with the message's time."""
