@@ -11,7 +11,9 @@ import smtplib
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -34,13 +36,21 @@ SECONDS = 60
 class CommandTests(SynchronousTestCase):
     """The command line."""
 
-    def test_complete(self) -> None:
-        """What goes without saying is added, unless it was said."""
-        implied = ["--inbox=127.0.0.1:8025", "--bare-newlines=accept"]
-        self.assertEqual(__main__.complete([]), implied)
-        self.assertEqual(__main__.complete(["--port", "1"]), [*implied, "--port", "1"])
-        said = ["--inbox=1", "--bare-newlines", "reject"]
-        self.assertEqual(__main__.complete(said), said)
+    def test_implied(self) -> None:
+        """What goes without saying is there, unless a file or a flag says otherwise."""
+        path = Path(self.mktemp())
+        path.write_text('[messages]\nbare-newlines = "reject"\n')
+        for flags, inbox, newlines in (
+            ([], 8025, "accept"),
+            (["--inbox", "127.0.0.1:1", "--bare-newlines=normalize"], 1, "normalize"),
+            ([f"--config={path}"], 8025, "reject"),
+        ):
+            with mock.patch.object(__main__, "makeService") as make:
+                make.return_value = MultiService()
+                __main__.prepare(flags, io.StringIO())
+            ((options,), _) = make.call_args
+            self.assertEqual(options["inbox"], ("127.0.0.1", inbox))
+            self.assertEqual(options["bare-newlines"], newlines)
 
     def end(self, *arguments: str) -> tuple[object, str]:
         """What it ends with, and what it has printed."""
@@ -56,8 +66,10 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("--max-recipients", text)
 
     def test_version(self) -> None:
-        """The version is told."""
-        self.assertEqual(self.end("--version"), (0, f"twisted_smtpserver {__version__}\n"))
+        """The versions are told."""
+        code, text = self.end("--version")
+        self.assertEqual(code, 0)
+        self.assertTrue(text.startswith(f"twisted_smtpserver {__version__} ("))
 
     def test_wrong(self) -> None:
         """What is wrong is said in a line."""

@@ -24,7 +24,10 @@ from twisted.logger import (
 from twisted.python import usage
 
 from twisted_smtpserver import ConfigurationError, SMTPService, __version__
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.tap import Options, makeService
+from twisted_smtpserver.tools.dispatch import COMMANDS, findCommand
+from twisted_smtpserver.twistd.versions import describeVersions
 
 #: What is meant unless something else is said.
 DEFAULTS = {"inbox": "127.0.0.1:8025", "bare-newlines": "accept"}
@@ -34,19 +37,12 @@ _INTRODUCTION = (
     "Receives mail for anybody, forwards none of it, and shows it on a page. The flags are those\n"
     "of twistd smtpserver, with "
     + " and ".join(f"--{name} {value}" for name, value in DEFAULTS.items())
-    + " unless said otherwise.\n"
+    + " unless said otherwise.\n\n"
+    + "".join(
+        f"python -m twisted_smtpserver {name} --help: {text}\n"
+        for name, (_, text) in COMMANDS.items()
+    )
 )
-
-
-def complete(arguments: Sequence[str]) -> list[str]:
-    """
-    The flags, and those that go without saying.
-
-    :param arguments: the command line's.
-    """
-    given = {argument.partition("=")[0] for argument in arguments}
-    implied = [f"--{name}={value}" for name, value in DEFAULTS.items() if f"--{name}" not in given]
-    return [*implied, *arguments]
 
 
 def prepare(arguments: Sequence[str], output: TextIO) -> MultiService:
@@ -58,14 +54,15 @@ def prepare(arguments: Sequence[str], output: TextIO) -> MultiService:
     :raises SystemExit: if there is nothing to run, with the reason.
     """
     options = Options()
+    options.implied = dict(DEFAULTS)
     if "--help" in arguments:
         output.write(_INTRODUCTION + options.getUsage())
         raise SystemExit(0)
     if "--version" in arguments:
-        output.write(f"twisted_smtpserver {__version__}\n")
+        output.write(describeVersions())
         raise SystemExit(0)
     try:
-        options.parseOptions(complete(arguments))
+        options.parseOptions(arguments)
     except usage.UsageError as error:
         raise SystemExit(f"{error} (see --help)") from None
     service = makeService(options)
@@ -129,10 +126,12 @@ def main(arguments: Sequence[str], output: TextIO, reactor: Any) -> None:
 
 
 def run() -> None:
-    """Run with the process's command line and reactor."""
-    from twisted.internet import reactor
-
-    main(sys.argv[1:], sys.stdout, reactor)
+    """Run a command, or the catcher, with the process's command line and reactor."""
+    command = findCommand(sys.argv[1:])
+    if command is not None:
+        command(sys.argv[2:])
+        return
+    main(sys.argv[1:], sys.stdout, theReactor())
 
 
 if __name__ == "__main__":

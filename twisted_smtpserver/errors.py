@@ -48,8 +48,9 @@ def checkCode(code: int | None, enhanced: str | None, allowed: str = "45") -> No
     :param allowed: the first digits that make sense here.
     :raises ValueError: this is a programming error, so the client gets 451 for it.
     """
-    if code is not None and not re.match(f"[{allowed}][0-5][0-9]\\Z", str(code)):
-        raise ValueError(f"{code!r} is not a reply code of the form [{allowed}][0-5][0-9]")
+    isNumber = type(code) is int
+    if code is not None and not (isNumber and re.match(f"[{allowed}][0-5][0-9]\\Z", str(code))):
+        raise ValueError(f"{code!r} is not a reply code, a number [{allowed}][0-5][0-9]")
     if enhanced is None:
         return
     if not _ENHANCED.match(enhanced) or enhanced[0] not in allowed:
@@ -82,6 +83,8 @@ class Rejection(SMTPServerError):
         *,
         policy: str = "",
     ):
+        if not isinstance(text, str):
+            raise ValueError(f"the text of a Rejection comes first: Rejection({code!r}, {text!r})")
         checkCode(code, enhanced)
         self.policy = policy
         self.text = text

@@ -29,7 +29,7 @@ from twisted_smtpserver.handlers.check import checkHandler, descriptorsPerClient
 from twisted_smtpserver.handlers.functions import fromFunctions
 from twisted_smtpserver.handlers.policies.clients import ClientsPerAddress
 from twisted_smtpserver.hooks import findHook, invoke
-from twisted_smtpserver.hooks.advice import loopAdvice
+from twisted_smtpserver.hooks.advice import adviceOn
 from twisted_smtpserver.hooks.oversights import findOversights
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.interfaces import HOOKS, IMetrics
@@ -198,7 +198,7 @@ class SMTPServerFactory(ServerFactory):
         :param hook: the name of the hook that failed, if it was one.
         :returns: the incident's id.
         """
-        incident = self.log.incident(failure, session, hook, loopAdvice(failure.value))
+        incident = self.log.incident(failure, session, hook, adviceOn(failure.value))
         onError = findHook(self.handler, "onError")
         if onError is not None:
             try:
@@ -302,8 +302,10 @@ class SMTPServerFactory(ServerFactory):
         if not self.options.selfSigned:
             self.contextFactory = other.contextFactory
         self.counts.limit = other.options.maxClientsPerAddress
-        for name in _MADE_OF_OPTIONS:
-            setattr(self, name, getattr(other, name))
+        self.options, self.log, self.lookUp = other.options, other.log, other.lookUp
+        self.extensions, self.verbs, self.steps = other.extensions, other.verbs, other.steps
+        self.greeting, self.authNeeded = other.greeting, other.authNeeded
+        self.maxClients = other.maxClients
 
 
 class _Refusal(Protocol):
@@ -390,12 +392,6 @@ _TLS_OPTIONS = (
 
 
 _CHANGEABLE = (*_TLS_OPTIONS, "tls", "selfSigned")
-
-#: What a factory makes of its options, besides what :meth:`SMTPServerFactory.adopt` names.
-_MADE_OF_OPTIONS = (
-    *("options", "extensions", "verbs", "steps", "authNeeded", "greeting", "log", "lookUp"),
-    "_maxClients",
-)
 
 #: An option that gives a certificate replaces the options that gave the old one.
 _REPLACED_BY = {

@@ -18,7 +18,8 @@ from functools import lru_cache
 
 from twisted_smtpserver.replies import CONTROLS
 from twisted_smtpserver.session import Address, Envelope, Session
-from twisted_smtpserver.wire.domain import MAX_DOMAIN, Problem, parseDomain, parseLiteral, toAscii
+from twisted_smtpserver.wire.domain import Problem, parseDomain, parseLiteral, toAscii
+from twisted_smtpserver.wire.hostname import isHostName
 from twisted_smtpserver.wire.ip import addressLiteral
 
 #: Where header lines are folded if possible, and where they must end, in octets without the CRLF
@@ -33,8 +34,6 @@ COUNTED_OCTETS = 2**20
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _ATOM = re.compile(rf"[{_ATEXT}]+\Z")
 _DOT_STRING = re.compile(rf"[{_ATEXT}\u0080-\U0010ffff]+(\.[{_ATEXT}\u0080-\U0010ffff]+)*\Z")
-# What RFC 5322 §3.4.1 allows as a domain and hosts call themselves, if not always in their DNS.
-_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\Z")
 _NOT_IN_DOMAIN = re.compile(r"[^A-Za-z0-9._\-:\[\]\u0080-\U0010ffff]")
 # Controls, line separators, and surrogates, which have no UTF-8 form.
 _UNPRINTABLE = re.compile(rf"{CONTROLS}|[\ud800-\udfff]")
@@ -166,7 +165,7 @@ def _fromClause(session: Session, utf8: bool) -> list[str]:
 def _name(text: str, utf8: bool) -> str:
     """A host name or address literal in the form for a header; ``""`` if it is neither."""
     name = text.removesuffix(".")
-    if len(name) <= MAX_DOMAIN and _HOST_NAME.match(name):
+    if isHostName(name):  # which RFC 5322 §3.4.1 allows as a domain
         return name
     octets = name.encode("utf-8", "replace")
     parsed = parseLiteral(octets) if name.startswith("[") else parseDomain(octets)

@@ -197,7 +197,8 @@ class IMessageStream(Interface):
 
     def read(limit=32 * 2**20):  # type: ignore[no-untyped-def]
         """
-        The whole rest of the message.
+        The whole rest of the message. Once it was read to its end, in whichever way, there is
+        nothing left, and to read is a :exc:`RuntimeError`.
 
         :param limit: how many octets to hold in memory at most.
         :returns: a Deferred of ``bytes``; :class:`~twisted_smtpserver.errors.MessageTooLarge` if
@@ -542,6 +543,12 @@ class IDialogue(Interface):
         :param seconds: how long the client is to wait; no longer than ``handlerTimeout``.
         :param outcome: what comes then.
         :returns: an outcome.
+        """
+
+    def runInThread(function):  # type: ignore[no-untyped-def]
+        """
+        :param function: called in a thread.
+        :returns: a Deferred of its result.
         """
 
     def seconds():  # type: ignore[no-untyped-def]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import isasyncgen, isawaitable, iscoroutine, isgenerator
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.errors import checkCode
@@ -68,7 +69,23 @@ def acceptance(result: object, stage: Reply) -> Reply:
         if result.code not in (250, stage.code, 251 if stage is replies.RECIPIENT_OK else 250):
             raise TypeError(f"{result.code} can't answer this command")
         return result.toReply(stage)
-    raise TypeError(f"a hook returned {type(result).__name__}: return None, a str or Accepted")
+    if iscoroutine(result):
+        result.close()  # or Python complains of it once more
+    kind = type(result).__name__
+    raise TypeError(f"a hook returned {kind}: {_cureFor(result)}")
+
+
+def _cureFor(result: object) -> str:
+    """What to do about a result that means nothing."""
+    if isawaitable(result):
+        return "await it, or return it from a function that isn't async"
+    if isgenerator(result) or isasyncgen(result):
+        return "there is a yield in it, so none of it was run; make it an async def and use await"
+    if isinstance(result, BaseException):
+        return "raise it"
+    if isinstance(result, (bool, int, tuple)):
+        return "raise Rejection(text, code) to refuse; to accept, return None, a str or Accepted"
+    return "return None, a str or Accepted"
 
 
 Refuse = Callable[[BaseException], Reply]
@@ -136,7 +153,11 @@ def _byAddress(result: Mapping[object, object], recipients: Sequence[Address]) -
     keys = [address if address in result else address.address for address in recipients]
     # Nobody may be told 250 by omission: a handler that forgot a recipient has lost the mail.
     if set(keys) != set(result):
-        raise ValueError(f"results by address for {len(result)} of {len(set(keys))} recipients")
+        raise ValueError(
+            "a dict of results has a value for each of envelope.rcptTo, and for nobody else: this "
+            f"one has {len(set(keys) & set(result))} of {len(set(keys))} recipients, and "
+            f"{len(set(result) - set(keys))} that are none"
+        )
     return [result[key] for key in keys]
 
 

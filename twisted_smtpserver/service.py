@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from types import FrameType
 from typing import Any
@@ -66,7 +66,6 @@ class SMTPService(Service):
         seconds; 0 for never.
     :ivar ports: the ports that are open, each an
         :class:`~twisted.internet.interfaces.IListeningPort`.
-    :ivar hungUp: called when a SIGHUP came, with the Deferred of :meth:`reloadCertificates`.
     :raises ConfigurationError: if an endpoint's description is wrong, a factory isn't one, or the
         interval is too short.
     """
@@ -79,7 +78,7 @@ class SMTPService(Service):
         renewalInterval: float = INTERVAL,
     ) -> None:
         self._reactor: Any = reactor if reactor is not None else theReactor()
-        given = [(where, _checked(factory)) for where, factory in listeners]
+        given = [(where, _checked(factory)) for where, factory in _pairs(listeners)]
         endpoints = makeEndpoints(self._reactor, [where for where, _ in given])
         self._listeners = list(zip(endpoints, [factory for _, factory in given], strict=True))
         self._haveBacklog = [namesBacklog(where) for where, _ in given]
@@ -90,12 +89,12 @@ class SMTPService(Service):
             factory.logsOversights = False  # the service logs them, once for all
         self._speakTLS = {factory for where, factory in given if speaksTLS(where)}
         self.ports: list[IListeningPort] = []
+        self._served: list[tuple[IListeningPort, SMTPServerFactory]] = []
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
         self._replacing = DeferredLock()
         #: What SIGHUP does.
         self.onHangUp: Callable[[], Deferred[bool]] = self.reloadCertificates
-        self.hungUp: Callable[[Deferred[bool]], object] = lambda reloading: None
         self._watch = CertificateWatch(
             renewalInterval,
             self._reactor,
@@ -139,6 +138,16 @@ class SMTPService(Service):
         self._logOversights()
         self._watch.start()
         self._warning.start(WARNING_INTERVAL, now=False)
+
+    @property
+    def isServing(self) -> bool:
+        """Whether clients are served."""
+        return bool(self.running)
+
+    def describe(self) -> str:
+        """Say how the server does: for systemd, in one line."""
+        count = sum(len(factory.connections) for factory in self.factories())
+        return f"{count} {'connection' if count == 1 else 'connections'}"
 
     def stopService(self) -> Deferred[None]:
         """
@@ -207,12 +216,12 @@ class SMTPService(Service):
         """(In the reactor's thread.) Use the new contexts."""
         self._watch.known = prepared.stamps
         isComplete = useAll(prepared, isWatched=self._watch.isOn)
-        if isComplete:
+        if prepared.contexts:
             self.certificatesReplaced()
         return isComplete
 
     def certificatesReplaced(self) -> None:
-        """Log that all factories have new certificates."""
+        """Log that factories have new certificates."""
         _log.info("The certificates were read again")
         self.logCertificates()
 
@@ -244,6 +253,13 @@ class SMTPService(Service):
         """The factories, each once."""
         return list(dict.fromkeys(factory for _, factory in self._listeners))
 
+    def portsOf(self, factories: Collection[SMTPServerFactory]) -> list[IListeningPort]:
+        """
+        :param factories: some of the factories.
+        :returns: the open ports that they serve.
+        """
+        return [port for port, factory in self._served if factory in factories]
+
     def _countConnections(self, own: int) -> int:
         return sum(len(factory.connections) for factory in self.factories())
 
@@ -272,6 +288,7 @@ class SMTPService(Service):
 
     def _bound(self, port: IListeningPort, factory: SMTPServerFactory) -> IListeningPort:
         self.ports.append(port)
+        self._served.append((port, factory))
         protocol = "LMTP" if factory.options.lmtp else "SMTP"
         if factory.options.secure:
             protocol += " over TLS"
@@ -281,6 +298,7 @@ class SMTPService(Service):
     def _stopListening(self) -> list[Deferred[Any]]:
         waiting, self._waiting = self._waiting, []
         self.ports = []
+        self._served = []
         for listening in waiting:
             listening.cancel()
             listening.addCallback(lambda port: port and port.stopListening())
@@ -301,9 +319,19 @@ class SMTPService(Service):
 
     def _hangUp(self, number: int, frame: FrameType | None) -> None:
         if self.running:
-            self._reactor.callFromThread(lambda: self.hungUp(self.onHangUp()))
+            self._reactor.callFromThread(self.onHangUp)
         if callable(self._earlierHandler):
             self._earlierHandler(number, frame)
+
+
+def _pairs(listeners: Any) -> list[tuple[Any, Any]]:
+    pairs: list[Any] = [None] if isinstance(listeners, str) else list(listeners)
+    if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+        raise ConfigurationError(
+            "listeners: give a list of pairs, as in"
+            ' SMTPService([("tcp:2525", SMTPServerFactory(handler))])'
+        )
+    return pairs
 
 
 def _checked(factory: Any) -> SMTPServerFactory:

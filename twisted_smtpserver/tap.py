@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,30 +22,34 @@ from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.handlers import Chain, Discard
-from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.tls.renewal import INTERVAL
-from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS, Options, passwordFiles
+from twisted_smtpserver.twistd import commandline
+from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS
 from twisted_smtpserver.twistd.filters import makeFilters
 from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS, SECRETS
 from twisted_smtpserver.twistd.inbox import makeInbox
+from twisted_smtpserver.twistd.logins import LOGIN_PART, makeLogins
 from twisted_smtpserver.twistd.metrics import MetricsFlag
+from twisted_smtpserver.twistd.openness import isOpen, openWarnings
 from twisted_smtpserver.twistd.parts import STORE_PART, Parts, flagsOf, handedSecrets
-from twisted_smtpserver.twistd.policies import makePolicies, makeState
+from twisted_smtpserver.twistd.policies import makePolicies, makeState, withGates
 from twisted_smtpserver.twistd.reload import Reloader, Running
 from twisted_smtpserver.twistd.services import (
     MaildirService,
-    PasswordFile,
     Server,
     SharedState,
     oneLine,
 )
 from twisted_smtpserver.twistd.stores import makeStore
+from twisted_smtpserver.twistd.summary import summarize
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
+from twisted_smtpserver.twistd.systemd import tellSystemd
+from twisted_smtpserver.twistd.tables import makeRecipients
 from twisted_smtpserver.twistd.values import DEFAULT_HOST
 
 __all__ = ["Options", "makeService"]
@@ -55,7 +59,28 @@ _log = Logger()
 DEFAULT_PORT = "2525"
 
 
-def makeService(config: Options) -> IService:
+class Options(commandline.Options):
+    """
+    The flags of ``twistd smtpserver``, which are checked together with all that is made of them if
+    ``--check-config`` is among them.
+    """
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Read the command line, the environment and the file of configuration.
+
+        :raises SystemExit: after ``--check-config``: with what would run, or with what is wrong.
+        """
+        super().parseOptions(options)
+        if "check-config" in self:
+            with _explaining(self):
+                built = _buildHandlers(self, MetricsFlag(self, self.handover))
+                _makeListeners(self, built)
+            self.authOutput.write(summarize(self, [each.factories for each in built]))
+            raise SystemExit(0)
+
+
+def makeService(config: commandline.Options) -> IService:
     """
     Make what ``twistd`` runs. Handlers are imported and keys are read here.
 
@@ -63,7 +88,9 @@ def makeService(config: Options) -> IService:
     :raises SystemExit: with one line of reason, if a handler or a key can't be used.
     """
     with _explaining(config):
-        return _build(config)
+        service = _build(config)
+    tellSystemd(service, os.environ)
+    return service
 
 
 @dataclass
@@ -83,23 +110,30 @@ class _Built:
     factories: list[SMTPServerFactory] = field(default_factory=list)
 
 
-def _build(config: Options) -> MultiService:
+def _buildHandlers(config: commandline.Options, metrics: MetricsFlag) -> list[_Built]:
     parts = Parts()
     state = makeState(config)
-    metrics = MetricsFlag(config, config.handover)
     built = []
     for each in config.listeners:
         each.keywords |= {"state": state} if state is not None else {}
         each.keywords |= {"metrics": metrics.counting} if metrics.counting is not None else {}
         with _explaining(each):
             built.append(_buildHandler(each, parts, state))
+    return built
+
+
+def _build(config: commandline.Options) -> MultiService:
+    metrics = MetricsFlag(config, config.handover)
+    built = _buildHandlers(config, metrics)
+    state = config.listeners[0].keywords.get("state")
     if any("self-signed" in each for each in config.listeners):
         _log.warn("Using a certificate that was made just now: only good for trying things out")
     service = Server(isWorker=config.handover is not None)
     if config.handover is None and config.get("workers", 1) > 1:
         supervisor = _makeSupervisor(config, built, metrics.figures)
         supervisor.onHangUp = Reloader(config, _running(config, built), supervisor).reload
-        for one in (supervisor, *metrics.watchWorkers(supervisor)):
+        warnings = openWarnings(supervisor, _openFactories(config, built))
+        for one in (*warnings, supervisor, *metrics.watchWorkers(supervisor)):
             one.setServiceParent(service)
         return service
     listeners = _makeListeners(config, built)
@@ -107,6 +141,7 @@ def _build(config: Options) -> MultiService:
     needed += [] if state is None else [SharedState(state)]
     needed += [one for each in built for one in each.preparations]
     server = _makeServer(config, listeners, _running(config, built))
+    needed += openWarnings(server, _openFactories(config, built))
     for one in dict.fromkeys([*needed, server, *metrics.watch(server)]):
         one.setServiceParent(service)
     for one in dict.fromkeys(needed):
@@ -115,8 +150,16 @@ def _build(config: Options) -> MultiService:
     return service
 
 
+def _openFactories(config: commandline.Options, built: list[_Built]) -> list[SMTPServerFactory]:
+    """The factories that take mail for everybody, which a worker's supervisor has said."""
+    if config.handover is not None:
+        return []
+    pairs = zip(config.listeners, built, strict=True)
+    return [factory for each, what in pairs if isOpen(each) for factory in what.factories]
+
+
 @contextlib.contextmanager
-def _explaining(config: Options) -> Iterator[None]:
+def _explaining(config: commandline.Options) -> Iterator[None]:
     """
     Say in one line what is wrong with a group's settings, and where.
 
@@ -128,24 +171,32 @@ def _explaining(config: Options) -> Iterator[None]:
         raise SystemExit(oneLine(config.explain(str(error)))) from error
 
 
-def _buildHandler(config: Options, parts: Parts, state: RedisState | None) -> _Built:
+def _buildHandler(config: commandline.Options, parts: Parts, state: RedisState | None) -> _Built:
     """Make what the listeners of a group serve."""
     handler, preparations = _makeHandler(config, parts)
     timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
+    settings = config.group.settings
+    handler, gates = parts.get(
+        "recipients",
+        settings,
+        flagsOf("Recipients") | flagsOf("The inbox") | STORE_PART,
+        lambda: makeRecipients(config, handler),
+    )
     handler, quarantine = makeFilters(config, handler, timeout)
     policies = parts.get(
         "policies",
-        config.group.settings,
+        settings,
         flagsOf("Policies", "resolver", "handler-timeout"),
         lambda: makePolicies(config, config.keywords.get("resolver"), timeout, state),
     )
-    stages = list(policies)
+    stages = withGates(policies, gates)
     services = [stage for stage in stages if isinstance(stage, Service)]
-    if "credCheckers" in config:
+    logins, readers = parts.get("logins", settings, LOGIN_PART, lambda: makeLogins(config))
+    if logins:
         # The inbox's chaos comes before the checkers, which know the users.
         stages += [each.chaosLogin for each in preparations if hasattr(each, "chaosLogin")]
-        stages.append(CredHandler(*config["credCheckers"], inThread=True))
-        services += map(PasswordFile, passwordFiles(config))
+        stages += logins
+        services += readers
     if stages:
         handler = Chain(*stages, handler)
     if findHook(handler, "onAuth") is None:
@@ -155,7 +206,7 @@ def _buildHandler(config: Options, parts: Parts, state: RedisState | None) -> _B
     return _Built(handler, [*preparations, *quarantine], services)
 
 
-def _makeSupervisor(config: Options, built: list[_Built], figures: Any) -> Supervisor:
+def _makeSupervisor(config: commandline.Options, built: list[_Built], figures: Any) -> Supervisor:
     for each in config.listeners:
         # Here, while root's privileges last; and once: the workers use what is checked here.
         with _explaining(each):
@@ -179,7 +230,9 @@ def _makeSupervisor(config: Options, built: list[_Built], figures: Any) -> Super
         raise ConfigurationError(f"workers: {error}") from error
 
 
-def _makeServer(config: Options, listeners: list[Any], running: list[Running]) -> SMTPService:
+def _makeServer(
+    config: commandline.Options, listeners: list[Any], running: list[Running]
+) -> SMTPService:
     handover = config.handover
     if handover is None:
         service = SMTPService(listeners, renewalInterval=config.get("renewal-interval", INTERVAL))
@@ -191,13 +244,13 @@ def _makeServer(config: Options, listeners: list[Any], running: list[Running]) -
     return worker
 
 
-def _running(config: Options, built: list[_Built]) -> list[Running]:
+def _running(config: commandline.Options, built: list[_Built]) -> list[Running]:
     return [
         Running(each, what.factories) for each, what in zip(config.listeners, built, strict=True)
     ]
 
 
-def _makeHandler(config: Options, parts: Parts) -> tuple[object, list[Service]]:
+def _makeHandler(config: commandline.Options, parts: Parts) -> tuple[object, list[Service]]:
     """Make the handler, and the services that must be started first."""
     settings = config.group.settings
 
@@ -214,7 +267,7 @@ def _makeHandler(config: Options, parts: Parts) -> tuple[object, list[Service]]:
     return inbox.besides(handler), [inbox] if preparation is None else [inbox, preparation]
 
 
-def _makeStore(config: Options) -> tuple[object, Service | None]:
+def _makeStore(config: commandline.Options) -> tuple[object, Service | None]:
     if "discard" in config:
         return Discard(), None
     if "handler" in config:
@@ -245,7 +298,9 @@ def _hasHooks(candidate: object) -> bool:
     return any(callable(getattr(candidate, hook, None)) for hook in HOOKS)
 
 
-def _makeListeners(config: Options, built: list[_Built]) -> list[tuple[Any, SMTPServerFactory]]:
+def _makeListeners(
+    config: commandline.Options, built: list[_Built]
+) -> list[tuple[Any, SMTPServerFactory]]:
     listeners = []
     for each, what in zip(config.listeners, built, strict=True):
         with _explaining(each):
@@ -255,7 +310,9 @@ def _makeListeners(config: Options, built: list[_Built]) -> list[tuple[Any, SMTP
     return listeners
 
 
-def _listenersOf(config: Options, handler: object) -> list[tuple[Any, SMTPServerFactory]]:
+def _listenersOf(
+    config: commandline.Options, handler: object
+) -> list[tuple[Any, SMTPServerFactory]]:
     endpoints = {name: list(config.get(name, ())) for name in LISTENERS}
     endpoints["listen"] += config.get("port", ())
     if not any(endpoints.values()):

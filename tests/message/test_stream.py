@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -108,10 +109,15 @@ class ReadTests(StreamTestCase):
         self.assertEqual(self.successResultOf(self.stream.read()), b"one\r\ntwo\r\n")
 
     def test_readTwice(self) -> None:
-        """The second reading finds the end; wanted() is called once."""
+        """Once the end was read, every way of reading says that there is nothing left."""
+        self.stream.feed(b"a")
         self.stream.end()
-        for _ in range(2):
-            self.assertEqual(self.successResultOf(self.stream.read()), b"")
+        self.assertEqual(self.successResultOf(self.stream.read()), b"a")
+        ways = (self.stream.read, self.stream.message, self.stream.parsed, self.stream.__aiter__)
+        for way in ways:
+            self.assertRaises(RuntimeError, way)
+        self.assertRaises(RuntimeError, self.stream.saveTo, self.mktemp())
+        self.assertRaises(RuntimeError, self.stream.pipeTo, StringTransport())
         self.assertEqual(self.flow.calls, ["wanted"])
 
     def test_iterate(self) -> None:

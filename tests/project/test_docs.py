@@ -94,7 +94,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
         for language in ("bash", "console")
         for _, code in blocks(path, language)
     ]
-    unit = (EXAMPLES / "config" / "smtpserver.service").read_text()
+    unit = (EXAMPLES / "deploy" / "smtpserver.service").read_text()
     sources.append(("smtpserver.service", unit.replace("ExecStart=", "\n")))
     for name, code in sources:
         for line in code.replace("\\\n", " ").splitlines():
@@ -160,11 +160,13 @@ class CodeTests(SynchronousTestCase):
         """Every command line of ``twistd smtpserver`` is one."""
         Path("passwd").write_text("joe:sesame\n")
         Path("secret").write_text("sixteen octets at least\n")
+        Path("smtpserver.toml").write_text("[messages]\ndiscard = true\n")
         self.patch(sys, "stdout", open(os.devnull, "w"))  # noqa: SIM115
         self.addCleanup(sys.stdout.close)
         for name, arguments in commands():
             try:
-                tap.Options().parseOptions(arguments)
+                here = [word.replace("/etc/smtpserver/users", "passwd") for word in arguments]
+                tap.Options().parseOptions(here)
             except SystemExit as end:  # from --help and its like
                 self.assertEqual((name, end.code or 0), (name, 0))
             except Exception as error:

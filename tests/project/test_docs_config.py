@@ -92,9 +92,13 @@ class ConfigurationTests(SynchronousTestCase):
     def test_systemd(self) -> None:
         """systemd has nothing to say against the units."""
         program = need("systemd-analyze")
-        names = ("smtpserver.service", "smtp.socket", "smtps.socket")
+        names = ("smtpserver.service", "submission.socket", "submissions.socket")
         for name in names:
-            text = (CONFIG / name).read_text().replace("/opt/smtpserver/bin/", f"{self.folder}/")
+            text = (
+                (EXAMPLES / "deploy" / name)
+                .read_text()
+                .replace("/opt/smtpserver/bin/", f"{self.folder}/")
+            )
             (self.folder / name).write_text(text)
         self.twistd()
         said = self.check(program, "verify", "--man=no", *(self.folder / name for name in names))

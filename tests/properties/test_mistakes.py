@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import StringTransport
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.messages import CONTENT
 from tests.support.talk import HELLO, MAIL, RCPT, brief, talk
-from twisted_smtpserver import Rejection
+from twisted_smtpserver import ConfigurationError, Rejection, SMTPService
 from twisted_smtpserver.dialogue import dialogue
+from twisted_smtpserver.handlers import Maildir
 from twisted_smtpserver.hooks import coroutines, task
 from twisted_smtpserver.message import transfer
 from twisted_smtpserver.states import Phase
@@ -87,6 +89,151 @@ class ForgottenAwaitTests(SynchronousTestCase):
             raise Rejection("No", 550)
 
         self.assertEqual(deliver(onData)[0], 550)
+
+
+class ReadTwiceTests(SynchronousTestCase):
+    """A message that is read to its end, and then once more: nothing would be read."""
+
+    def test_twice(self) -> None:
+        """What would be saved is an empty file: that is no 250, and the log has the cure."""
+        path = self.mktemp()
+
+        async def whole(stream: Any) -> None:
+            await stream.read()
+
+        async def parsed(stream: Any) -> None:
+            await stream.message()
+
+        async def pieces(stream: Any) -> None:
+            async for _ in stream:
+                pass
+
+        async def saved(stream: Any) -> None:
+            await stream.saveTo(path)
+
+        for first in (whole, parsed, pieces):
+            for second in (saved, pieces, whole):
+
+                async def onData(stream: Any, session: object) -> str:
+                    await first(stream)  # noqa: B023  # called within the loop
+                    await second(stream)  # noqa: B023
+                    return "Stored"
+
+                self.assertEqual(deliver(onData), INCIDENT, (first, second))
+                (failure,) = self.flushLoggedErrors(RuntimeError)
+                self.assertIn("give that to parseMessage()", failure.getErrorMessage())
+        self.assertFalse(os.path.exists(path))
+
+    def test_rest(self) -> None:
+        """Who stops in the middle may read the rest, even if there is none."""
+
+        async def onData(stream: Any, session: object) -> str:
+            async for octets in stream:
+                if octets:
+                    break
+            return f"{len(await stream.read())} octets left"
+
+        answer = connect(onData=onData).deliver(CONTENT)
+        self.assertEqual((answer.code, answer.text), (250, "0 octets left"))
+
+
+class AdviceTests(SynchronousTestCase):
+    """What goes wrong in a hook, and the one line of the log that says what to do."""
+
+    def incident(self, **hooks: Any) -> str:
+        """The line, and what was raised."""
+        with capturedLogs() as events:
+            client = talk(Phase.READY, **hooks)
+            for line in (MAIL, RCPT, "DATA"):
+                if client.say(line).code >= 400:
+                    break
+            else:
+                self.assertEqual(brief(client.say(CONTENT.decode() + ".")), INCIDENT)
+        (failure,) = self.flushLoggedErrors()
+        texts = [formatEvent(event) for event in events if event.get("event") == "incident"]
+        return f"{texts} {failure.getErrorMessage()}"
+
+    def test_advice(self) -> None:
+        """Mistakes that people make."""
+
+        async def refuse(*arguments: object) -> None:
+            raise Rejection("no")
+
+        async def unawaited(*arguments: object) -> Any:
+            return refuse()
+
+        async def generates(*arguments: object) -> Any:
+            yield b""
+
+        def generator(stream: Any, session: object) -> Any:
+            yield stream.read()
+
+        def raisesText(*arguments: object) -> None:
+            raise "550 no"  # type: ignore[misc]  # noqa: B016  # the mistake
+
+        def wrongWayRound(*arguments: object) -> None:
+            raise Rejection(550, "no")  # type: ignore[arg-type]
+
+        def textCode(*arguments: object) -> None:
+            raise Rejection("no", "550")  # type: ignore[arg-type]
+
+        table: dict[str, dict[str, Any]] = {
+            "returned coroutine: await it": {"onRcptTo": unawaited},
+            "returned async_generator: there is a yield in it": {"onData": generates},
+            "returned generator: there is a yield in it": {"onData": generator},
+            "returned Rejection: raise it": {"onRcptTo": lambda *_: Rejection("no")},
+            "onRcptTo returned False, which accepts": {"onRcptTo": lambda *_: False},
+            "onMailFrom returned False": {"onMailFrom": lambda *_: succeed(False)},
+            "returned bool: raise Rejection(text, code)": {"onRcptTo": lambda *_: True},
+            "returned tuple: raise Rejection(text, code)": {"onRcptTo": lambda *_: (550, "no")},
+            "returned bytes: return None, a str": {"onRcptTo": lambda *_: b"ok"},
+            "raise Rejection(text) to refuse": {"onRcptTo": raisesText},
+            "comes first: Rejection('no', 550)": {"onRcptTo": wrongWayRound},
+            "'550' is not a reply code, a number": {"onRcptTo": textCode},
+            "await it in an async def": {"onData": lambda stream, _: len(stream.read())},
+            "read the message by async for": {"onData": lambda stream, _: list(stream)},
+            "has 0 of 1 recipients, and 1 that": {"onData": lambda *_: {"a@b.example": None}},
+        }
+        for advice, hooks in table.items():
+            self.assertIn(advice, self.incident(**hooks))
+
+    def test_noSuper(self) -> None:
+        """A class whose constructor doesn't call ours is named."""
+
+        class Mine(Maildir):
+            def __init__(self) -> None:
+                self.colour = "red"
+
+        class Other(Maildir):
+            async def onData(self, stream: Any, session: object) -> str:
+                return str(self.notThere)  # type: ignore[attr-defined]
+
+        with capturedLogs() as events:
+            self.assertEqual(brief(connect(Mine()).deliver(CONTENT)), INCIDENT)
+            other = connect(Other(self.mktemp()))
+            self.assertEqual(brief(other.deliver(CONTENT)), INCIDENT)
+        self.flushLoggedErrors(AttributeError)
+        first, second = [formatEvent(event) for event in events if event.get("event") == "incident"]
+        self.assertIn("Mine.__init__ has to call super().__init__() of Maildir", first)
+        self.assertNotIn("super()", second)
+
+    def test_onConnect(self) -> None:
+        """A hook that refuses by ``False`` hasn't, and is told so, also at the greeting."""
+        for hook in ("onConnect", "onHello"):
+            hooks: dict[str, Any] = {hook: lambda *_: False}
+            client = connect(**hooks)
+            answer = client.greeting if hook == "onConnect" else client.say(HELLO)
+            assert answer is not None
+            self.assertEqual(answer.code, 451, hook)
+            (failure,) = self.flushLoggedErrors(ValueError)
+            self.assertIn(f"{hook} returned False", failure.getErrorMessage())
+
+    def test_service(self) -> None:
+        """What a service is made of: pairs."""
+        for wrong in ("tcp:2525", ["tcp:2525"], [Maildir], [("tcp:2525",)]):
+            with self.assertRaises(ConfigurationError) as caught:
+                SMTPService(wrong)  # type: ignore[arg-type]
+            self.assertIn('SMTPService([("tcp:2525", ', str(caught.exception))
 
 
 class RefusalAsTextTests(SynchronousTestCase):

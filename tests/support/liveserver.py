@@ -34,7 +34,7 @@ run()
 
 class LiveServer:
     """
-    ``twistd -n smtpserver`` with a Maildir.
+    ``twistd -n smtpserver`` with a Maildir, unless there is a ``--config``.
 
     :param folder: a new folder for all that it writes.
     :param flags: further flags.
@@ -59,10 +59,11 @@ class LiveServer:
         command = [sys.executable, "-m", "twisted", "-n", "--pidfile=", "smtpserver"]
         command[1:3] = ["-c", START]
         command[4:4] = twistd
-        if not _STORES & set(flags):
+        hasFile = any(flag.startswith("--config") for flag in flags)
+        if not (hasFile or _STORES & set(flags)):
             command += ["--maildir", str(self.maildir)]
         command += flags
-        if not any(flag.startswith("--listen") for flag in flags):
+        if not (hasFile or any(flag.startswith("--listen") for flag in flags)):
             command += ["--listen", "tcp:0:interface=127.0.0.1"]
         command = [*prefix, *command]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import ipaddress
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -219,8 +221,28 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def startOpenDMARC(program: str, folder: Path) -> MailService:
-    """OpenDMARC at ``opendmarc.sock``."""
+def startNameServer(records: Mapping[str, str]) -> NameServer | None:
+    """
+    A name server at an address of its own, on the port that programs ask which can't be told
+    another one; ``None`` where only root may do that, or nobody may hide files from a program.
+    """
+    try:
+        subprocess.run(
+            ["unshare", "-rm", "true"], check=True, capture_output=True, timeout=PATIENCE
+        )
+        number = secrets.randbelow(2**24 - 2**16 - 2) + 2**16  # not in 127.0/16
+        address = ipaddress.IPv4Address("127.0.0.0") + number
+        return NameServer(records, str(address), dns.PORT)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def startOpenDMARC(program: str, folder: Path, names: NameServer | None = None) -> MailService:
+    """
+    OpenDMARC at ``opendmarc.sock``.
+
+    :param names: the name server that it asks; by default, the machine's.
+    """
     listening = folder / "opendmarc.sock"
     config = configured(
         folder,
@@ -231,7 +253,13 @@ def startOpenDMARC(program: str, folder: Path) -> MailService:
             "UMask 007": "UMask 000",
         },
     )
-    return MailService(folder, [listening], program, "-f", "-c", config)
+    command = [program, "-f", "-c", str(config)]
+    if names is not None:
+        resolving = folder / "resolv.conf"
+        resolving.write_text(f"nameserver {names.address}\n")
+        mount = f'mount --bind {resolving} /etc/resolv.conf && exec "$@"'
+        command = ["unshare", "-rm", "sh", "-c", mount, "sh", *command]
+    return MailService(folder, [listening], *command)
 
 
 class NameServer(threading.Thread):
@@ -239,14 +267,19 @@ class NameServer(threading.Thread):
     A name server on loopback that knows TXT records, and says of all else that it isn't there.
 
     :param records: the texts by their names.
-    :ivar port: where it listens.
+    :param address: where it listens.
+    :param port: 0 for any that is free.
+    :ivar port: the port.
     """
 
-    def __init__(self, records: Mapping[str, str]) -> None:
+    def __init__(
+        self, records: Mapping[str, str], address: str = "127.0.0.1", port: int = 0
+    ) -> None:
         super().__init__(daemon=True)
         self.records = dict(records)
+        self.address = address
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.bind((address, port))
         self.port = int(self._socket.getsockname()[1])
         self.start()
 
@@ -277,6 +310,6 @@ class NameServer(threading.Thread):
     def stop(self) -> None:
         """End it."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"", ("127.0.0.1", self.port))
+            sender.sendto(b"", (self.address, self.port))
         self.join(PATIENCE)
         self._socket.close()

@@ -177,6 +177,25 @@ class StartTests(SupervisorCase):
             self.assertEqual(settings["counts"], 4)
             self.assertEqual(settings["folder"], os.getcwd())
 
+    def test_serving(self) -> None:
+        """It serves when all workers do, and says how many do."""
+        made = self.start()
+        said = [(made.isServing, made.describe())]
+        for worker in (1, 0):
+            made.counts.noteServing(worker)
+            said.append((made.isServing, made.describe()))
+        self.machine.processes[0].end(None, signal.SIGKILL)
+        said.append((made.isServing, made.describe()))
+        self.assertEqual(
+            said,
+            [
+                (False, "0 of 2 workers serve"),
+                (False, "1 of 2 workers serve"),
+                (True, "2 of 2 workers serve"),
+                (False, "1 of 2 workers serve"),
+            ],
+        )
+
     def test_command(self) -> None:
         """It is the command, with our modules' places, and one key for all workers' salts."""
         self.start()
@@ -280,7 +299,7 @@ class FirstDeathTests(SupervisorCase):
         """If another one serves in the meantime it was bad luck, and it is started again."""
         made = self.start()
         self.machine.processes[0].end(1)
-        made.counts.noteServing()
+        made.counts.noteServing(0)
         self.machine.advance(FIRST_START_SECONDS)
         self.assertFalse(made.hasFailed)
         self.assertEqual(len(self.machine.processes), 3)
@@ -303,7 +322,7 @@ class DeathTests(SupervisorCase):
 
     def start(self, count: int = 2, **options: Any) -> Supervisor:
         made = super().start(count, **options)
-        made.counts.noteServing()
+        made.counts.noteServing(0)
         return made
 
     def died(self, process: Process, *how: Any) -> str:
@@ -404,7 +423,7 @@ class StopTests(SupervisorCase):
     def test_dead(self) -> None:
         """One that was to be started again isn't."""
         made = self.start(1)
-        made.counts.noteServing()
+        made.counts.noteServing(0)
         self.machine.processes[0].end(1)
         self.successResultOf(made.stopService())
         self.machine.advance(MAX_DELAY)
@@ -440,6 +459,28 @@ class ReloadTests(SupervisorCase):
         (self.folder / "key").write_text("nothing")
         self.assertFalse(self.successResultOf(made.reloadCertificates()))
         self.assertEqual(len(self.machine.processes[0].written), 1)
+
+    def test_oneOfTwo(self) -> None:
+        """Of listeners with files of their own, those whose files are good have the new ones."""
+        mine, other = self.writeCertificate(), {}
+        for name, path in mine.items():
+            other[name] = f"{path}-other"
+            Path(other[name]).write_bytes(Path(path).read_bytes())
+        factories = [makeFactory(Discard(), **readFiles(files)) for files in (mine, other)]
+        where: Any = [(Endpoint(Port(50)), factory) for factory in factories]
+        made = Supervisor(where, 1, ["python", "worker"], self.machine)
+        self.addCleanup(made._countsFile.close)
+        made.startService()
+        self.writeCertificate()
+        Path(other["cert"]).write_text("nothing")
+        with capturedLogs() as events:
+            self.assertFalse(self.successResultOf(made.reloadCertificates()))
+        said = [formatEvent(event) for event in events]
+        self.assertTrue(said[0].startswith("Keeping the old certificates: cert ("), said)
+        self.assertEqual(said[1], "The certificates were read again")
+        ((_, _), (_, handed)) = self.machine.processes[0].written
+        self.assertEqual(handed["handed"]["cert"][mine["cert"]], Path(mine["cert"]).read_text())
+        self.assertNotEqual(handed["handed"]["cert"][other["cert"]], "nothing")
 
     def test_gone(self) -> None:
         """Nor what can't be read any more; the log names it."""

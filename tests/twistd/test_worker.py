@@ -63,11 +63,11 @@ class WorkerCase(SynchronousTestCase):
     def setUp(self) -> None:
         preparePipe(self)
 
-    def counts(self, numbers: int = 4) -> int:
-        """A file to count in."""
+    def counts(self) -> int:
+        """A file for two workers to count in, with two factories each."""
         file = tempfile.TemporaryFile()  # noqa: SIM115
         self.addCleanup(file.close)
-        file.truncate(4 * numbers + 4)
+        file.truncate(SharedCounts.size(2, 2))
         return file.fileno()
 
 
@@ -102,10 +102,14 @@ class CountTests(WorkerCase):
         descriptor = self.counts()
         first, second = SharedCounts(descriptor, 2), SharedCounts(descriptor, 2)
         self.assertFalse(first.hasServed())
-        second.noteServing()
+        second.noteServing(1)
+        self.assertEqual(first.serving(), 1)
+        first.noteServing(0)
+        self.assertEqual(second.serving(), 2)
         for worker in (0, 1):
-            first.forget(worker)
             self.assertEqual(first.report(1, worker, 0), 0)
+            first.forget(worker)
+            self.assertEqual(first.serving(), 1 - worker)
         self.assertTrue(first.hasServed())
         self.assertEqual(os.fstat(descriptor).st_size, SharedCounts.size(2, 2))
 

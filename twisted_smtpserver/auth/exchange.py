@@ -196,8 +196,7 @@ class Exchange:
         if secret is None:
             return askForLogin(self._dialogue, credentials, self._accept, self._refused)
         # Only after the proof: a failed login costs nothing, and takes as long for everybody.
-        server = self._dialogue.server
-        checking: Deferred[bool] = server.runInThread(secret.isOfEmptyPassword)
+        checking: Deferred[bool] = self._dialogue.runInThread(secret.isOfEmptyPassword)
         return checking.addCallback(self._checked, credentials)
 
     def _checked(self, isOfEmptyPassword: bool, credentials: sasl.Credentials) -> Outcome:

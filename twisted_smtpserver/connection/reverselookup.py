@@ -8,7 +8,6 @@ number, and an answer is used only if it is a host name.
 
 from __future__ import annotations
 
-import ipaddress
 from functools import lru_cache
 from typing import Any
 
@@ -22,8 +21,8 @@ from twisted.python.failure import Failure
 
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.resolver import systemResolver
-from twisted_smtpserver.tls.certificates import hostName
-from twisted_smtpserver.wire.ip import clientLiteral, parseAddress
+from twisted_smtpserver.wire.hostname import hostName
+from twisted_smtpserver.wire.ip import IPAddress, Networks, clientLiteral, parseAddress
 
 #: For how many seconds the lookups may delay the greeting, all together.
 TIME_LIMIT = 1.5
@@ -32,9 +31,7 @@ TIME_LIMIT = 1.5
 NAME_LIMIT = 2
 
 # RFC 1918, RFC 4193.
-_PRIVATE = tuple(
-    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
-)
+_PRIVATE = Networks(("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"), "private")
 
 # After how many seconds twisted.names repeats a query; its default goes on beyond TIME_LIMIT.
 _RETRIES = (1, 1)
@@ -47,13 +44,11 @@ _log = Logger()
 
 
 @lru_cache(maxsize=1024)
-def _worthLookingUp(
-    address: str | None, inPublic: bool
-) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _worthLookingUp(address: str | None, inPublic: bool) -> IPAddress | None:
     parsed = parseAddress(address)
     if parsed is None or parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified:
         return None
-    if parsed.is_multicast or parsed.is_reserved or any(parsed in each for each in _PRIVATE):
+    if parsed.is_multicast or parsed.is_reserved or address in _PRIVATE:
         return None
     return parsed if parsed.is_global or not inPublic else None
 
@@ -124,9 +119,7 @@ class ReverseLookup:
             self._reactor = theReactor()
         return self._reactor
 
-    async def _confirmedName(
-        self, address: ipaddress.IPv4Address | ipaddress.IPv6Address
-    ) -> str | None:
+    async def _confirmedName(self, address: IPAddress) -> str | None:
         if self._resolver is None:
             self._resolver = systemResolver()
         lookup, kind = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from asyncio import _get_running_loop  # without the exception that get_running_loop() makes
 
@@ -26,6 +27,47 @@ _FOREIGN_TASK = (
 )
 _BAD_YIELD = re.compile("Task got bad yield: <Deferred")
 _MOST_CAUSES = 10
+
+
+# What Python says of mistakes that people make in hooks, and what to do.
+_MISTAKES = {
+    re.compile("'(?:Deferred|coroutine)' object|type '(?:Deferred|coroutine)'"): (
+        "a Deferred or a coroutine was used in the place of its result: await it in an async def"
+    ),
+    re.compile("'MessageStream' object is not iterable"): (
+        "read the message by async for, or await stream.read(), in an async def"
+    ),
+    re.compile("exceptions must derive from BaseException"): "raise Rejection(text) to refuse",
+}
+_PACKAGE = __name__.partition(".")[0]
+
+
+def adviceOn(error: BaseException | None) -> str:
+    """
+    What to do about an error of a hook's, if it is one that people make.
+
+    :param error: what it raised.
+    :returns: the advice; ``""`` if there is none.
+    """
+    if isinstance(error, (AttributeError, TypeError)):
+        for pattern, advice in _MISTAKES.items():
+            if pattern.search(str(error.args[:1])):
+                return advice
+    if isinstance(error, AttributeError):
+        return _superAdvice(error.obj, error.name)
+    return loopAdvice(error)
+
+
+def _superAdvice(made: object, name: str | None) -> str:
+    """About an attribute that the constructor of a class of ours would have set."""
+    first, *bases = type(made).__mro__
+    for base in bases:
+        begin = base.__dict__.get("__init__")
+        if not base.__module__.startswith(_PACKAGE) or not inspect.isfunction(begin):
+            continue
+        if name in begin.__code__.co_names:
+            return f"{first.__name__}.__init__ has to call super().__init__() of {base.__name__}"
+    return ""
 
 
 def loopAdvice(error: BaseException | None) -> str:

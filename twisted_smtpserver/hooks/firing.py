@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from twisted_smtpserver.hooks.reactor import theReactor
 
 # The attribute of a Deferred that has the failure which was taken from it. Not a table of our own,
 # not even a weak one: tracebacks lead back to the Deferred, so it would keep all of them forever.
@@ -58,6 +60,5 @@ def _takeOver(value: Any, take: Callable[[Any], object], waiting: int) -> None:
         " result), or blocking()",
         event="firedInThread",
     )
-    from twisted.internet import reactor  # importing it chooses one: not before it is needed
-
-    REACTORS.get(waiting, cast("IReactorFromThreads", reactor)).callFromThread(take, value)
+    reactor = REACTORS.get(waiting)
+    (theReactor() if reactor is None else reactor).callFromThread(take, value)

@@ -25,6 +25,7 @@ from twisted_smtpserver.message.parameters import parseParameterized
 from twisted_smtpserver.message.slices import finish
 from twisted_smtpserver.message.structure import Part, Scanner
 from twisted_smtpserver.message.words import cleanText, decodedSlices, decodeWords
+from twisted_smtpserver.replies import CONTROLS
 
 __all__ = ["Attachment", "Field", "Headers", "Mailbox", "ParsedMessage", "parseMessage"]
 
@@ -34,7 +35,7 @@ _ADDRESS_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc"})
 _MANY_OCTETS = 4096
 
 _MAX_NAME = 255  # octets of a file's name on most systems
-_NOT_IN_NAME = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
+_NOT_IN_NAME = re.compile(rf'[<>:"|?*]|{CONTROLS}')
 
 
 class Field(NamedTuple):

@@ -15,10 +15,10 @@ from typing import IO, Any, Protocol, TypeVar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
-from twisted_smtpserver.hooks.coroutines import SingleAwait
+from twisted_smtpserver.hooks.singleawait import SingleAwait
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.files import saveToFile, saveToPath
@@ -61,13 +61,16 @@ class _NoFlow:
     def wanted(self) -> None:
         """Do nothing: it is too late."""
 
-    pause = resume = wanted
+    def pause(self) -> None:
+        """Do nothing."""
+
+    def resume(self) -> None:
+        """Do nothing."""
 
 
 _NO_FLOW = _NoFlow()
 
 
-@implementer(IMessageStream)
 class MessageStream:
     """
     See :class:`~twisted_smtpserver.interfaces.IMessageStream`.
@@ -93,6 +96,7 @@ class MessageStream:
         "_sizeLimit",
         "_underWay",
         "_wanted",
+        "_wasRead",
         "byteLength",
         "failure",
         "sizeExceeded",
@@ -117,6 +121,7 @@ class MessageStream:
         self._prepended = False
         self._underWay: tuple[str, Deferred[Any]] | None = None
         self._wanted = False
+        self._wasRead = False  # to its end, and the reader was told
         self._ended = False
         self._discarding = False
         #: Why this message can't be accepted, whatever its handler says; ``None`` if it can.
@@ -250,6 +255,7 @@ class MessageStream:
         reader.fire(Failure(CancelledError()))
 
     def __aiter__(self) -> AsyncIterator[bytes]:
+        self._checkUnread()
         return self
 
     async def __anext__(self) -> bytes:
@@ -257,11 +263,23 @@ class MessageStream:
         if not isinstance(octets, bytes):
             octets = await octets
         if not octets:
+            self._wasRead = True
             raise StopAsyncIteration
         return octets
 
+    def _checkUnread(self) -> None:
+        # Nothing at all would be read: a file that is saved now would be empty.
+        if self._wasRead:
+            raise RuntimeError(
+                "the message was read to its end already, and can be read once: keep what read() "
+                "returns, and give that to parseMessage() or write it"
+            )
+
     def _begin(self, name: str, reading: Coroutine[Any, Any, _T]) -> Deferred[_T]:
         """Begin to read in one of the ways below, and note that until its end."""
+        if self._wasRead:
+            reading.close()
+            self._checkUnread()
         result = Deferred.fromCoroutine(reading)
         if not result.called:
             self._underWay = name, result
@@ -342,6 +360,9 @@ class MessageStream:
         self._chunks.insert(0, octets)
 
 
+classImplements(MessageStream, IMessageStream)
+
+
 def forgottenRead(name: str) -> RuntimeError:
     """
     The error of a handler that hasn't waited for what it was reading.
@@ -368,7 +389,6 @@ def _tooLate() -> Exception:
     return RuntimeError("onData has returned, and what it left unread is gone")
 
 
-@implementer(IPushProducer)
 class _Pipe:
     """Pumps a stream into a consumer at the consumer's pace."""
 
@@ -408,3 +428,6 @@ class _Pipe:
     def stopProducing(self) -> None:
         self._stopped = True
         self.resumeProducing()
+
+
+classImplements(_Pipe, IPushProducer)

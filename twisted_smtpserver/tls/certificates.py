@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import idna
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.options import VERSIONS
+from twisted_smtpserver.wire.hostname import hostName
+from twisted_smtpserver.wire.ip import normalizeAddress, parseAddress
 from twisted_smtpserver.wire.text import escape
 
 #: PEM text, or the path of a file with it. A ``str`` is PEM if it has a ``-----BEGIN`` in it.
@@ -52,11 +52,6 @@ class FileContent(bytes):
     def __repr__(self) -> str:
         return f"<FileContent of {self.path!r}>"
 
-
-# Letters, digits, hyphens and underscores, with a last label that can't be taken for an address's.
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}\Z)(?:(?!-)[a-z0-9_-]{1,63}(?<!-)\.)*(?![0-9]+\Z)(?!-)[a-z0-9_-]{1,63}(?<!-)\Z"
-)
 
 # Base64 DER begins with M: a key pasted where a path belongs must not get into a message.
 _LIKE_A_KEY = re.compile(r"[\r\n]|M[A-Za-z0-9+/]{39}")
@@ -258,23 +253,9 @@ def alternativeNames(
         return []
 
 
-def hostName(name: str) -> str | None:
-    """
-    Bring a host name to the form in which names are compared: A-labels, lower case, no final dot.
-
-    :returns: ``None`` if it is not a host name.
-    """
-    try:
-        name = name.lower() if name.isascii() else idna.encode(name, uts46=True).decode()
-    except UnicodeError:
-        return None
-    name = name.removesuffix(".")
-    return name if _HOST_NAME.match(name) else None
-
-
 def patternName(name: str) -> str | None:
     """
-    The same for a name that may begin with ``*.``.
+    :func:`~twisted_smtpserver.wire.hostname.hostName` for a name that may begin with ``*.``.
     """
     suffix = hostName(name.removeprefix("*."))
     return f"*.{suffix}" if suffix and name.startswith("*.") else suffix
@@ -290,13 +271,14 @@ def selfSignedCertificate(names: Iterable[str] = ("localhost",)) -> TLSSettings:
     """
     subjects: list[x509.GeneralName] = []
     for name in dict.fromkeys([*names, "localhost", "127.0.0.1", "::1"]):
-        try:
-            subjects.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            pattern = patternName(name)
-            if pattern is None:
-                raise ConfigurationError(f"selfSigned: {name!r} is not a host name") from None
-            subjects.append(x509.DNSName(pattern))
+        address = parseAddress(normalizeAddress(name))
+        if address is not None:
+            subjects.append(x509.IPAddress(address))
+            continue
+        pattern = patternName(name)
+        if pattern is None:
+            raise ConfigurationError(f"selfSigned: {name!r} is not a host name")
+        subjects.append(x509.DNSName(pattern))
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name.from_rfc4514_string("CN=twisted_smtpserver self-signed")
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -26,13 +26,13 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.tls.certificates import (
     KeyMismatchError,
     TLSSettings,
-    hostName,
     patternName,
     readCertificates,
     readKey,
     selfSignedCertificate,
 )
 from twisted_smtpserver.tls.info import TLSInfo
+from twisted_smtpserver.wire.hostname import hostName
 
 __all__ = [
     "ALPN_PROTOCOLS",
@@ -41,6 +41,7 @@ __all__ = [
     "TLSSettings",
     "channelBinding",
     "describeTLS",
+    "opensslVersion",
     "selfSignedCertificate",
 ]
 
@@ -423,3 +424,8 @@ def channelBinding(transport: object) -> bytes | None:
         return connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
     except SSL.Error:
         return None
+
+
+def opensslVersion() -> str:
+    """OpenSSL's name and version, and its day."""
+    return SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii")

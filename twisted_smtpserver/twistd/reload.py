@@ -31,7 +31,7 @@ from twisted_smtpserver.twistd.worker import Handover
 _log = Logger()
 
 #: Options that something else was made of at the start, or that open connections rely on.
-_FIXED = frozenset(
+FIXED = frozenset(
     {
         *("secure", "secured", "lmtp", "selfSigned", "tlsRequired"),  # what kind of port it is
         *("name", "resolver", "handlerTimeout"),  # stores, policies and filters have them, too
@@ -106,8 +106,7 @@ class Reloader:
         """
         if self._config.path is None:
             return self._service.reloadCertificates()
-        done: Deferred[bool] = self._lock.run(self._reload, None)
-        return done
+        return self._run(None)
 
     def useHandover(self, handover: Handover) -> Deferred[bool]:
         """
@@ -116,18 +115,21 @@ class Reloader:
         :param handover: what it has handed over now.
         :returns: a Deferred that fires with whether that could be used.
         """
+        return self._run(handover)
+
+    def _run(self, handover: Handover | None) -> Deferred[bool]:
         done: Deferred[bool] = self._lock.run(self._reload, handover)
-        return done
+        return done.addErrback(_failed)
 
     def _reload(self, handover: Handover | None) -> Deferred[bool]:
         try:
             fresh = self._config.again(handover)
         except usage.UsageError as error:
             return succeed(_keepOld(str(error)))
-        changes, lasting = self._compare(fresh)
+        changes, fixed = self._compare(fresh)
         runInThread = self._running[0].factories[0].runInThread
         preparing = runInThread(self._prepare, changes)
-        return preparing.addCallbacks(self._use, _failed, (fresh, changes, lasting))
+        return preparing.addCallback(self._use, fresh, changes, fixed)
 
     def _compare(self, fresh: Options) -> tuple[list[_Change], list[str]]:
         """Find what changes, and the names of what can't without a restart."""
@@ -163,6 +165,7 @@ class Reloader:
     def _use(self, problem: str, fresh: Options, changes: list[_Change], fixed: list[str]) -> bool:
         if problem:
             return _keepOld(problem)
+        names = [_nameOf(name, each.running, each.fresh) for each in changes for name in each.names]
         for change in changes:
             change.use()
         if self._config.path is None:  # in a worker, whose supervisor has other certificates
@@ -171,9 +174,10 @@ class Reloader:
         if self._config.handover is not None:
             _log.info("The supervisor's new configuration is in use")
             return True
-        names = [_nameOf(name, change) for change in changes for name in change.names]
         what = (
-            f"new connections have another {', '.join(names)}" if names else "nothing has changed"
+            f"new connections have another {', '.join(dict.fromkeys(names))}"
+            if names
+            else "nothing has changed"
         )
         _log.info("The configuration was read again: {what}", what=what)
         for name in dict.fromkeys(fixed):
@@ -242,7 +246,7 @@ def _isFixed(name: str, running: Running, fresh: Options) -> bool:
     if option in ("cert", "key"):
         return (option in running.keywords) > (option in fresh.keywords)  # STARTTLS was offered
     isShared = "state" in running.keywords and option == "maxClientsPerAddress"
-    return not option or option in _FIXED or isShared
+    return not option or option in FIXED or isShared
 
 
 def _changeOf(running: Running, fresh: Options) -> _Change:
@@ -263,9 +267,7 @@ def _changeOf(running: Running, fresh: Options) -> _Change:
 def _fixedNames(running: Running, fresh: Options) -> list[str]:
     """What has changed and needs a restart, as it is called where it was changed."""
     names = [name for name in _changed(running, fresh) if _isFixed(name, running, fresh)]
-    found = [
-        (fresh if name in fresh else running.config).group.settings[name].name for name in names
-    ]
+    found = [_nameOf(name, running, fresh) for name in names]
     return found + [
         f"what is in the file of {fresh.group.settings[name].name}"
         for name in SECRETS
@@ -273,7 +275,7 @@ def _fixedNames(running: Running, fresh: Options) -> list[str]:
     ]
 
 
-def _nameOf(name: str, change: _Change) -> str:
+def _nameOf(name: str, running: Running, fresh: Options) -> str:
     """What a flag is called where it was changed."""
-    after = change.fresh.group.settings
-    return (after[name] if name in after else change.running.config.group.settings[name]).name
+    after = fresh.group.settings
+    return (after[name] if name in after else running.settings[name]).name

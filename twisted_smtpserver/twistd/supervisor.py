@@ -159,6 +159,15 @@ class Supervisor(SMTPService):
         stopping = [listening, *(worker.stop(timeout) for worker in self.workers)]
         return DeferredList(stopping).addCallback(lambda _: None)
 
+    @property
+    def isServing(self) -> bool:
+        """Whether all workers serve."""
+        return self.counts.serving() == self.count
+
+    def describe(self) -> str:
+        """Say how the server does: for systemd, in one line."""
+        return f"{self.counts.serving()} of {self.count} workers serve"
+
     def stopReactor(self) -> None:
         """Stop twistd: the next worker would fail for the same reason."""
         self.hasFailed = True

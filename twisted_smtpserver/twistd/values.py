@@ -6,7 +6,6 @@ wrong with it.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 
 from twisted_smtpserver.log.formats import FORMATS
 from twisted_smtpserver.resolver import DatagramResolver
@@ -14,6 +13,7 @@ from twisted_smtpserver.tls.renewal import LEAST_INTERVAL
 from twisted_smtpserver.twistd.credentials import resolveCredential
 from twisted_smtpserver.twistd.filters import PROGRAMS
 from twisted_smtpserver.wire.domain import parseDomain, toAscii
+from twisted_smtpserver.wire.ip import spellOwn
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -131,10 +131,9 @@ def readPage(text: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025")
-    try:
-        address = str(ip_address(host)) if colon and host != "localhost" else DEFAULT_HOST
-    except ValueError:
-        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025") from None
+    address = spellOwn(host) if colon and host != "localhost" else DEFAULT_HOST
+    if address is None:
+        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025")
     return address, int(readPort(port))
 
 
@@ -179,13 +178,10 @@ def readNameServer(text: str) -> DatagramResolver:
     """Read a name server's address; make the resolver that asks it."""
     match = re.fullmatch(r"(?:\[([^]]*)]|([^:]*))(?::([0-9]+))?", text, re.ASCII)
     host, port = (match[1] or match[2], match[3]) if match else (text, None)
-    try:
-        address = ip_address(host)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no address such as 192.0.2.53 or [2001:db8::53]:53"
-        ) from None
-    return DatagramResolver(servers=[(str(address), int(readPort(port or "53")))])
+    address = spellOwn(host)
+    if address is None:
+        raise ValueError(f"{text!r} is no address such as 192.0.2.53 or [2001:db8::53]:53")
+    return DatagramResolver(servers=[(address, int(readPort(port or "53")))])
 
 
 # -- The values of a repeated flag, joined ---------------------------------------------------------

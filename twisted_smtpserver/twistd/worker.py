@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
@@ -59,8 +60,8 @@ class SharedCounts:
     Each number has a place in shared memory that only its worker writes, so no lock is needed. Two
     workers that accept at the same moment may exceed a limit by one.
 
-    One more place says whether any worker has ever served. Shared memory keeps that after the
-    worker's death; what a dead worker wrote into a pipe may be lost.
+    More places say which workers serve, and whether any has ever served. Shared memory keeps that
+    after the worker's death; what a dead worker wrote into a pipe may be lost.
 
     :param descriptor: a file of as many octets as :meth:`size` says.
     :param workers: how many there are.
@@ -68,17 +69,27 @@ class SharedCounts:
 
     def __init__(self, descriptor: int, workers: int) -> None:
         places = memoryview(mmap.mmap(descriptor, 0)).cast("I")
-        self._counts, self._served = places[:-1], places[-1:]
+        self._counts = places[: -workers - 1]
+        self._serving = places[-workers - 1 : -1]
+        self._served = places[-1:]
         self._workers = workers
 
     @staticmethod
     def size(factories: int, workers: int) -> int:
         """How many octets the counts need."""
-        return 4 * (factories * workers + 1)
+        return 4 * (factories * workers + workers + 1)
 
-    def noteServing(self) -> None:
-        """Note that a worker serves."""
-        self._served[0] = 1
+    def noteServing(self, worker: int) -> None:
+        """
+        Note that a worker serves.
+
+        :param worker: the worker's number, from 0.
+        """
+        self._serving[worker] = self._served[0] = 1
+
+    def serving(self) -> int:
+        """How many workers serve."""
+        return sum(self._serving)
 
     def hasServed(self) -> bool:
         """Whether any worker has ever served."""
@@ -98,7 +109,8 @@ class SharedCounts:
         return sum(counts)
 
     def forget(self, worker: int) -> None:
-        """Forget a dead worker's connections."""
+        """Forget a dead worker's connections, and that it served."""
+        self._serving[worker] = 0
         for place in range(worker, len(self._counts), self._workers):
             self._counts[place] = 0
 
@@ -201,7 +213,7 @@ class Handover:
             (_adopted(reactor, descriptor, family), factory)
             for (descriptor, family), factory in zip(self._sockets, factories, strict=True)
         ]
-        return WorkerService(listeners, reactor, self._counts.noteServing)
+        return WorkerService(listeners, reactor, partial(self._counts.noteServing, self.number))
 
     def _counter(self, place: int) -> Any:
         return lambda own: self._counts.report(place, self.number, own)

@@ -4,13 +4,14 @@ Domain names and address literals (RFC 5321 §4.1.2 and §4.1.3, RFC 6531 §3.3)
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 import idna
 
+from twisted_smtpserver.wire.hostname import LDH_LABEL
+from twisted_smtpserver.wire.ip import spellIpv4, spellIpv6
 from twisted_smtpserver.wire.text import decodeVisible
 
 #: Octets in a domain (RFC 5321 §4.5.3.1.2) and in one of its labels (RFC 1035 §2.3.4).
@@ -48,9 +49,6 @@ BAD_LITERAL = Problem("the address literal is malformed")
 BAD_IP = Problem("an address literal is written [192.0.2.1] or [IPv6:2001:db8::1]")
 BAD_IPV6 = Problem("the IPv6 address in the literal is malformed")
 
-# The hyphens stand where no two parts of the expression can match them: it runs in linear time.
-_LDH_LABEL = re.compile(r"[a-z0-9]+(?:-+[a-z0-9]+)*")
-_IPV4 = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
 _UNTAGGED_IPV6 = re.compile(r"[0-9A-Fa-f]{0,4}:.*:")
 # Capitals that IDNA allows while it forbids their small letters (RFC 5892 §2.6, Unicode 8).
 _CHEROKEE = re.compile("[\u13a0-\u13f5]")
@@ -117,10 +115,10 @@ def parseLiteral(octets: bytes) -> str | Problem:
     content = octets[1:-1].decode("ascii")
     tag, colon, rest = content.partition(":")
     if not colon:
-        number = _normalizeIpv4(content)
+        number = spellIpv4(content)
         return BAD_IP if number is None else f"[{number}]"
     if tag.lower() == "ipv6":
-        address = _normalizeIpv6(rest)
+        address = spellIpv6(rest)
         return BAD_IPV6 if address is None else f"[IPv6:{address}]"
     if _UNTAGGED_IPV6.match(content) is not None:
         return BAD_IP  # [2001:db8::1] is not db8::1 with the tag 2001
@@ -154,7 +152,7 @@ def _parseLabel(sent: str) -> tuple[str, str] | Problem:
     label = sent.lower()
     if len(label) > MAX_LABEL:
         return LABEL_TOO_LONG
-    if _LDH_LABEL.fullmatch(label) is None:
+    if LDH_LABEL.fullmatch(label) is None:
         return NOT_LDH
     if label.startswith(_PREFIX):
         decoded = _decodeLabel(label)
@@ -203,27 +201,3 @@ def _decodeLabel(label: str) -> str | None:
     # the same mailbox.
     isCanonical = not decoded.isascii() and _encodeLabel(decoded) == label
     return decoded if isCanonical else None
-
-
-def _normalizeIpv4(text: str) -> str | None:
-    """Four times Snum, which is decimal and may have leading zeros: :mod:`ipaddress` takes none."""
-    found = _IPV4.fullmatch(text)
-    if found is None:
-        return None
-    numbers = [int(digits) for digits in found.groups()]
-    return None if max(numbers) > 255 else ".".join(map(str, numbers))
-
-
-def _normalizeIpv6(text: str) -> str | None:
-    head, _, tail = text.rpartition(":")
-    if "." in tail:
-        tail = _normalizeIpv4(tail) or "."
-    try:
-        address = ipaddress.IPv6Address(f"{head}:{tail}")
-    except ValueError:
-        return None
-    if address.scope_id is not None:  # a zone makes sense on the peer's own host only
-        return None
-    # RFC 5952 §5; which versions of Python do so by themselves differs.
-    mapped = address.ipv4_mapped
-    return str(address) if mapped is None else f"::ffff:{mapped}"

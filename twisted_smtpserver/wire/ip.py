@@ -4,15 +4,24 @@ IP addresses and networks: one way to read them, to write them, and to tell whos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
 
 from twisted_smtpserver.errors import ConfigurationError
 
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+
+# RFC 6052, RFC 8215: behind these an IPv4 address is reached, which is the last 32 bits.
+_TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+
+_IPV4 = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,3})")
+
 
 @lru_cache(maxsize=1024)  # the same clients come again and again, and ipaddress takes its time
-def parseAddress(text: str | None) -> IPv4Address | IPv6Address | None:
+def parseAddress(text: str | None) -> IPAddress | None:
     """
     Read an IP address.
 
@@ -43,6 +52,55 @@ def normalizeAddress(text: str, version: int | None = None) -> str | None:
     if address is None or version not in (None, 6 if ":" in text else 4):
         return None
     return str(address)
+
+
+def spellOwn(text: str) -> str | None:
+    """
+    Spell an address that stands in the configuration of this host, where a zone has a meaning.
+
+    :param text: an address, with or without a zone.
+    :returns: the address in its shortest form, with its zone; ``None`` if the text is none.
+    """
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
+
+
+def spellIpv4(text: str) -> str | None:
+    """
+    Spell the address of a literal (RFC 5321 §4.1.3).
+
+    :param text: four times Snum, which is decimal and may have leading zeros: :mod:`ipaddress`
+        takes none.
+    :returns: the address without them; ``None`` if the text is none.
+    """
+    found = _IPV4.fullmatch(text)
+    if found is None:
+        return None
+    numbers = [int(digits) for digits in found.groups()]
+    return None if max(numbers) > 255 else ".".join(map(str, numbers))
+
+
+def spellIpv6(text: str) -> str | None:
+    """
+    Spell the address behind a literal's tag ``IPv6:``.
+
+    :param text: an address; a zone makes sense on the peer's own host only, and isn't taken.
+    :returns: the address in its shortest form (RFC 5952); ``None`` if the text is none.
+    """
+    head, _, tail = text.rpartition(":")
+    if "." in tail:
+        tail = spellIpv4(tail) or "."
+    try:
+        address = IPv6Address(f"{head}:{tail}")
+    except ValueError:
+        return None
+    if address.scope_id is not None:
+        return None
+    # RFC 5952 §5; which versions of Python do so by themselves differs.
+    mapped = address.ipv4_mapped
+    return str(address) if mapped is None else f"::ffff:{mapped}"
 
 
 @lru_cache(maxsize=1024)
@@ -95,6 +153,31 @@ def addressNetwork(address: str) -> int | str:
     if not isinstance(parsed, IPv6Address):
         return address if parsed is None else str(parsed).rpartition(".")[0]
     return int(parsed) >> 80
+
+
+def isPublic(address: str) -> bool:
+    """
+    Whether an address is one that anybody on the Internet may reach.
+
+    :param address: an IP address. What is none isn't public.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, IPv6Address):
+        inner = _embedded(parsed)
+        if inner is not None and not isPublic(str(inner)):
+            return False
+    return parsed.is_global and not parsed.is_multicast
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that is reached by way of an IPv6 address."""
+    if any(address in network for network in _TRANSLATED):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo and teredo[1])
 
 
 class Networks:

@@ -15,7 +15,8 @@ from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from zope.interface import alsoProvides
 
 from twisted_smtpserver.stores.base import Unavailable
-from twisted_smtpserver.stores.webhook.destination import Endpoints, isPublic
+from twisted_smtpserver.stores.webhook.destination import Endpoints
+from twisted_smtpserver.wire.ip import isPublic
 
 
 class IsPublicTests(SynchronousTestCase):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,13 +17,13 @@ from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.resolver import systemResolver
 from twisted_smtpserver.session import Session
-from twisted_smtpserver.wire.ip import parseAddress
+from twisted_smtpserver.wire.ip import Networks, parseAddress
 
 _log = Logger()
 
-_LISTED = ipaddress.ip_network("127.0.0.0/8")  # RFC 5782 §2.1
+_LISTED = Networks(["127.0.0.0/8"], "listed")  # RFC 5782 §2.1
 # What lists answer to those whose questions they don't like, instead of to the question.
-_ERRORS = ipaddress.ip_network("127.255.255.0/24")
+_ERRORS = Networks(["127.255.255.0/24"], "errors")
 
 
 class DNSBlockList(SMTPHandler):
@@ -71,9 +70,7 @@ class DNSBlockList(SMTPHandler):
 
 
 def _isListed(found: Any) -> bool:
-    addresses = [
-        ipaddress.ip_address(header.payload.address) for header in found[0] if header.type == dns.A
-    ]
+    addresses = [header.payload.dottedQuad() for header in found[0] if header.type == dns.A]
     return any(address in _LISTED and address not in _ERRORS for address in addresses)
 
 

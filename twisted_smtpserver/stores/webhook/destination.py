@@ -9,7 +9,6 @@ name: a name may be resolved to one address when it is checked, and to another o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -26,34 +25,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from twisted_smtpserver.stores.base import Unavailable
-
-# RFC 6052, RFC 8215: behind these an IPv4 address is reached, which is the last 32 bits.
-_TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-
-
-def isPublic(address: str) -> bool:
-    """
-    Whether an address is one that anybody on the Internet may reach.
-
-    :param address: an IP address. What is none isn't public.
-    """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(parsed, IPv6Address):
-        inner = _embedded(parsed)
-        if inner is not None and not isPublic(str(inner)):
-            return False
-    return parsed.is_global and not parsed.is_multicast
-
-
-def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that is reached by way of an IPv6 address."""
-    if any(address in network for network in _TRANSLATED):
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo and teredo[1])
+from twisted_smtpserver.wire.ip import isPublic
 
 
 @implementer(IResolutionReceiver)

@@ -34,9 +34,9 @@ from twisted_smtpserver.stores.base import (
     within,
 )
 from twisted_smtpserver.stores.webhook.body import Form, describeEnvelope, describeMessage
-from twisted_smtpserver.stores.webhook.destination import isPublic
 from twisted_smtpserver.stores.webhook.requests import Poster
 from twisted_smtpserver.stores.webhook.signature import readSecret, sign
+from twisted_smtpserver.wire.ip import isPublic
 
 #: Requests at a time, unless told otherwise.
 MAX_REQUESTS = 50
