@@ -30,7 +30,7 @@ def named() -> dict[str, set[str]]:
                 pairs = {each.arg: each.value for each in node.keywords if each.arg}
             elif isinstance(node, ast.Dict):
                 pairs = {
-                    key.value: value
+                    str(key.value): value
                     for key, value in zip(node.keys, node.values, strict=True)
                     if isinstance(key, ast.Constant)
                 }
