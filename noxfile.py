@@ -65,6 +65,17 @@ def testsOldest(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs)
 
 
+@nox.session(name="tests-compiled", python=PYTHONS)
+def testsCompiled(session: nox.Session) -> None:
+    """Run the tests with the compiled form, in a copy: its modules go beside their source."""
+    copy = Path(session.create_tmp()).resolve() / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    session.run("git", "clone", "--quiet", ".", str(copy), external=True)
+    with session.chdir(copy):
+        session.install("-e", ".[test]", env={"TWISTED_SMTPSERVER_COMPILE": "require"})
+        session.run("python", "-m", "pytest", *session.posargs)
+
+
 @nox.session(name="tests-trunk", python=PYTHONS[-1])
 def testsTrunk(session: nox.Session) -> None:
     """Run the tests with Twisted as it will be released next."""

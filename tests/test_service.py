@@ -79,6 +79,7 @@ class ListeningTests(SynchronousTestCase):
         self.assertEqual([(port, made) for port, made, *_ in memory.tcpServers], [(25, inbox)])
         self.assertEqual([path for path, *_ in memory.unixServers], ["/run/lmtp"])
         self.assertEqual(len(service.ports), 2)
+        self.assertEqual(service.portsOf([local]), service.ports[1:])
         service.startService()
         self.assertEqual(len(memory.tcpServers), 1)
 
@@ -485,8 +486,11 @@ class RenewalTests(CertificateCase):
         self.assertIs(self.factory.contextFactory, before)
 
     def test_neverStarted(self) -> None:
-        """A service that wasn't started can be stopped; nothing is looked at."""
+        """A service that wasn't started can be stopped; nothing is looked at, nobody is served."""
+        self.assertTrue(self.start(self.factory, renewalInterval=0).isServing)
+        self.memory = Memory()
         made = SMTPService([("tcp:25", self.factory)], self.memory)
+        self.assertFalse(made.isServing)
         self.successResultOf(made.stopService())
         self.assertEqual(self.memory.getDelayedCalls(), [])
 

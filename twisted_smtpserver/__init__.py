@@ -38,7 +38,10 @@ from twisted_smtpserver.sasl.credentials import Authenticated
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.tls.info import TLSInfo
-from twisted_smtpserver.wire.scanning import isCompiled
+from twisted_smtpserver.wire import dotdata, scanning
+
+#: Whether the compiled form is at work: the core by mypyc, and the scanner of message octets in C.
+isCompiled: bool = scanning.isCompiled and not dotdata.__file__.endswith(".py")
 
 __version__ = "0.1.0"
 

@@ -262,7 +262,7 @@ class Session:
         self.remotePort: int | None = None
         self.peerAddress: str | None = None
         self.peerPort: int | None = None
-        self.proxyTLVs: Any = ()
+        self.proxyTLVs: tuple[tuple[int, bytes], ...] = ()
         self.clientHostname: str = ""
         self.openingCommand: str | None = None
         self.hostNameAppearsAs: str | None = None

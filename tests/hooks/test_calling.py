@@ -28,7 +28,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.hooks import blocking, defaultHook, findHook, invoke
 from twisted_smtpserver.hooks.advice import loopAdvice
-from twisted_smtpserver.hooks.coroutines import CoroutineRunner, SingleAwait
+from twisted_smtpserver.hooks.coroutines import CoroutineRunner
+from twisted_smtpserver.hooks.singleawait import SingleAwait
 
 
 class FindHookTests(SynchronousTestCase):

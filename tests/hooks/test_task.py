@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.examples import EXAMPLES
 from tests.support.liveserver import PATIENCE, LiveServer
 from twisted_smtpserver.hooks import invoke
-from twisted_smtpserver.hooks.coroutines import SingleAwait
+from twisted_smtpserver.hooks.singleawait import SingleAwait
 from twisted_smtpserver.hooks.task import HookTask
 from twisted_smtpserver.testing import connect
 

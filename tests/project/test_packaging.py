@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -17,7 +18,10 @@ ROOT = Path(__file__).parent.parent.parent
 
 TWISTD = "from twisted.scripts.twistd import run; run()"
 PURELIB = "import sysconfig; print(sysconfig.get_path('purelib'))"
-COMPILED = "import twisted_smtpserver; print(twisted_smtpserver.isCompiled)"
+COMPILED = (
+    "import twisted_smtpserver; from twisted_smtpserver.wire import scanning;"
+    " print(scanning.isCompiled, twisted_smtpserver.isCompiled)"
+)
 ORIGIN = "import twisted_smtpserver as package; print(package.__file__)"
 
 
@@ -71,7 +75,7 @@ class PackagingTests(SynchronousTestCase):
 
     def buildWheel(self, **environment: str) -> Path:
         build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", self.folder]
-        run(*build, cwd=ROOT, **environment)
+        self.said = run(*build, cwd=ROOT, **environment)
         (wheel,) = self.folder.glob("*.whl")
         return wheel
 
@@ -87,22 +91,35 @@ class PackagingTests(SynchronousTestCase):
         self.install(self.buildWheel())
         self.assertPluginWorks(self.purelib)
 
+    def breakMypyc(self) -> str:
+        """A folder for the path of modules, with a mypyc that says no. The real one takes long."""
+        folder = self.folder / "broken" / "mypyc"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("raise ImportError('not today')")
+        return str(folder.parent)
+
     def test_compiled(self) -> None:
-        """A wheel has compiled parts if that is asked for, and then says which Python it is for."""
+        """
+        A wheel has compiled parts if that is asked for, and then says which Python it is for. The
+        core's are built, and run, by the other lane of ``.ci/run``.
+        """
         compiledscanner.build()  # skips where there is no compiler
-        wheel = self.buildWheel(TWISTED_SMTPSERVER_COMPILE="1")
+        wheel = self.buildWheel(TWISTED_SMTPSERVER_COMPILE="1", PYTHONPATH=self.breakMypyc())
         self.assertNotIn("py3-none-any", wheel.name)
         self.makeEnvironment()
         self.install(wheel)
         self.assertPluginWorks(self.purelib)
-        self.assertEqual(run(self.python, "-c", COMPILED).strip(), "True")
+        self.assertEqual(run(self.python, "-c", COMPILED).strip(), "True False")
 
     def test_noCompiler(self) -> None:
         """Where it doesn't work the wheel is a pure one, unless it mustn't be."""
-        wheel = self.buildWheel(TWISTED_SMTPSERVER_COMPILE="1", CC="false")
+        broken = {"CC": "false", "PYTHONPATH": self.breakMypyc()}
+        wheel = self.buildWheel(TWISTED_SMTPSERVER_COMPILE="1", **broken)
         self.assertIn("py3-none-any", wheel.name)
+        self.assertEqual(len(re.findall("The .* stays pure Python: .+", self.said)), 2, self.said)
+        self.assertIn("The core stays pure Python: ImportError: not today", self.said)
         with self.assertRaisesRegex(AssertionError, "CalledProcessError"):
-            self.buildWheel(TWISTED_SMTPSERVER_COMPILE="require", CC="false")
+            self.buildWheel(TWISTED_SMTPSERVER_COMPILE="require", **broken)
         with zipfile.ZipFile(wheel) as archive:
             self.assertEqual([name for name in archive.namelist() if name.endswith(".so")], [])
 

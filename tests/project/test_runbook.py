@@ -12,6 +12,8 @@ from tests.support.examples import DOCS, EXAMPLES
 PAGE = DOCS / "howto" / "runbook.rst"
 PACKAGE = DOCS.parent / "twisted_smtpserver"
 
+SITE = "https://twisted-smtpserver.readthedocs.io/en/stable"
+
 _ALERT = re.compile(r"^(SMTP\w+)\n~+$", re.MULTILINE)
 _LINE = re.compile(r"^``([^`]+)``\n   \S", re.MULTILINE)
 
@@ -52,5 +54,9 @@ class RunbookTests(SynchronousTestCase):
             path.read_text(encoding="utf-8") for path in sorted(EXAMPLES.glob("metrics/*.yml"))
         )
         alerts = re.findall(r"^ +- alert: (\w+)$", rules, re.MULTILINE)
-        if alerts:
-            self.assertEqual(_ALERT.findall(self.text), alerts)
+        self.assertEqual(_ALERT.findall(self.text), alerts)
+        links = re.findall(r"^ +runbook_url: \"(.*)\"$", rules, re.MULTILINE)
+        self.assertEqual({link.partition("#")[0] for link in links}, {f"{SITE}/howto/runbook.html"})
+        rules_ = (EXAMPLES / "metrics/alerts.yml").read_text(encoding="utf-8")
+        linked = re.findall(r"runbook.html#(\w+)", rules_)
+        self.assertEqual(linked, [alert.lower() for alert in alerts])

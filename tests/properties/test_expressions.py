@@ -18,6 +18,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -220,16 +221,25 @@ def _takes(item: tuple[Any, Any], character: str) -> bool:
 def modules() -> Iterator[ModuleType]:
     for found in pkgutil.walk_packages(twisted_smtpserver.__path__, "twisted_smtpserver."):
         try:
-            yield import_module(found.name)
+            module = import_module(found.name)
         except ModuleNotFoundError as error:
             # What isn't installed is an extra's.
             if str(error.name).startswith(twisted_smtpserver.__name__):
                 raise
+        else:
+            if source(module).exists():  # the scanner's is C
+                yield module
+
+
+def source(module: ModuleType) -> Path:
+    """A module's source; a compiled one has it beside it."""
+    file = Path(str(module.__file__))
+    return file.with_name(f"{file.name.partition('.')[0]}.py")
 
 
 def expressions(module: ModuleType) -> Iterator[tuple[str, re.Pattern[Any], bool]]:
     """A module's expressions: name, expression, and whether it is searched for."""
-    tree = ast.parse(inspect.getsource(module))
+    tree = ast.parse(source(module).read_text())
     searched = {
         ast.unparse(node.value).rpartition(".")[2]
         for node in ast.walk(tree)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
 from tests.support.certificates import Certified
+from tests.support.postfix import OwnPostfix
 from tests.support.services import freePort, killGroup
 
 _MAIN = """\
@@ -60,7 +58,7 @@ postlog   unix-dgram n - n - 1  postlogd
 """
 
 
-class NextPostfix:
+class NextPostfix(OwnPostfix):
     """
     Postfix as the next hop. What it accepts stays in its queue.
 
@@ -71,48 +69,25 @@ class NextPostfix:
     """
 
     def __init__(self, program: str, certified: Certified) -> None:
-        self._program = program
-        # Not below a test's own folder: Postfix's user has to be let in.
-        self.folder = Path(tempfile.mkdtemp(prefix="nextpostfix-"))
-        self.folder.chmod(0o755)
-        for name in ("config", "queue", "data", "log"):
-            (self.folder / name).mkdir(mode=0o755)
-        shutil.chown(self.folder / "data", "postfix")
+        super().__init__(program, "nextpostfix-")
         self.port = freePort()
         self.isRunning = False
         config = self.folder / "config"
-        (config / "main.cf").write_text(_MAIN.format(folder=self.folder))
-        (config / "master.cf").write_text(_MASTER.format(port=self.port))
+        self.configure(_MAIN.format(folder=self.folder), _MASTER.format(port=self.port))
         (config / "cert.pem").write_bytes(certified.certPEM)
         (config / "key.pem").write_bytes(certified.keyPEM)
 
     def start(self) -> None:
         """Start it: when this returns it listens."""
-        self._run("start")
+        self.run("start")
         self.isRunning = True
-
-    def _run(self, command: str) -> None:
-        done = subprocess.run(
-            [self._program, "-c", str(self.folder / "config"), command],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr + self.log
 
     def setFull(self, isFull: bool) -> None:
         """Have no disk space, as far as it knows, or have some."""
         path = self.folder / "config" / "main.cf"
         text = path.read_text().partition("queue_minfree")[0]
         path.write_text(text + f"queue_minfree = {10**17 if isFull else 0}\n")
-        self._run("reload")
-
-    @property
-    def log(self) -> str:
-        """What it has logged."""
-        path = self.folder / "log" / "maillog"
-        return path.read_text() if path.exists() else ""
+        self.run("reload")
 
     def kill(self) -> None:
         """Kill it and all that it has started."""

@@ -1,4 +1,4 @@
-"""A Postfix of its own, in a temporary folder, that hands everything on to one place."""
+"""A Postfix of its own, in a temporary folder; and one that hands everything on to one place."""
 
 from __future__ import annotations
 
@@ -46,29 +46,31 @@ postlog   unix-dgram n - n - 1  postlogd
 """
 
 
-class Postfix:
+class OwnPostfix:
     """
-    Postfix, started.
+    Postfix in a folder of its own.
 
     :param program: the path of ``postfix``.
-    :param transport: where it delivers to, ``"lmtp:inet:127.0.0.1:24"`` for example.
-    :param tls: its ``smtp_tls_security_level``.
+    :param prefix: how the folder's name begins.
+    :ivar folder: it; what it writes goes there, too.
     """
 
-    def __init__(self, program: str, transport: str, tls: str = "none") -> None:
+    def __init__(self, program: str, prefix: str) -> None:
         self._program = program
         # Not below a test's own folder: Postfix's user has to be let in.
-        self.folder = Path(tempfile.mkdtemp(prefix="postfix-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix))
         self.folder.chmod(0o755)
         for name in ("config", "queue", "data", "log"):
             (self.folder / name).mkdir(mode=0o755)
         shutil.chown(self.folder / "data", "postfix")
-        main = _MAIN.format(folder=self.folder, transport=transport, tls=tls)
-        (self.folder / "config" / "main.cf").write_text(main)
-        (self.folder / "config" / "master.cf").write_text(_MASTER)
-        self._run("start")
 
-    def _run(self, command: str) -> None:
+    def configure(self, main: str, master: str) -> None:
+        """Write main.cf and master.cf."""
+        (self.folder / "config" / "main.cf").write_text(main)
+        (self.folder / "config" / "master.cf").write_text(master)
+
+    def run(self, command: str) -> None:
+        """Run one of the program's commands."""
         done = subprocess.run(
             [self._program, "-c", str(self.folder / "config"), command],
             capture_output=True,
@@ -83,6 +85,22 @@ class Postfix:
         """What Postfix has logged."""
         path = self.folder / "log" / "maillog"
         return path.read_text() if path.exists() else ""
+
+
+class Postfix(OwnPostfix):
+    """
+    Postfix, started.
+
+    :param program: the path of ``postfix``.
+    :param transport: where it delivers to, ``"lmtp:inet:127.0.0.1:24"`` for example.
+    :param tls: its ``smtp_tls_security_level``.
+    """
+
+    def __init__(self, program: str, transport: str, tls: str = "none") -> None:
+        super().__init__(program, "postfix-")
+        main = _MAIN.format(folder=self.folder, transport=transport, tls=tls)
+        self.configure(main, _MASTER)
+        self.run("start")
 
     def send(self, sender: str, recipients: list[str], message: bytes) -> None:
         """Put a message into the queue."""
@@ -104,5 +122,5 @@ class Postfix:
 
     def stop(self) -> None:
         """Stop it, and remove what it wrote."""
-        self._run("abort")
+        self.run("abort")
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -562,7 +562,7 @@ class StartTests(SynchronousTestCase):
         """If no worker could be started, the last that twistd logs is the end, with status 1."""
         started = tap.makeService(parse("--discard", "--workers=2"))
         assert isinstance(started, services.Server)
-        supervisor: Any = started.services[0]
+        supervisor: Any = started.services[-1]
         self.addCleanup(supervisor._countsFile.close)
         for hasFailed in (False, True):
             supervisor.hasFailed = hasFailed

@@ -56,7 +56,8 @@ class PureTests(SynchronousTestCase):
 
     def test_which(self) -> None:
         """It is told which form is used, and that one is."""
-        self.assertIs(twisted_smtpserver.isCompiled, scanning.isCompiled)
+        isNative = not dotdata.__file__.endswith(".py")
+        self.assertIs(twisted_smtpserver.isCompiled, isNative and scanning.isCompiled)
         self.assertEqual(scanning.scan is scanPurely, not scanning.isCompiled)
         self.assertIs(vars(dotdata)["scan"], scanning.scan)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -109,6 +110,16 @@ class LoginFailures:
             del self._clients[block]
 
 
+class LoginState(Protocol):
+    """What is asked of an :class:`~twisted_smtpserver.interfaces.ISharedState`."""
+
+    def loginFailed(self, key: str, username: str, seconds: float) -> Awaitable[int | None]:
+        """Count a failed login; ``None`` if it can't be counted there."""
+
+    def loginSucceeded(self, key: str, username: str) -> Coroutine[Deferred[None], Any, None]:
+        """Forget what a user mistyped."""
+
+
 class SharedLoginFailures:
     """
     Remembers failed logins as :class:`LoginFailures` does, for all servers together.
@@ -117,7 +128,7 @@ class SharedLoginFailures:
     :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`.
     """
 
-    def __init__(self, delay: float, state: Any) -> None:
+    def __init__(self, delay: float, state: LoginState) -> None:
         self._delay = delay
         self._state = state
         # Counts while the state doesn't know.

@@ -8,7 +8,7 @@ outcome is known, never before. STARTTLS, AUTH, BDAT and others are verbs of ext
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import zip_longest
 
 from twisted_smtpserver import replies
@@ -17,7 +17,7 @@ from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.message.transfer import MessageTransfer
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance
-from twisted_smtpserver.session import Address
+from twisted_smtpserver.session import Address, Envelope
 from twisted_smtpserver.states import Event, Phase
 from twisted_smtpserver.wire.hello import parseHello
 from twisted_smtpserver.wire.params import parseParameters
@@ -55,20 +55,20 @@ def _hello(dialogue: Dialogue, verb: str, argument: bytes) -> Outcome:
     hostname = parseHello(argument)
     if isinstance(hostname, Reply):
         return hostname
-
-    def accepted(result: object) -> Reply:
-        session = dialogue.session
-        dialogue.reset()  # RFC 5321 §4.1.4: a hello is a RSET, too
-        dialogue.move(Event.HELLO)
-        session.openingCommand = verb
-        session.hostNameAppearsAs = hostname
-        options = dialogue.options
-        lines = [_heloResponse(options.heloResponse, options.name, session.clientHostname)]
-        if verb != "HELO":
-            lines += dialogue.server.extensions.keywords(session)
-        return dialogue.countJunk(_helloReply(*lines))
-
+    accepted = partial(_helloAccepted, dialogue, verb, hostname)
     return dialogue.ask("onHello", (hostname, dialogue.session), accepted)
+
+
+def _helloAccepted(dialogue: Dialogue, verb: str, hostname: str, result: object) -> Reply:
+    session, options = dialogue.session, dialogue.options
+    dialogue.reset()  # RFC 5321 §4.1.4: a hello is a RSET, too
+    dialogue.move(Event.HELLO)
+    session.openingCommand = verb
+    session.hostNameAppearsAs = hostname
+    lines = [_heloResponse(options.heloResponse, options.name, session.clientHostname)]
+    if verb != "HELO":
+        lines += dialogue.server.extensions.keywords(session)
+    return dialogue.countJunk(_helloReply(*lines))
 
 
 @lru_cache(maxsize=256)  # the same few, again and again
@@ -113,18 +113,17 @@ def takeSender(dialogue: Dialogue, path: Path | PathParts, args: Args | None = N
 
     if envelope.smtpUtf8:
         dialogue.replyInUtf8()
+    accepted = partial(_senderAccepted, dialogue, envelope, address, answer)
+    return dialogue.ask("onMailFrom", (address, session), accepted, dialogue.refuseSender)
 
-    def accepted(result: object) -> Reply:
-        reply = answer if result is None else acceptance(result, answer)
-        envelope.mailFrom = address
-        dialogue.move(Event.MAIL)
-        return reply
 
-    def failed(error: BaseException) -> Reply:
-        session.forgetEnvelope()
-        return dialogue.refuse(error, "onMailFrom")
-
-    return dialogue.ask("onMailFrom", (address, session), accepted, failed)
+def _senderAccepted(
+    dialogue: Dialogue, envelope: Envelope, address: Address, answer: Reply, result: object
+) -> Reply:
+    reply = answer if result is None else acceptance(result, answer)
+    envelope.mailFrom = address
+    dialogue.move(Event.MAIL)
+    return reply
 
 
 def do_RCPT(dialogue: Dialogue, argument: bytes) -> Outcome:
@@ -155,15 +154,18 @@ def takeRecipient(dialogue: Dialogue, path: Path | PathParts, args: Args | None 
         refusal: Reply | None = dialogue.server.extensions.applyRcpt(address, envelope, session)
         if refusal is not None:
             return refusal
-
-    def accepted(result: object) -> Reply:
-        reply = replies.RECIPIENT_OK if result is None else acceptance(result, replies.RECIPIENT_OK)
-        recipients.append(address)
-        if dialogue.phase is not _HAS_RECIPIENTS:
-            dialogue.move(Event.RCPT)
-        return reply
-
+    accepted = partial(_recipientAccepted, dialogue, recipients, address)
     return dialogue.ask("onRcptTo", (address, session), accepted, dialogue.refuseRecipient)
+
+
+def _recipientAccepted(
+    dialogue: Dialogue, recipients: list[Address], address: Address, result: object
+) -> Reply:
+    reply = replies.RECIPIENT_OK if result is None else acceptance(result, replies.RECIPIENT_OK)
+    recipients.append(address)
+    if dialogue.phase is not _HAS_RECIPIENTS:
+        dialogue.move(Event.RCPT)
+    return reply
 
 
 def _parseAddress(parsed: tuple[Path, bytes] | Reply) -> tuple[Path, Args] | Reply:

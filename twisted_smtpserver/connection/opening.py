@@ -10,7 +10,6 @@ How a connection opens.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
@@ -39,7 +38,7 @@ class Opening:
         self._connection = connection
         self._options = connection.dialogue.options
         self._session = connection.dialogue.session
-        self._lookup: Deferred[Any] | None = None
+        self._lookup: Deferred[str] | None = None
         self.hasNoDialogue = False
 
     def begin(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -26,9 +24,9 @@ class Pending:
         self._connection = connection
         self._isCanceling = False
         self._lastReply: Outcome = replies.HANDLER_TIMED_OUT
-        self._outcome: Deferred[Any] | None = None
+        self._outcome: Deferred[Outcome] | None = None
 
-    def begin(self, outcome: Deferred[Any]) -> None:
+    def begin(self, outcome: Deferred[Outcome]) -> None:
         """
         Hold the connection, and wait. The outcome may be there at once.
 

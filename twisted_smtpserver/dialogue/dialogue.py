@@ -17,7 +17,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.conduct import Conduct
@@ -33,7 +33,7 @@ from twisted_smtpserver.dialogue.refusals import (
 )
 from twisted_smtpserver.dialogue.timing import timed
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset, asRejection
-from twisted_smtpserver.hooks import Hook, resultOf
+from twisted_smtpserver.hooks import Hook, attribute, resultOf
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked
 from twisted_smtpserver.interfaces import IDialogue
 from twisted_smtpserver.replies import Reply
@@ -56,7 +56,6 @@ _NO_SHORTCUTS: Shortcuts = MappingProxyType({})
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
 
-@implementer(IDialogue)
 class Dialogue:
     """
     See :class:`~twisted_smtpserver.interfaces.IDialogue`.
@@ -101,7 +100,9 @@ class Dialogue:
         self.connection = connection
         self.server = server
         self.options = options
-        self.session = Session(options.lmtp, frozenset(options.disabledCommands))
+        disabled = options.disabledCommands
+        assert isinstance(disabled, frozenset)  # Options has made it one, for all connections
+        self.session = Session(options.lmtp, disabled)
         self._conduct: Conduct | None = None
         self._junk = 0  # commands that brought no message any further, since the last message
         self.refusedRecipients = 0
@@ -300,8 +301,10 @@ class Dialogue:
     ) -> Outcome:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.ask`."""
         # As hook(), without the call: most handlers have no such hook, and this ends here.
-        hook = getattr(self.server.handler, name, None)
-        if hook is None or getattr(hook, "isDefaultHook", None) is True:
+        hook = attribute(self.server.handler, name, None)
+        if hook is None or (
+            attribute(attribute(hook, "__func__", hook), "isDefaultHook", None) is True
+        ):
             return accepted(None)
         if self.server.metrics is not None:
             accepted, failed = timed(
@@ -322,13 +325,17 @@ class Dialogue:
         answer: Deferred[Outcome] = following(result)
         answer.addCallback(_notFalse, name)
         answer.addCallback(accepted)
-
-        def refused(failure: Failure) -> Outcome:
-            error = failure.value or HookTimedOut()
-            return self._hookFailed(name, arguments, error, failed)
-
-        answer.addErrback(refused)
+        answer.addErrback(self._hookFailedLater, name, arguments, failed)
         return answer
+
+    def _hookFailedLater(
+        self,
+        failure: Failure,
+        name: str,
+        arguments: tuple[object, ...],
+        failed: Callable[[BaseException], Outcome] | None,
+    ) -> Outcome:
+        return self._hookFailed(name, arguments, failure.value or HookTimedOut(), failed)
 
     def _refuseAt(self, stage: str) -> Callable[[BaseException], Outcome]:
         return lambda error: self.refuse(error, stage)
@@ -353,8 +360,11 @@ class Dialogue:
     def hook(self, name: str) -> Hook | None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.hook`."""
         # As findHook(), without its calls: most lines come here.
-        hook: Hook | None = getattr(self.server.handler, name, None)
-        return None if getattr(hook, "isDefaultHook", None) is True else hook
+        hook: Hook | None = attribute(self.server.handler, name, None)
+        if hook is None:
+            return None
+        function = attribute(hook, "__func__", hook)
+        return None if attribute(function, "isDefaultHook", None) is True else hook
 
     def refuse(self, error: BaseException, stage: str) -> Reply:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.refuse`."""
@@ -368,6 +378,15 @@ class Dialogue:
         except Exception as mistake:  # a code that is none, a text that isn't text
             error = mistake
         return incidentReply(stage, self.server.reportError(Failure(error), self.session, stage))
+
+    def refuseSender(self, error: BaseException) -> Outcome:
+        """
+        The outcome of a sender that the handler refused: there is no transaction.
+
+        :param error: what the handler raised.
+        """
+        self.session.forgetEnvelope()
+        return self.refuse(error, "onMailFrom")
 
     def refuseRecipient(self, error: BaseException) -> Outcome:
         """
@@ -663,6 +682,9 @@ class Dialogue:
         if self.transfer is not None:
             self.transfer.abandon(ConnectionLost("the client left before the message ended"))
         self._endTransaction("lost")
+
+
+classImplements(Dialogue, IDialogue)
 
 
 def _notFalse(result: Any, hook: str) -> Any:

@@ -20,14 +20,19 @@ from twisted_smtpserver.interfaces import IMetrics
 from twisted_smtpserver.log.serverlog import ServerLog
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.session import Session
+from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.states import Event, Phase
 
+# These have a dialogue for their first argument, which stands in a file above this one.
+
 #: Commands by their verbs; see :data:`~twisted_smtpserver.dialogue.dialogue.Verb`.
-Verbs = Mapping[str, Callable[..., Outcome]]
+Verbs = Mapping[str, Callable[[Any, bytes], Outcome]]
 
 #: Short ways to verbs, by the first five octets of a line.
-Shortcuts = Mapping[bytes, "Callable[..., Outcome | None]"]
+Shortcuts = Mapping[bytes, "Callable[[Any, bytes], Outcome | None]"]
+
+#: What each command has to pass, in order.
+Gates = Sequence["Callable[[Any, str], Reply | None]"]
 
 
 class Timeout(Protocol):
@@ -117,6 +122,27 @@ class LoginFailures(Protocol):
         """Forget what a user mistyped."""
 
 
+class Extensions(Protocol):
+    """The server's :class:`~twisted_smtpserver.extensions.base.ExtensionSet`."""
+
+    @property
+    def seesSenders(self) -> bool:
+        """Whether one wants to see each MAIL, with parameters or not."""
+
+    @property
+    def seesRecipients(self) -> bool:
+        """Whether one wants to see each RCPT."""
+
+    def keywords(self, session: Session) -> list[str]:
+        """The lines of the answer to EHLO."""
+
+    def applyMail(self, address: Address, envelope: Envelope, session: Session) -> Reply | None:
+        """What MAIL's parameters come to: a refusal, or other words for the 250."""
+
+    def applyRcpt(self, address: Address, envelope: Envelope, session: Session) -> Reply | None:
+        """A refusal of RCPT's parameters."""
+
+
 class Server(Protocol):
     """The server that a dialogue is one of."""
 
@@ -145,7 +171,7 @@ class Server(Protocol):
         """The commands, by verb."""
 
     @property
-    def gates(self) -> Sequence[Callable[..., Reply | None]]:
+    def gates(self) -> Gates:
         """What each command has to pass, in order."""
 
     @property
@@ -153,8 +179,8 @@ class Server(Protocol):
         """The state machine, and what each of its transitions leads to."""
 
     @property
-    def extensions(self) -> Any:
-        """The :class:`~twisted_smtpserver.extensions.base.ExtensionSet`."""
+    def extensions(self) -> Extensions:
+        """The extensions."""
 
     @property
     def greeting(self) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -25,6 +25,8 @@ REFUSALS = {
 #: The hooks whose refusals have an event of their own, with the command that it names.
 REJECTING = {"onMailFrom": "MAIL", "onRcptTo": "RCPT"}
 
+_T = TypeVar("_T")
+
 _LOGIN_HOOKS = ("onAuth", "scramSecret")
 
 
@@ -45,7 +47,7 @@ def incidentReply(stage: str, incident: str) -> Reply:
     return Reply(code, enhanced, f"Internal error, incident {incident}")
 
 
-def following(result: Deferred[Any]) -> Deferred[Any]:
+def following(result: Deferred[_T]) -> Deferred[_T]:
     """
     Follow a hook's Deferred, but no longer than its answer is waited for.
 
@@ -55,7 +57,7 @@ def following(result: Deferred[Any]) -> Deferred[Any]:
     """
     isLate = False
 
-    def cancel(answer: Deferred[Any]) -> None:
+    def cancel(answer: Deferred[_T]) -> None:
         nonlocal isLate
         isLate = True
         try:
@@ -67,6 +69,6 @@ def following(result: Deferred[Any]) -> Deferred[Any]:
         if not isLate:
             answer.callback(value)  # a Failure goes on as one
 
-    answer: Deferred[Any] = Deferred(cancel)
+    answer: Deferred[_T] = Deferred(cancel)
     whenFired(result, forward)
     return answer

@@ -2,12 +2,22 @@
 
 from twisted_smtpserver.hooks.calling import (
     Hook,
-    blocking,
+    attribute,
     defaultHook,
     findHook,
     invoke,
     isDefault,
     resultOf,
 )
+from twisted_smtpserver.hooks.threads import blocking
 
-__all__ = ["Hook", "blocking", "defaultHook", "findHook", "invoke", "isDefault", "resultOf"]
+__all__ = [
+    "Hook",
+    "attribute",
+    "blocking",
+    "defaultHook",
+    "findHook",
+    "invoke",
+    "isDefault",
+    "resultOf",
+]

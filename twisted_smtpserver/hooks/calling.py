@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from inspect import iscoroutinefunction
 from types import CoroutineType
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.hooks.coroutines import fromFuture, runCoroutine
 
 _T = TypeVar("_T")
 
 Hook = Callable[..., Any]
+
+#: ``getattr``, by a name that means nothing to mypyc: where there is no such attribute, what that
+#: makes of it raises an exception and catches it, which takes four times as long.
+attribute: Any = getattr
 
 
 def findHook(handler: object, name: str) -> Hook | None:
@@ -35,14 +36,16 @@ def findHook(handler: object, name: str) -> Hook | None:
     :returns: the callable, or ``None`` where the handler has none, or only the default that
         :class:`~twisted_smtpserver.handlers.SMTPHandler` gave it.
     """
-    hook: Hook | None = getattr(handler, name, None)
+    hook: Hook | None = attribute(handler, name, None)
     return None if hook is None or isDefault(hook) else hook
 
 
 def isDefault(hook: Hook) -> bool:
     """Whether a hook is marked by :func:`defaultHook`."""
+    # The mark is the function's, and a bound method without it takes an exception to say so.
+    function = attribute(hook, "__func__", hook)
     # "is True": a mock has every attribute that it is asked for.
-    return getattr(hook, "isDefaultHook", None) is True
+    return attribute(function, "isDefaultHook", None) is True
 
 
 def defaultHook(function: _T) -> _T:
@@ -83,54 +86,53 @@ def asDeferred(result: Any) -> Any:
 
 def _whenDone(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """The result of a coroutine, or a Deferred with it."""
-    early: list[tuple[Any, BaseException | None]] = []
-    answer: Deferred[Any] | None = None
+    answer = _Answer()
+    run = runCoroutine(coroutine, answer.returned, answer.raised)
+    return answer.take() if answer.isThere else answer.wait(run.cancel)
 
-    def returned(result: Any) -> None:
-        if answer is None:
-            early.append((result, None))
-        elif not answer.called:  # it may have gone on after it was canceled
-            answer.callback(result)
 
-    def raised(error: BaseException) -> None:
-        if answer is None:
-            early.append((None, error))
-        elif not answer.called:
-            answer.errback(Failure(error))
+class _Answer:
+    """
+    What comes of a coroutine.
 
-    run = runCoroutine(coroutine, returned, raised)
-    if early:
-        result, error = early.pop()  # not kept: a traceback that leads to itself is garbage
+    :ivar isThere: whether it came before anybody waited.
+    """
+
+    __slots__ = ("_error", "_result", "_waiter", "isThere")
+
+    def __init__(self) -> None:
+        self.isThere = False
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._waiter: Deferred[Any] | None = None
+
+    def returned(self, result: Any) -> None:
+        if self._waiter is None:
+            self.isThere = True
+            self._result = result
+        elif not self._waiter.called:  # it may have gone on after it was canceled
+            self._waiter.callback(result)
+
+    def raised(self, error: BaseException) -> None:
+        if self._waiter is None:
+            self.isThere = True
+            self._error = error
+        elif not self._waiter.called:
+            self._waiter.errback(Failure(error))
+
+    def take(self) -> Any:
+        """The result, which is there."""
+        error, self._error = self._error, None  # a traceback that leads to itself is garbage
         if error is None:
-            return result
+            return self._result
         if not isinstance(error, Exception):
             return fail(error)  # CancelledError, GeneratorExit …: not for our callers to fall over
         try:
             raise error
         finally:
             del error
-    answer = Deferred(lambda _: run.cancel())
-    return answer
 
-
-def blocking(function: Callable[..., _T]) -> Callable[..., Deferred[_T]]:
-    """
-    Turn a function that blocks into a hook, by running it in the reactor's thread pool.
-
-    ::
-
-        SMTPServerFactory(onRcptTo=blocking(lookUpInTheDatabase))
-
-    :param function: it must not touch anything of Twisted's but through ``callFromThread``; reading
-        the session and the address is fine. It can't be interrupted: after ``handlerTimeout`` its
-        result is thrown away.
-    :returns: a callable with the same arguments, whose result is a Deferred.
-    :raises ConfigurationError: for an ``async def``, which is a hook as it is.
-    """
-    if iscoroutinefunction(function):
-        raise ConfigurationError("blocking() is for plain functions: an async def never blocks")
-
-    def runInThread(*arguments: object, **keywords: object) -> Deferred[_T]:
-        return deferToThread(function, *arguments, **keywords)
-
-    return runInThread
+    def wait(self, cancel: Callable[[], None]) -> Deferred[Any]:
+        """A Deferred of the result; it is canceled by the given function."""
+        self._waiter = Deferred(lambda _: cancel())
+        return self._waiter

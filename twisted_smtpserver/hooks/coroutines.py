@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop  # without the exception that get_running_loop() makes
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from time import perf_counter
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted_smtpserver.hooks.advice import NEEDS_ASYNCIO
 from twisted_smtpserver.hooks.blocked import BLOCKING_TIME, hookBlocked, nameOf
 from twisted_smtpserver.hooks.firing import whenFired
+from twisted_smtpserver.hooks.singleawait import SingleAwait
 from twisted_smtpserver.hooks.task import HookTask
 
 _T = TypeVar("_T")
@@ -34,36 +35,6 @@ def runCoroutine(
     """
     run = CoroutineRunner if _get_running_loop() is None else HookTask
     return run(coroutine, returned, raised)
-
-
-class SingleAwait(Deferred[_T]):
-    """
-    A Deferred for one ``await``, and nothing else.
-
-    If it is a :class:`CoroutineRunner` that waits, the result goes there directly, at a tenth of
-    what it costs to run callbacks. To all others it is any Deferred. It is fired by :meth:`fire`
-    only, and not before it is awaited.
-
-    :ivar waiter: called with the result, or a Failure.
-    """
-
-    waiter: Callable[[Any], None] | None = None
-
-    def __await__(self) -> Generator[Any, Any, _T]:
-        result: _T = yield self  # who runs the coroutine sends it
-        return result
-
-    def fire(self, result: Any) -> None:
-        """
-        End the wait.
-
-        :param result: the result, or a Failure.
-        """
-        if self.waiter is None:
-            self.callback(result)
-        else:
-            self.called = True
-            self.waiter(result)
 
 
 _WAITED_FOR = (Deferred, asyncio.Future)

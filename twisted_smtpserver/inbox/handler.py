@@ -27,23 +27,31 @@ _log = Logger()
 SPOOLED = 256 * 1024
 
 
-class InboxHandler(SMTPHandler):
+class _Stage:
     """
-    Takes every message, whoever it is for, and stores it.
+    What an inbox has to say before there is a message.
 
-    :param desk: where.
+    :param desk: the inbox.
     """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
     def onMailFrom(self, address: Address, session: Session) -> None:
-        """Accept every sender, unless a chaos trigger strikes."""
+        """Nothing against any sender, unless a chaos trigger strikes."""
         self._desk.chaos.sender()
 
     def onRcptTo(self, address: Address, session: Session) -> None:
-        """Accept every recipient, likewise."""
+        """Nothing against any recipient, likewise."""
         self._desk.chaos.recipient()
+
+
+class InboxHandler(_Stage, SMTPHandler):
+    """
+    Takes every message, whoever it is for, and stores it.
+
+    :param desk: where.
+    """
 
     async def onData(self, stream: IncomingMessage, session: Session) -> str:
         """
@@ -79,24 +87,13 @@ def _refusal(error: Exception) -> Rejection:
     return storageRefusal(OSError(errno.ENOSPC if isFull else errno.EIO, ""))
 
 
-class InboxCopy:
+class InboxCopy(_Stage):
     """
     A filter for :class:`~twisted_smtpserver.filters.Filtered`: what another handler stores is in
     the inbox, too. If it can't be, the log says so, and the message goes its way.
 
     :param desk: the inbox.
     """
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
-    def onMailFrom(self, address: Address, session: Session) -> None:
-        """Leave it to the others, unless a chaos trigger strikes."""
-        self._desk.chaos.sender()
-
-    def onRcptTo(self, address: Address, session: Session) -> None:
-        """Likewise."""
-        self._desk.chaos.recipient()
 
     async def onMessage(self, message: Message, session: Session) -> None:
         """

@@ -15,10 +15,10 @@ from typing import IO, Any, Protocol, TypeVar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
-from twisted_smtpserver.hooks.coroutines import SingleAwait
+from twisted_smtpserver.hooks.singleawait import SingleAwait
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.files import saveToFile, saveToPath
@@ -61,13 +61,16 @@ class _NoFlow:
     def wanted(self) -> None:
         """Do nothing: it is too late."""
 
-    pause = resume = wanted
+    def pause(self) -> None:
+        """Do nothing."""
+
+    def resume(self) -> None:
+        """Do nothing."""
 
 
 _NO_FLOW = _NoFlow()
 
 
-@implementer(IMessageStream)
 class MessageStream:
     """
     See :class:`~twisted_smtpserver.interfaces.IMessageStream`.
@@ -357,6 +360,9 @@ class MessageStream:
         self._chunks.insert(0, octets)
 
 
+classImplements(MessageStream, IMessageStream)
+
+
 def forgottenRead(name: str) -> RuntimeError:
     """
     The error of a handler that hasn't waited for what it was reading.
@@ -383,7 +389,6 @@ def _tooLate() -> Exception:
     return RuntimeError("onData has returned, and what it left unread is gone")
 
 
-@implementer(IPushProducer)
 class _Pipe:
     """Pumps a stream into a consumer at the consumer's pace."""
 
@@ -423,3 +428,6 @@ class _Pipe:
     def stopProducing(self) -> None:
         self._stopped = True
         self.resumeProducing()
+
+
+classImplements(_Pipe, IPushProducer)

@@ -20,12 +20,11 @@ from pika.exceptions import (
 from pika.frame import Body
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
-from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
 
 from twisted_smtpserver.filters.spool import READ_SIZE, Spool
 from twisted_smtpserver.stores.amqp.address import BrokerAddress
 from twisted_smtpserver.stores.base import Unavailable
+from twisted_smtpserver.stores.pacedwriter import PacedWriter
 
 #: How often the broker and we tell each other that we are there, in seconds.
 HEARTBEAT = 30
@@ -73,8 +72,7 @@ logging.getLogger("pika.adapters.twisted_connection").addFilter(_isHarmless)
 logging.getLogger("pika").addHandler(logging.NullHandler())
 
 
-@implementer(IPushProducer)
-class Link:
+class Link(PacedWriter):
     """
     A connection, and its channels. One message at a time is on a channel: so a refusal can't be
     taken for that of another message.
@@ -86,10 +84,10 @@ class Link:
     """
 
     def __init__(self, protocol: Any, facts: dict[str, int]) -> None:
+        super().__init__()
         self._protocol = protocol
         self._free: list[Any] = []
         self._fragment = facts["frameMax"] - 8  # a frame's head and end (AMQP 0-9-1 §2.3.5)
-        self._gate: Deferred[None] | None = None
         self.limit = facts["limit"]
         self.isOpen = True
         protocol.closed.addBoth(self._closed)
@@ -186,8 +184,8 @@ class Link:
         size = min(self._fragment, READ_SIZE)
         while start < spool.size:
             octets = await spool.read(start, size)
-            while self._gate is not None:
-                await self._gate
+            while self.pause is not None:
+                await self.pause
             if channel.on_closed.called:  # the reason is in what the caller awaits
                 return
             start += len(octets)
@@ -212,23 +210,6 @@ class Link:
 
     def _closed(self, reason: Any) -> None:
         self.isOpen = False
-        self.resumeProducing()
-
-    # -- The transport's calls -------------------------------------------------------------------
-
-    def pauseProducing(self) -> None:
-        """The broker reads slowly, or not at all."""
-        if self._gate is None:
-            self._gate = Deferred()
-
-    def resumeProducing(self) -> None:
-        """It goes on."""
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.callback(None)
-
-    def stopProducing(self) -> None:
-        """The connection is lost."""
         self.resumeProducing()
 
 

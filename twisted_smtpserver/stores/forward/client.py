@@ -7,13 +7,12 @@ from collections import deque
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from twisted_smtpserver.stores.base import Unavailable
 from twisted_smtpserver.stores.forward.answers import Answer
+from twisted_smtpserver.stores.pacedwriter import PacedWriter
 from twisted_smtpserver.wire.text import escape
 
 #: Octets in a line of a reply. RFC 5321 §4.5.3.1.5 has 512; some servers write more.
@@ -120,8 +119,7 @@ class Client(Protocol):
             each.errback(Failure(Unavailable(self._reason)))
 
 
-@implementer(IPushProducer)
-class Outlet:
+class Outlet(PacedWriter):
     """
     Writes to a transport at its own pace. Close it when all is written.
 
@@ -129,8 +127,8 @@ class Outlet:
     """
 
     def __init__(self, transport: Any) -> None:
+        super().__init__()
         self._transport = transport
-        self._gate: Deferred[None] | None = None
         transport.registerProducer(self, True)
 
     def write(self, octets: bytes) -> Deferred[None] | None:
@@ -141,21 +139,8 @@ class Outlet:
         :returns: what to wait for before the next call, if anything.
         """
         self._transport.write(octets)
-        return self._gate
+        return self.pause
 
     def close(self) -> None:
         """Nothing more will be written."""
         self._transport.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        """(The transport's call.) Its buffer is full."""
-        if self._gate is None:
-            self._gate = Deferred()
-
-    def resumeProducing(self) -> None:
-        """(The transport's call.) There is room again."""
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.callback(None)
-
-    stopProducing = resumeProducing  # the connection is lost: the next reply says so

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.interfaces import IConsumer
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
@@ -16,6 +16,7 @@ from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.message.parsed import Mailbox, ParsedMessage
 from twisted_smtpserver.replies import CONTROLS
 from twisted_smtpserver.session import Session
+from twisted_smtpserver.stores.pacedwriter import PacedWriter
 
 # What would end the quoted string, or the line. RFC 7578 §4.2 would have it percent-encoded, as
 # browsers do.
@@ -70,8 +71,8 @@ class Form:
                 yield segment
 
 
-@implementer(IBodyProducer, IPushProducer)
-class FormProducer:
+@implementer(IBodyProducer)
+class FormProducer(PacedWriter):
     """
     Gives a form to an HTTP client.
 
@@ -80,9 +81,9 @@ class FormProducer:
     """
 
     def __init__(self, form: Form) -> None:
+        super().__init__()
         self.length = form.length
         self._form = form
-        self._gate: Deferred[None] | None = None
         self._isStopped = False
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
@@ -91,27 +92,16 @@ class FormProducer:
 
     async def _produce(self, consumer: IConsumer) -> None:
         async for octets in self._form.chunks():
-            while self._gate is not None:
-                await self._gate
+            while self.pause is not None:
+                await self.pause
             if self._isStopped:
                 return
             consumer.write(octets)
 
-    def pauseProducing(self) -> None:
-        """(The client's call.) Its buffer is full."""
-        if self._gate is None:
-            self._gate = Deferred()
-
-    def resumeProducing(self) -> None:
-        """(The client's call.) There is room again."""
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.callback(None)
-
     def stopProducing(self) -> None:
         """(The client's call.) The connection is gone."""
         self._isStopped = True
-        self.resumeProducing()
+        super().stopProducing()
 
 
 def describeEnvelope(session: Session, size: int) -> dict[str, Any]:
