@@ -85,6 +85,7 @@ _BY_NAME = {
     "auth-methods": '["PLAIN", "LOGIN"]',
     "dnsbl": '["zen.example.org"]',
     "shared-state": '"redis://redis.example.org:6379/0"',
+    "log-format": '"json"',
     "metrics": '"tcp:9154:interface=127.0.0.1"',
     "milter": '["unix:/run/rspamd/milter.sock", "tcp:127.0.0.1:8891,onFailure=accept"]',
     "require-authentication": '["dmarc"]',
