@@ -216,12 +216,12 @@ class SMTPService(Service):
         """(In the reactor's thread.) Use the new contexts."""
         self._watch.known = prepared.stamps
         isComplete = useAll(prepared, isWatched=self._watch.isOn)
-        if isComplete:
+        if prepared.contexts:
             self.certificatesReplaced()
         return isComplete
 
     def certificatesReplaced(self) -> None:
-        """Log that all factories have new certificates."""
+        """Log that factories have new certificates."""
         _log.info("The certificates were read again")
         self.logCertificates()
 

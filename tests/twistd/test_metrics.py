@@ -18,7 +18,7 @@ from tests.twistd.test_worker import WorkerCase, settingsWith
 from twisted_smtpserver import tap
 from twisted_smtpserver.metrics import Metrics, MetricsService, StoreWatch
 from twisted_smtpserver.metrics.shared import STATE, SharedFigures
-from twisted_smtpserver.twistd.worker import Handover, SharedCounts
+from twisted_smtpserver.twistd.worker import Handover
 
 
 def make(*arguments: str, handover: Any = None) -> MultiService:
@@ -98,7 +98,6 @@ class FlagTests(WorkerCase):
         watch._clock.advance(10)
         self.assertEqual(figures.states(), [0, 2])
         watch.stopService()
-        self.assertEqual(SharedCounts.size(1, 2), 12)
 
 
 class LiveTests(SynchronousTestCase):
