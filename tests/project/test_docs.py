@@ -158,7 +158,8 @@ class CodeTests(SynchronousTestCase):
 
     def test_commands(self) -> None:
         """Every command line of ``twistd smtpserver`` is one."""
-        Path("passwd").write_text("joe:sesame\n")
+        for name in ("passwd", "users", "senders", "recipients"):
+            Path(name).write_text("joe:sesame\n")
         Path("secret").write_text("sixteen octets at least\n")
         Path("smtpserver.toml").write_text("[messages]\ndiscard = true\n")
         self.patch(sys, "stdout", open(os.devnull, "w"))  # noqa: SIM115
