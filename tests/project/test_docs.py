@@ -117,6 +117,8 @@ class CodeTests(SynchronousTestCase):
         before = os.getcwd()
         os.chdir(folder)
         self.addCleanup(os.chdir, before)
+        for name in ("users", "senders", "recipients"):
+            Path(name).write_text("# nobody yet\n")
         self.patch(sys, "path", [str(folder), *sys.path])
 
     def test_found(self) -> None:
@@ -158,8 +160,7 @@ class CodeTests(SynchronousTestCase):
 
     def test_commands(self) -> None:
         """Every command line of ``twistd smtpserver`` is one."""
-        for name in ("passwd", "users", "senders", "recipients"):
-            Path(name).write_text("joe:sesame\n")
+        Path("passwd").write_text("joe:sesame\n")
         Path("secret").write_text("sixteen octets at least\n")
         Path("smtpserver.toml").write_text("[messages]\ndiscard = true\n")
         self.patch(sys, "stdout", open(os.devnull, "w"))  # noqa: SIM115
