@@ -79,6 +79,7 @@ class ListeningTests(SynchronousTestCase):
         self.assertEqual([(port, made) for port, made, *_ in memory.tcpServers], [(25, inbox)])
         self.assertEqual([path for path, *_ in memory.unixServers], ["/run/lmtp"])
         self.assertEqual(len(service.ports), 2)
+        self.assertEqual(service.portsOf([local]), service.ports[1:])
         service.startService()
         self.assertEqual(len(memory.tcpServers), 1)
 

@@ -26,6 +26,7 @@ from twisted.python import usage
 from twisted_smtpserver import ConfigurationError, SMTPService, __version__
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.tap import Options, makeService
+from twisted_smtpserver.tools.dispatch import COMMANDS, findCommand
 from twisted_smtpserver.twistd.versions import describeVersions
 
 #: What is meant unless something else is said.
@@ -36,7 +37,11 @@ _INTRODUCTION = (
     "Receives mail for anybody, forwards none of it, and shows it on a page. The flags are those\n"
     "of twistd smtpserver, with "
     + " and ".join(f"--{name} {value}" for name, value in DEFAULTS.items())
-    + " unless said otherwise.\n"
+    + " unless said otherwise.\n\n"
+    + "".join(
+        f"python -m twisted_smtpserver {name} --help: {text}\n"
+        for name, (_, text) in COMMANDS.items()
+    )
 )
 
 
@@ -121,7 +126,11 @@ def main(arguments: Sequence[str], output: TextIO, reactor: Any) -> None:
 
 
 def run() -> None:
-    """Run with the process's command line and reactor."""
+    """Run a command, or the catcher, with the process's command line and reactor."""
+    command = findCommand(sys.argv[1:])
+    if command is not None:
+        command(sys.argv[2:])
+        return
     main(sys.argv[1:], sys.stdout, theReactor())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from types import FrameType
 from typing import Any
@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.connection.listening import (
+    acceptFew,
     makeEndpoints,
     namesBacklog,
     speaksTLS,
@@ -89,6 +90,7 @@ class SMTPService(Service):
             factory.logsOversights = False  # the service logs them, once for all
         self._speakTLS = {factory for where, factory in given if speaksTLS(where)}
         self.ports: list[IListeningPort] = []
+        self._served: list[tuple[IListeningPort, SMTPServerFactory]] = []
         self._waiting: list[Deferred[Any]] = []
         self._earlierHandler: Any = None
         self._replacing = DeferredLock()
@@ -215,12 +217,12 @@ class SMTPService(Service):
         """(In the reactor's thread.) Use the new contexts."""
         self._watch.known = prepared.stamps
         isComplete = useAll(prepared, isWatched=self._watch.isOn)
-        if isComplete:
+        if prepared.contexts:
             self.certificatesReplaced()
         return isComplete
 
     def certificatesReplaced(self) -> None:
-        """Log that all factories have new certificates."""
+        """Log that factories have new certificates."""
         _log.info("The certificates were read again")
         self.logCertificates()
 
@@ -252,6 +254,13 @@ class SMTPService(Service):
         """The factories, each once."""
         return list(dict.fromkeys(factory for _, factory in self._listeners))
 
+    def portsOf(self, factories: Collection[SMTPServerFactory]) -> list[IListeningPort]:
+        """
+        :param factories: some of the factories.
+        :returns: the open ports that they serve.
+        """
+        return [port for port, factory in self._served if factory in factories]
+
     def _countConnections(self, own: int) -> int:
         return sum(len(factory.connections) for factory in self.factories())
 
@@ -279,7 +288,9 @@ class SMTPService(Service):
             failures[0].raiseException()
 
     def _bound(self, port: IListeningPort, factory: SMTPServerFactory) -> IListeningPort:
+        acceptFew(port)
         self.ports.append(port)
+        self._served.append((port, factory))
         protocol = "LMTP" if factory.options.lmtp else "SMTP"
         if factory.options.secure:
             protocol += " over TLS"
@@ -289,6 +300,7 @@ class SMTPService(Service):
     def _stopListening(self) -> list[Deferred[Any]]:
         waiting, self._waiting = self._waiting, []
         self.ports = []
+        self._served = []
         for listening in waiting:
             listening.cancel()
             listening.addCallback(lambda port: port and port.stopListening())

@@ -22,7 +22,6 @@ from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.handlers import Chain, Discard
-from twisted_smtpserver.handlers.cred import CredHandler
 from twisted_smtpserver.hooks import findHook
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.service import SMTPService
@@ -30,17 +29,18 @@ from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd import commandline
-from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS, passwordFiles
+from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS
 from twisted_smtpserver.twistd.filters import makeFilters
 from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS, SECRETS
 from twisted_smtpserver.twistd.inbox import makeInbox
+from twisted_smtpserver.twistd.logins import LOGIN_PART, makeLogins
 from twisted_smtpserver.twistd.metrics import MetricsFlag
+from twisted_smtpserver.twistd.openness import isOpen, openWarnings
 from twisted_smtpserver.twistd.parts import STORE_PART, Parts, flagsOf, handedSecrets
-from twisted_smtpserver.twistd.policies import makePolicies, makeState
+from twisted_smtpserver.twistd.policies import makePolicies, makeState, withGates
 from twisted_smtpserver.twistd.reload import Reloader, Running
 from twisted_smtpserver.twistd.services import (
     MaildirService,
-    PasswordFile,
     Server,
     SharedState,
     oneLine,
@@ -49,6 +49,7 @@ from twisted_smtpserver.twistd.stores import makeStore
 from twisted_smtpserver.twistd.summary import summarize
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.systemd import tellSystemd
+from twisted_smtpserver.twistd.tables import makeRecipients
 from twisted_smtpserver.twistd.values import DEFAULT_HOST
 
 __all__ = ["Options", "makeService"]
@@ -131,7 +132,8 @@ def _build(config: commandline.Options) -> MultiService:
     if config.handover is None and config.get("workers", 1) > 1:
         supervisor = _makeSupervisor(config, built, metrics.figures)
         supervisor.onHangUp = Reloader(config, _running(config, built), supervisor).reload
-        for one in (supervisor, *metrics.watchWorkers(supervisor)):
+        warnings = openWarnings(supervisor, _openFactories(config, built))
+        for one in (*warnings, supervisor, *metrics.watchWorkers(supervisor)):
             one.setServiceParent(service)
         return service
     listeners = _makeListeners(config, built)
@@ -139,12 +141,21 @@ def _build(config: commandline.Options) -> MultiService:
     needed += [] if state is None else [SharedState(state)]
     needed += [one for each in built for one in each.preparations]
     server = _makeServer(config, listeners, _running(config, built))
+    needed += openWarnings(server, _openFactories(config, built))
     for one in dict.fromkeys([*needed, server, *metrics.watch(server)]):
         one.setServiceParent(service)
     for one in dict.fromkeys(needed):
         if hasattr(one, "announce"):  # the inbox, whose page says where to send mail
             one.announce(server)
     return service
+
+
+def _openFactories(config: commandline.Options, built: list[_Built]) -> list[SMTPServerFactory]:
+    """The factories that take mail for everybody, which a worker's supervisor has said."""
+    if config.handover is not None:
+        return []
+    pairs = zip(config.listeners, built, strict=True)
+    return [factory for each, what in pairs if isOpen(each) for factory in what.factories]
 
 
 @contextlib.contextmanager
@@ -164,20 +175,28 @@ def _buildHandler(config: commandline.Options, parts: Parts, state: RedisState |
     """Make what the listeners of a group serve."""
     handler, preparations = _makeHandler(config, parts)
     timeout = config.keywords.get("handlerTimeout", library.Options.handlerTimeout)
+    settings = config.group.settings
+    handler, gates = parts.get(
+        "recipients",
+        settings,
+        flagsOf("Recipients") | flagsOf("The inbox") | STORE_PART,
+        lambda: makeRecipients(config, handler),
+    )
     handler, quarantine = makeFilters(config, handler, timeout)
     policies = parts.get(
         "policies",
-        config.group.settings,
+        settings,
         flagsOf("Policies", "resolver", "handler-timeout"),
         lambda: makePolicies(config, config.keywords.get("resolver"), timeout, state),
     )
-    stages = list(policies)
+    stages = withGates(policies, gates)
     services = [stage for stage in stages if isinstance(stage, Service)]
-    if "credCheckers" in config:
+    logins, readers = parts.get("logins", settings, LOGIN_PART, lambda: makeLogins(config))
+    if logins:
         # The inbox's chaos comes before the checkers, which know the users.
         stages += [each.chaosLogin for each in preparations if hasattr(each, "chaosLogin")]
-        stages.append(CredHandler(*config["credCheckers"], inThread=True))
-        services += map(PasswordFile, passwordFiles(config))
+        stages += logins
+        services += readers
     if stages:
         handler = Chain(*stages, handler)
     if findHook(handler, "onAuth") is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 
 from OpenSSL import SSL
@@ -13,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sasl.test_scramsecret import EMPTY
 from tests.support.certificates import makeCA, makeCertificate
-from tests.support.talk import Later, Log
+from tests.support.talk import Later, Log, sayScram
 from twisted_smtpserver import Authenticated, AuthenticationFailed, ConfigurationError, Rejection
 from twisted_smtpserver.auth.exchange import peerIdentity
 from twisted_smtpserver.handlers import CredHandler, fromFunctions
@@ -305,28 +304,11 @@ class MechanismTests(SynchronousTestCase):
         self.assertIn(b'"status"', base64.b64decode(challenge.text))
         self.assertEqual(client.say("AQ==").code, 535)
 
-    def scram(self, client, password="sesame", name="joe"):
-        first = f"n={name},r=clientnonce"
-        server = base64.b64decode(client.say("AUTH SCRAM-SHA-256 " + b64("n,," + first)).text)
-        nonce, salt, iterations = (part[2:] for part in server.decode().split(","))
-        key = hashlib.pbkdf2_hmac(
-            "sha256", password.encode(), base64.b64decode(salt), int(iterations)
-        )
-        clientKey = hmac.digest(key, b"Client Key", "sha256")
-        final = f"c=biws,r={nonce}"
-        signature = hmac.digest(
-            hashlib.sha256(clientKey).digest(),
-            f"{first},{server.decode()},{final}".encode(),
-            "sha256",
-        )
-        proof = bytes(a ^ b for a, b in zip(clientKey, signature, strict=True))
-        return client.say(b64(f"{final},p={base64.b64encode(proof).decode()}"))
-
     def test_scram(self):
         """SCRAM: the stored secret, then the server's proof, then 235."""
         handler = ScramUsers()
         client = greeted(handler, authMethods=["SCRAM-SHA-256"])
-        answer = self.scram(client)
+        answer = sayScram(client)
         self.assertEqual(answer.code, 334)
         self.assertTrue(base64.b64decode(answer.text).startswith(b"v="))
         self.assertEqual(client.say("").code, 235)
@@ -337,7 +319,7 @@ class MechanismTests(SynchronousTestCase):
         for password, name in [("wrong", "joe"), ("sesame", "nobody")]:
             handler = ScramUsers()
             client = greeted(handler, authMethods=["SCRAM-SHA-256"])
-            self.assertEqual(self.scram(client, password, name).code, 535)
+            self.assertEqual(sayScram(client, password, name).code, 535)
             self.assertEqual(handler.asked, [])
 
     def test_scramOfEmptyPassword(self):
@@ -345,7 +327,7 @@ class MechanismTests(SynchronousTestCase):
         handler = ScramUsers()
         handler.scramSecret = lambda *arguments: ScramSecret.fromString(EMPTY)
         client = greeted(handler, authMethods=["SCRAM-SHA-256"])
-        self.assertEqual(self.scram(client, password="").code, 334)
+        self.assertEqual(sayScram(client, password="").code, 334)
         self.assertEqual(client.say("").code, 454)
         self.assertEqual(handler.asked, [])
         (failure,) = self.flushLoggedErrors(ValueError)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from collections.abc import Iterable
 from typing import Any
 
@@ -49,6 +52,26 @@ def codes(answers: Iterable[Answer]) -> list[int]:
 def brief(answer: Answer) -> tuple[int, str | None]:
     """Code and enhanced code."""
     return answer.code, answer.enhanced
+
+
+def sayScram(client: Client, password: str = "sesame", name: str = "joe") -> Answer:
+    """
+    Log in by SCRAM-SHA-256.
+
+    :returns: the answer to the client's proof; the last step is an empty line.
+    """
+    bare = f"n={name},r=clientnonce"
+    first = base64.b64encode(f"n,,{bare}".encode()).decode()
+    server = base64.b64decode(client.say(f"AUTH SCRAM-SHA-256 {first}").text).decode()
+    nonce, salt, iterations = (part[2:] for part in server.split(","))
+    key = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(iterations))
+    clientKey = hmac.digest(key, b"Client Key", "sha256")
+    final = f"c=biws,r={nonce}"
+    storedKey = hashlib.sha256(clientKey).digest()
+    signature = hmac.digest(storedKey, f"{bare},{server},{final}".encode(), "sha256")
+    proof = bytes(a ^ b for a, b in zip(clientKey, signature, strict=True))
+    said = f"{final},p={base64.b64encode(proof).decode()}"
+    return client.say(base64.b64encode(said.encode()).decode())
 
 
 class Log:

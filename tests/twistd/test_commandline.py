@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import gc
 import io
 import os
 import sys
@@ -539,6 +540,18 @@ class StartTests(SynchronousTestCase):
         other = PermissionError(errno.EACCES, "Permission denied", "a", None, b"b")
         self.assertOneLine(other, f"twistd smtpserver: {other}\n")
 
+    def test_garbage(self) -> None:
+        """Once it serves, the garbage collector passes over what the start has made."""
+        done: list[str] = []
+        for name in ("collect", "freeze"):
+            self.patch(gc, name, lambda name=name: done.append(name))
+        self.server.startService()
+        self.assertEqual(done, [])
+        application = MultiService()
+        self.server.setServiceParent(application)
+        application.startService()
+        self.assertEqual(done, ["collect", "freeze"])
+
     def test_later(self) -> None:
         """What fails after that is said likewise."""
         Broken().setServiceParent(self.server)
@@ -549,7 +562,7 @@ class StartTests(SynchronousTestCase):
         """If no worker could be started, the last that twistd logs is the end, with status 1."""
         started = tap.makeService(parse("--discard", "--workers=2"))
         assert isinstance(started, services.Server)
-        supervisor: Any = started.services[0]
+        supervisor: Any = started.services[-1]
         self.addCleanup(supervisor._countsFile.close)
         for hasFailed in (False, True):
             supervisor.hasFailed = hasFailed

@@ -136,7 +136,7 @@ class ServiceTests(ConfigCase):
         )
         service = self.make(text)
         kinds = [type(each).__name__ for each in service.services]
-        self.assertEqual(kinds, ["Inbox", "MaildirService", "SMTPService"])
+        self.assertEqual(kinds, ["Inbox", "MaildirService", "OpenServer", "SMTPService"])
         server = service.services[-1]
         assert isinstance(server, SMTPService)
         first, second, third = (f.handler.stages[0] for f in server.factories())  # type: ignore[attr-defined]

@@ -460,6 +460,28 @@ class ReloadTests(SupervisorCase):
         self.assertFalse(self.successResultOf(made.reloadCertificates()))
         self.assertEqual(len(self.machine.processes[0].written), 1)
 
+    def test_oneOfTwo(self) -> None:
+        """Of listeners with files of their own, those whose files are good have the new ones."""
+        mine, other = self.writeCertificate(), {}
+        for name, path in mine.items():
+            other[name] = f"{path}-other"
+            Path(other[name]).write_bytes(Path(path).read_bytes())
+        factories = [makeFactory(Discard(), **readFiles(files)) for files in (mine, other)]
+        where: Any = [(Endpoint(Port(50)), factory) for factory in factories]
+        made = Supervisor(where, 1, ["python", "worker"], self.machine)
+        self.addCleanup(made._countsFile.close)
+        made.startService()
+        self.writeCertificate()
+        Path(other["cert"]).write_text("nothing")
+        with capturedLogs() as events:
+            self.assertFalse(self.successResultOf(made.reloadCertificates()))
+        said = [formatEvent(event) for event in events]
+        self.assertTrue(said[0].startswith("Keeping the old certificates: cert ("), said)
+        self.assertEqual(said[1], "The certificates were read again")
+        ((_, _), (_, handed)) = self.machine.processes[0].written
+        self.assertEqual(handed["handed"]["cert"][mine["cert"]], Path(mine["cert"]).read_text())
+        self.assertNotEqual(handed["handed"]["cert"][other["cert"]], "nothing")
+
     def test_gone(self) -> None:
         """Nor what can't be read any more; the log names it."""
         made = self.start(1, **self.writeCertificate())

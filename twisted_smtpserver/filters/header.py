@@ -112,6 +112,12 @@ class Header:
         """All fields as they go on the wire, without the empty line behind them."""
         return b"".join(field.raw for field in self._fields)
 
+    def copy(self) -> Header:
+        """Another header with the same fields."""
+        copied = Header(list(self._fields))
+        copied.changed = self.changed
+        return copied
+
     # -- Changes -----------------------------------------------------------------------------------
 
     def prepend(self, octets: bytes) -> None:
@@ -135,6 +141,15 @@ class Header:
         fields = _complete(octets)
         self._fields[index:index] = fields
         self.changed = True
+
+    def assign(self, other: Header) -> None:
+        """
+        Be like another header.
+
+        :param other: not to be used any more.
+        """
+        self._fields = other._fields
+        self.changed = other.changed
 
     def remove(self, isUnwanted: Callable[[Field], bool]) -> int:
         """

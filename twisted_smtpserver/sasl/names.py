@@ -78,6 +78,8 @@ def saslprep(text: str) -> str | None:
     :returns: the prepared text, which may be empty, or ``None`` if it has a prohibited character or
         mixes directions in a way that RFC 3454 §6 forbids.
     """
+    if text.isascii() and text.isprintable():
+        return text  # nothing in any of the tables
     mapped = "".join(
         " " if stringprep.in_table_c12(char) else char
         for char in text

@@ -79,8 +79,9 @@ class ByRecipient(SMTPHandler):
     who has the message then. Clients that send to one recipient at a time don't get there.
 
     A store is asked from the first of its recipients on: ``onMailFrom``, ``onRcptTo``, ``onData``
-    and ``onTransactionEnd`` are called, and see an envelope with its recipients only. If a message
-    is for one store, that reads the client's stream; if for several, it is put aside first.
+    and ``onTransactionEnd`` are called, and see an envelope with its recipients only; then
+    ``onClose``. If a message is for one store, that reads the client's stream; if for several, it
+    is put aside first.
 
     :param stores: handlers with ``onData``, by address, domain or ``"*"``.
     :param memory: as for :class:`~twisted_smtpserver.filters.spool.Spool`; ``folder`` likewise.
@@ -106,6 +107,7 @@ class ByRecipient(SMTPHandler):
         self._folder = folder
         self._runInThread = runInThread
         self._transactions: WeakKeyDictionary[Session, _Transaction] = WeakKeyDictionary()
+        self._asked: WeakKeyDictionary[Session, dict[int, object]] = WeakKeyDictionary()
 
     @property
     def descriptorsPerClient(self) -> int:
@@ -140,6 +142,7 @@ class ByRecipient(SMTPHandler):
             if share.store is store:
                 return share
         share = _Share(store, _copyFor(session))
+        self._asked.setdefault(session, {})[id(store)] = store
         await _call(store, "onMailFrom", _sender(session), share.session)
         transaction.shares.append(share)
         return share
@@ -251,6 +254,14 @@ class ByRecipient(SMTPHandler):
                 _call(share.store, "onTransactionEnd", share.envelope, outcome, share.session)
             )
             for share in transaction.shares
+        ]
+        return DeferredList(telling, fireOnOneErrback=True, consumeErrors=True)
+
+    def onClose(self, session: Session) -> Any:
+        """Tell the stores that had a part in any of the client's transactions."""
+        telling = [
+            Deferred.fromCoroutine(_call(store, "onClose", session))
+            for store in self._asked.pop(session, {}).values()
         ]
         return DeferredList(telling, fireOnOneErrback=True, consumeErrors=True)
 

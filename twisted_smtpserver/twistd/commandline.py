@@ -39,9 +39,19 @@ from twisted_smtpserver.twistd.layers import (
     arrange,
     inPlaces,
 )
+from twisted_smtpserver.twistd.logins import (
+    METHODS,
+    SCRAM,
+    checkLogins,
+    hasLogins,
+    passwordFiles,
+    userFiles,
+    writeHelp,
+)
 from twisted_smtpserver.twistd.policies import checkPolicies
 from twisted_smtpserver.twistd.services import oneLine
 from twisted_smtpserver.twistd.stores import STORES, checkStores
+from twisted_smtpserver.twistd.tables import TABLES, checkTables
 from twisted_smtpserver.twistd.versions import describeVersions
 from twisted_smtpserver.twistd.worker import SHAREABLE, Handover
 
@@ -61,7 +71,7 @@ _NEED_CERTIFICATE = (
 #: Flags that need a login.
 NEED_LOGIN = (
     *("submission", "auth-optional", "allow-insecure-auth", "auth-methods"),
-    "sender-matches-login",
+    *("sender-matches-login", "senders"),
 )
 
 #: Flags that say where messages go. An inbox may stand beside one of them.
@@ -239,6 +249,8 @@ class Options(usage.Options, AuthOptionMixin):
         self._checkWorkers()
         self._checkTLS()
         self._checkSubmission()
+        self._sayingFlags(checkLogins)
+        self._checkTables()
         self._checkAuth()
         for name, special in LISTENERS.items():
             if name in self or not special:
@@ -255,8 +267,17 @@ class Options(usage.Options, AuthOptionMixin):
         if method == "file" and path.strip():
             # strcred would look for the file in the current folder, and print its own warning.
             self.addChecker(FilePasswordDB(self._fromHere(path)))
+        elif method in METHODS and path.strip():
+            isPath = method == "htpasswd"
+            login = (method, self._fromHere(path) if isPath else path)
+            self.setdefault("logins", []).append(login)
         else:
             super().opt_auth(description)
+
+    def opt_help_auth(self) -> None:
+        """List the methods of ``--auth``."""
+        writeHelp(self.authOutput)
+        super().opt_help_auth()
 
     def opt_version(self) -> None:
         """
@@ -367,13 +388,24 @@ class Options(usage.Options, AuthOptionMixin):
     def _isAuthDisabled(self) -> bool:
         return "AUTH" in map(str.upper, self.keywords.get("disabledCommands", ()))
 
+    def _checkTables(self) -> None:
+        for name in TABLES:
+            if name in self:
+                self[name] = self._fromHere(self[name])
+        self._sayingFlags(lambda given: checkTables(given, self._canLook))
+
+    @property
+    def _canLook(self) -> bool:
+        """Whether files are there already; a worker's supervisor has looked."""
+        return self.handover is None and not self._chroot
+
     def _checkAuth(self) -> None:
-        if "credCheckers" not in self:
+        if not hasLogins(self):
             return
-        if self.handover is None and not self._chroot:
-            for checker in passwordFiles(self):
-                if not os.path.isfile(checker.filename):
-                    raise usage.UsageError(f"--auth: there is no file {checker.filename!r}")
+        if self._canLook:
+            for path in [*(each.filename for each in passwordFiles(self)), *userFiles(self)]:
+                if not os.path.isfile(path):
+                    raise usage.UsageError(f"--auth: there is no file {path!r}")
         if self._isAuthDisabled() or {"auth-optional", "xclient-from"} & set(self):
             return  # mail can come without AUTH
         if not _OFFERS_LOGIN & set(self):
@@ -382,6 +414,8 @@ class Options(usage.Options, AuthOptionMixin):
             )
         methods = set(map(str.upper, self.keywords.get("authMethods", library.Options.authMethods)))
         uncheckable = _UNCHECKABLE if "request-cert" in self else _UNCHECKABLE | {"EXTERNAL"}
+        if userFiles(self):
+            uncheckable -= SCRAM
         if methods <= uncheckable and "handler" not in self:
             raise usage.UsageError(
                 "--auth-methods: nobody could log in; --auth can check PLAIN, LOGIN and CRAM-MD5, "
@@ -389,12 +423,14 @@ class Options(usage.Options, AuthOptionMixin):
             )
 
     def _checkKeywords(self, keywords: dict[str, Any]) -> None:
+        for check in (checkPolicies, checkFilters, checkStores, checkInbox):
+            self._sayingFlags(check)
+        self._sayingFlags(lambda _: library.makeOptions(keywords))
+
+    def _sayingFlags(self, check: Callable[[Any], object]) -> None:
+        """Make a check, and say what is wrong in flags."""
         try:
-            checkPolicies(self)
-            checkFilters(self)
-            checkStores(self)
-            checkInbox(self)
-            library.makeOptions(keywords)
+            check(self)
         except ConfigurationError as error:
             raise usage.UsageError(inFlags(str(error))) from None
 
@@ -417,11 +453,6 @@ _INTRODUCTION = (
     "Receives mail by SMTP or LMTP. Each message is stored in a Maildir, or given to a handler. "
     "Flags for listeners, networks and lists may be repeated; lists are separated by commas."
 )
-
-
-def passwordFiles(config: Options) -> list[FilePasswordDB]:
-    """The checkers of ``--auth`` that read a file at each login."""
-    return [each for each in config.get("credCheckers", ()) if isinstance(each, FilePasswordDB)]
 
 
 def _makeMethod(flag: Flag) -> Callable[..., None]:

@@ -155,6 +155,14 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("bareNewlines", "WORD", "what to do with a message that has a CR or LF by itself: "
               "reject, normalize or accept"),
     ),
+    "Recipients": (
+        Flag("recipients", "FILE", "take mail for these only, a line for each: joe@example.com, "
+             "@example.com for a domain, sales@example.com joe@example.com for an alias"),
+        Flag("recipient-delimiter", "CHARACTERS", "what separates a name from a detail, as in "
+             "joe+news@example.com; none if nothing does [default: +]"),
+        Flag("relay-for-users", "", "users who have logged in may send to anybody, not only to the "
+             "--recipients"),
+    ),
     "The inbox: a page for developers of programs that send mail": (
         Flag("inbox", "[ADDRESS:]PORT", "show mail on a page there, 127.0.0.1:8025 for example; it "
              "is stored nowhere else unless --maildir or --handler is given", readPage),
@@ -196,8 +204,11 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("handshakeTimeout", "SECONDS", "the time for a handshake", readSeconds),
     ),
     "Logins": (
-        Flag("auth", "METHOD", "require a login, and check it so: file:PASSWD for a file of lines "
-             "such as joe:secret; for others see --help-auth"),
+        Flag("auth", "METHOD", "require a login, and check it so: htpasswd:FILE for users with "
+             "hashed passwords, dovecot:SOCKET to ask Dovecot, file:PASSWD for lines such as "
+             "joe:secret; for others see --help-auth"),
+        Flag("auth-plain-text", "", "the file of --auth htpasswd: may have passwords in plain "
+             "text"),
         Flag("submission", "", "require TLS and a login, for users' mail programs (RFC 6409)"),
         _flag("authOptional", "", "offer the login without requiring it"),
         _flag("authRequiredMessage", "TEXT", "the answer to mail before a login"),
@@ -227,6 +238,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              joinLists),
         Flag("sender-matches-login", "",
              "let users send only from the address that is their login name"),
+        Flag("senders", "FILE", "let users send from their login name, and from the addresses that "
+             "this file has for it: joe sales@example.com, @example.org"),
         Flag("tarpit", "SECONDS",
              "delay each recipient's answer by so much more than the one before",
              readSeconds),
@@ -344,7 +357,7 @@ COMMAND_LINE_ONLY = frozenset(
 # Flags under these headings may be different for each listener; all others, and those named here,
 # are for all of them together.
 _FOR_EACH = (
-    *("Where to listen", "What to do with messages", "TLS", "Logins"),
+    *("Where to listen", "What to do with messages", "Recipients", "TLS", "Logins"),
     "Policies, before any handler; a RATE is such as 600/h or 20/10m",
     *("Filters, which see each message before it is stored", "The conversation"),
     *("Peers to trust: addresses and networks, or any", "Limits"),

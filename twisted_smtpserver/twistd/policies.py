@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -20,6 +20,7 @@ from twisted_smtpserver.handlers.policies import (
 from twisted_smtpserver.handlers.policies.tarpit import LONGEST
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.shared import RedisState
+from twisted_smtpserver.twistd.tables import TableFile
 
 #: Flags that need another flag.
 _BELONG_TO = {
@@ -78,7 +79,9 @@ def makePolicies(
         if f"rate-{what}" in given:
             count, seconds = given[f"rate-{what}"]
             stages.append(RateLimit(seconds=seconds, state=state, **{what: count}))
-    if "sender-matches-login" in given:
+    if "senders" in given:
+        stages.append(SendersService(given["senders"]))
+    elif "sender-matches-login" in given:
         stages.append(SenderMatchesLogin())
     if "dnsbl" in given:
         stages.append(DNSBlockList(given["dnsbl"], resolver))
@@ -94,6 +97,38 @@ def makePolicies(
         else:
             stages.append(GreylistService(given["greylist"], **delay))
     return stages
+
+
+def withGates(policies: Sequence[Any], gates: Sequence[Any]) -> list[Any]:
+    """
+    Put stages that know the recipients among the policies, before the greylist: who isn't one needs
+    no place there. The tarpit stays before them: it slows down clients that try names.
+
+    :param policies: what :func:`makePolicies` made.
+    :param gates: these stages.
+    """
+    isLater = [isinstance(stage, (Greylist, GreylistService)) for stage in policies]
+    place = isLater.index(True) if any(isLater) else len(policies)
+    return [*policies[:place], *gates, *policies[place:]]
+
+
+class SendersService(TableFile):
+    """
+    A :class:`SenderMatchesLogin` by the file of ``--senders``.
+
+    :param path: the file's path.
+    """
+
+    def __init__(self, path: str) -> None:
+        from twisted_smtpserver.tables import Senders  # only where it is used
+
+        senders = Senders(path, later=True)
+        super().__init__("senders", senders.load)
+        self._stage = SenderMatchesLogin(senders)
+
+    def onMailFrom(self, address: Address, session: Session) -> Deferred[None]:
+        """See :meth:`SenderMatchesLogin.onMailFrom`."""
+        return Deferred.fromCoroutine(self._stage.onMailFrom(address, session))
 
 
 class GreylistService(Service):

@@ -32,7 +32,7 @@ from twisted_smtpserver.session import Address, Session
 #: How often a milter may say that it is still at work, for one command.
 MAX_PROGRESS = 1000
 
-#: So many fields are sent without a look at what others want.
+#: So many fields are sent, and so many replies read, without a look at what others want.
 MAX_AT_ONCE = 100
 
 Outcome = Verdict | CustomReply
@@ -97,7 +97,7 @@ class Conversation:
 
     def edits(self, message: Message) -> Edits:
         """What takes the changes that the milter wants in a message."""
-        return Edits(message, bool(self._agreement.steps & Step.LEADING_SPACE))
+        return Edits(message, bool(self._agreement.steps & Step.LEADING_SPACE), self._clock)
 
     async def message(self, message: Message, edits: Edits) -> Outcome:
         """
@@ -163,8 +163,11 @@ class Conversation:
         self.connection.send(
             self._macros(Command.END_OF_MESSAGE) + codec.packet(Command.END_OF_MESSAGE)
         )
-        progress = 0
+        replies = progress = 0
         while True:
+            replies += 1
+            if not replies % MAX_AT_ONCE:  # of a milter that says a great deal
+                await deferLater(self._clock, 0)
             # How long this may take in all is the caller's business.
             reply = await self.connection.receive()
             if isinstance(reply, (Verdict, CustomReply)):

@@ -4,9 +4,10 @@ What a milter wants changed in a message: collected with bounds, and done when i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
-from twisted_smtpserver.filters.header import Header, foldedField
+from twisted_smtpserver.filters.header import foldedField
 from twisted_smtpserver.filters.message import Message
 from twisted_smtpserver.filters.milter.symbols import (
     AddRecipient,
@@ -21,12 +22,18 @@ from twisted_smtpserver.filters.milter.symbols import (
 )
 from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.replies import Reply
-from twisted_smtpserver.session import Address, Envelope
+from twisted_smtpserver.session import Address
 from twisted_smtpserver.wire.path import parseForwardPath, parseReversePath
 
 #: The most changes of one message, the body's apart, and the most octets in them.
 MAX_EDITS = 200
 MAX_EDIT_OCTETS = 2**18
+
+#: The most lines of all fields that are added or changed.
+MAX_EDIT_LINES = 5000
+
+#: So many changes are made without a look at what others want.
+MAX_AT_ONCE = 20
 
 #: A body may grow to twice the message, and by so many octets.
 SPARE_BODY = 2**20
@@ -41,13 +48,16 @@ class Edits:
 
     :param message: what is to be changed.
     :param hasLeadingSpace: whether values of fields come with the space behind the colon.
+    :param clock: what others get their turns by.
     """
 
-    def __init__(self, message: Message, hasLeadingSpace: bool) -> None:
+    def __init__(self, message: Message, hasLeadingSpace: bool, clock: IReactorTime) -> None:
         self._message = message
+        self._clock = clock
         self._space = b"" if hasLeadingSpace else b" "
         self._edits: list[_Small] = []
         self._octets = 0
+        self._lines = 0
         self._body: Spool | None = None
 
     async def add(self, edit: Edit) -> None:
@@ -63,7 +73,9 @@ class Edits:
         self._edits.append(edit)
         if isinstance(edit, (InsertHeader, ChangeHeader)):
             self._octets += len(edit.name) + len(edit.value)
-        if len(self._edits) > MAX_EDITS or self._octets > MAX_EDIT_OCTETS:
+            self._lines += edit.value.count(b"\n") + edit.value.count(b"\r")
+        isTooLong = self._octets > MAX_EDIT_OCTETS or self._lines > MAX_EDIT_LINES
+        if isTooLong or len(self._edits) > MAX_EDITS:
             raise MilterError("too many changes")
 
     async def _addBody(self, octets: bytes) -> None:
@@ -79,58 +91,79 @@ class Edits:
         if body is not None:
             body.close()
 
-    def apply(self) -> None:
+    async def apply(self) -> None:
         """
-        Change the message.
+        Change the message, if all changes can be made.
 
         :raises MilterError: if something in them makes no sense. Then nothing was changed.
         """
-        for change in [self._prepared(edit) for edit in self._edits]:
-            change()
+        draft = _Draft(self._message, self._space)
+        for number, edit in enumerate(self._edits, 1):
+            draft.make(edit)
+            if not number % MAX_AT_ONCE:
+                await deferLater(self._clock, 0)
+        draft.commit()
         if self._body is not None:
             self._message.replaceBody(self._body)
             self._body = None
 
-    def _prepared(self, edit: _Small) -> Callable[[], object]:
-        """A change that can't fail any more, so that no half of the changes is made."""
-        header, envelope = self._message.header, self._message.envelope
-        if isinstance(edit, (InsertHeader, ChangeHeader)):
-            field = self._field(edit)
-            if isinstance(edit, ChangeHeader):
-                return lambda: _changeHeader(header, edit, field)
-            # Place 0 is above, place 1 below our own Received:, which the store puts in front.
-            if edit.index is None:
-                return lambda: header.insert(len(header), field)
-            place = max(0, edit.index - 1)
-            return lambda: header.insert(place, field)
-        if isinstance(edit, Quarantine):
-            return lambda: setattr(self._message, "quarantine", edit.reason or "it didn't say why")
-        address = _address(edit.address, isinstance(edit, ChangeSender))
-        if isinstance(edit, ChangeSender):
-            return lambda: setattr(envelope, "mailFrom", address)
-        if isinstance(edit, AddRecipient):
-            return lambda: envelope.rcptTo.append(address)
-        return lambda: _removeRecipient(envelope, address)
 
-    def _field(self, edit: InsertHeader | ChangeHeader) -> bytes:
+class _Draft:
+    """What the message will be, so that no half of the changes is made."""
+
+    def __init__(self, message: Message, space: bytes) -> None:
+        self._message = message
+        self._space = space
+        self._header = message.header.copy()
+        self._sender = message.envelope.mailFrom
+        self._recipients = list(message.envelope.rcptTo)
+        self._quarantine = message.quarantine
+
+    def make(self, edit: _Small) -> None:
+        """
+        Make one change.
+
+        :raises MilterError: if it makes no sense.
+        """
+        if isinstance(edit, (InsertHeader, ChangeHeader)):
+            self._change(edit)
+        elif isinstance(edit, Quarantine):
+            self._quarantine = edit.reason or "it didn't say why"
+        elif isinstance(edit, ChangeSender):
+            self._sender = _address(edit.address, isSender=True)
+        elif isinstance(edit, AddRecipient):
+            self._recipients.append(_address(edit.address))
+        else:
+            key = _address(edit.address).key
+            self._recipients = [each for each in self._recipients if each.key != key]
+
+    def _change(self, edit: InsertHeader | ChangeHeader) -> None:
+        header = self._header
         try:
-            return foldedField(edit.name, self._space + edit.value)
+            field = foldedField(edit.name, self._space + edit.value)
         except ValueError as error:
             raise MilterError(str(error)) from None
+        if isinstance(edit, ChangeHeader):
+            wanted = field if edit.value.strip() else b""
+            isThere = header.replace(edit.name.decode("ascii"), max(1, edit.number), wanted)
+            if not isThere and wanted:
+                header.insert(len(header), field)
+        elif edit.index is None:
+            header.insert(len(header), field)
+        else:
+            # Place 0 is above, place 1 below our own Received:, which the store puts in front.
+            header.insert(max(0, edit.index - 1), field)
+
+    def commit(self) -> None:
+        """Make the message so."""
+        message = self._message
+        message.header.assign(self._header)
+        message.quarantine = self._quarantine
+        message.envelope.mailFrom = self._sender
+        message.envelope.rcptTo[:] = self._recipients
 
 
-def _changeHeader(header: Header, edit: ChangeHeader, field: bytes) -> None:
-    wanted = field if edit.value.strip() else b""
-    isThere = header.replace(edit.name.decode("ascii"), max(1, edit.number), wanted)
-    if not isThere and wanted:
-        header.insert(len(header), field)
-
-
-def _removeRecipient(envelope: Envelope, address: Address) -> None:
-    envelope.rcptTo[:] = [each for each in envelope.rcptTo if each.key != address.key]
-
-
-def _address(octets: bytes, isSender: bool) -> Address:
+def _address(octets: bytes, isSender: bool = False) -> Address:
     path = octets if octets.startswith(b"<") else b"<" + octets + b">"
     parsed = parseReversePath(path) if isSender else parseForwardPath(path)
     if isinstance(parsed, Reply) or parsed[1]:

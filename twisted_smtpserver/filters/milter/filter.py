@@ -67,12 +67,14 @@ class _Course:
     :ivar conversation: with the milter; ``None`` while there is none.
     :ivar settled: what the milter has said once and for all, accept or discard.
     :ivar settledForMessage: the same for the current message.
+    :ivar isClientGone: whether the client has left while its message is judged.
     """
 
     def __init__(self) -> None:
         self.conversation: Conversation | None = None
         self.settled: Verdict | None = None
         self.settledForMessage: Verdict | None = None
+        self.isClientGone = False
 
     @property
     def verdict(self) -> Verdict | None:
@@ -209,9 +211,17 @@ class Milter:
                 course.conversation.abort()
             except MilterError as error:
                 self._failed(course, session, error)
+        if course.isClientGone:
+            self._end(session)
 
     def onClose(self, session: Session) -> None:
-        """The client is gone."""
+        """The client is gone. A message that has come in whole is judged all the same."""
+        if session.envelope.mailFrom is None:
+            self._end(session)
+        else:
+            self._course(session).isClientGone = True
+
+    def _end(self, session: Session) -> None:
         course = session.data.pop(self, None)
         if course is None or course.conversation is None:
             return
@@ -295,7 +305,7 @@ class Milter:
         try:
             outcome = await judging
             if outcome in (Verdict.ACCEPT, Verdict.CONTINUE):
-                edits.apply()
+                await edits.apply()
         except DeadlineError:
             raise MilterError(f"no verdict within {self._messageTimeout:g} s") from None
         except OSError as error:

@@ -10,7 +10,12 @@ from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.session import Address, Session
 
 
-def _isOwn(user: Any, address: Address) -> bool:
+def isOwn(user: Any, address: Address) -> bool:
+    """
+    :param user: what ``onAuth`` returned.
+    :param address: a sender's.
+    :returns: whether the user's name is the address.
+    """
     name = user.decode("utf-8", "replace") if isinstance(user, bytes) else user
     if not isinstance(name, str):
         return False
@@ -27,7 +32,7 @@ class SenderMatchesLogin(SMTPHandler):
         Deferred, or be an ``async def``. By default the user's name has to be the address.
     """
 
-    def __init__(self, owns: Callable[[Any, Address], Any] = _isOwn) -> None:
+    def __init__(self, owns: Callable[[Any, Address], Any] = isOwn) -> None:
         self._owns = owns
 
     async def onMailFrom(self, address: Address, session: Session) -> None:

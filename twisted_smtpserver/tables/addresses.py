@@ -1,0 +1,58 @@
+"""Addresses and domains as an operator writes them into a file."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from twisted_smtpserver.tables.watched import TableError
+from twisted_smtpserver.wire.domain import Problem, parseDomain, parseLiteral
+from twisted_smtpserver.wire.path import Path, parseForwardPath
+
+__all__ = ["keyOf", "localKey", "readAddress", "readDomain"]
+
+
+def localKey(local: str) -> str:
+    """
+    What makes two local parts the same: letters of any case, composed in any way. Whoever receives
+    the mail may say so (RFC 5321 §2.4), and a file is about mail that is received here.
+
+    :param local: without quotes.
+    """
+    return local.lower() if local.isascii() else unicodedata.normalize("NFC", local.casefold())
+
+
+def keyOf(local: str, domain: str | None) -> str:
+    """
+    What an address is looked up by.
+
+    :param local: the local part, without quotes.
+    :param domain: as in :class:`~twisted_smtpserver.Address`.
+    """
+    return f"{localKey(local)}@{domain or ''}"
+
+
+def readAddress(text: str, line: int) -> Path:
+    """
+    :param text: for example ``joe@bücher.example``.
+    :param line: where it stands.
+    :returns: the address; its domain in lower case and in U-labels.
+    :raises TableError: if it is none.
+    """
+    parsed = parseForwardPath(f"<{text}>".encode())
+    if not isinstance(parsed, tuple) or parsed[1] or parsed[0].domain is None or text[0] == "@":
+        raise TableError("an address is written joe@example.com", line)
+    return parsed[0]
+
+
+def readDomain(text: str, line: int) -> str:
+    """
+    :param text: for example ``@example.com``.
+    :param line: where it stands.
+    :returns: the domain, in lower case and in U-labels.
+    :raises TableError: if it is none.
+    """
+    octets = text[1:].encode()
+    parsed = parseLiteral(octets) if octets.startswith(b"[") else parseDomain(octets)
+    if isinstance(parsed, Problem):
+        raise TableError(f"a domain is written @example.com ({parsed.text})", line)
+    return parsed

@@ -1,0 +1,163 @@
+"""
+The file of recipients: who receives mail, and under which other addresses.
+
+::
+
+    joe@example.com                                 as it is
+    sales@example.com    joe@example.com, ann@example.com
+    @example.org                                    every address of the domain, as it is
+    @example.net         joe@example.com            all other addresses of the domain
+    postmaster           ann@example.com            RFC 5321 §4.5.1: of every domain
+    *                                               every other address
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from twisted_smtpserver.tables.addresses import keyOf, localKey, readAddress, readDomain
+from twisted_smtpserver.tables.watched import Lines, TableError, inTurns
+from twisted_smtpserver.wire.path import Path
+
+__all__ = ["MAX_EXPANSION", "RecipientTable"]
+
+#: How many addresses one may stand for, and how many aliases may lead to them.
+MAX_EXPANSION = 1000
+
+_POSTMASTER = "postmaster"
+_EVERYBODY = "*"
+_KEY = re.compile(r'("(?:[^"\\]|\\.)*"[^\s,]*|[^\s,]+)(?:\s+(\S.*))?')
+_COMMA = re.compile(r"\s*,\s*")
+
+
+class RecipientTable:
+    """
+    Who receives mail.
+
+    :param delimiter: the characters that separate a name from a detail, as ``+`` does in
+        ``joe+news@example.com``; empty for none.
+    :ivar domains: the domains that the file names.
+    """
+
+    def __init__(self, delimiter: str = "+") -> None:
+        self._delimiter = delimiter
+        # By an address's key, "@domain", or a word: the targets; empty for "as it is".
+        self._entries: dict[str, tuple[Path, ...]] = {}
+        self.domains: set[str] = set()
+
+    @classmethod
+    def parse(cls, lines: Lines, delimiter: str = "+") -> RecipientTable:
+        """
+        Read the file.
+
+        :raises TableError: if a line can't be used.
+        """
+        table = cls(delimiter)
+        numbers: dict[str, int] = {}
+        for number, line in lines:
+            key, targets = table._readLine(line, number)
+            if key in numbers:
+                raise TableError(f"line {numbers[key]} is about the same address", number)
+            numbers[key] = number
+            table._entries[key] = targets
+        for key, targets in inTurns(table._entries.items()):
+            if targets and not table._expand(key, targets, numbers[key]):
+                raise TableError("the alias leads back to itself", numbers[key])
+        return table
+
+    def _readLine(self, line: str, number: int) -> tuple[str, tuple[Path, ...]]:
+        match = _KEY.fullmatch(line)
+        if match is None:
+            raise TableError("a line is: address, blanks, targets separated by commas", number)
+        texts = _COMMA.split(match[2].strip(", \t")) if match[2] else []
+        if len(texts) > MAX_EXPANSION:
+            raise TableError(f"these are more than {MAX_EXPANSION} addresses", number)
+        targets = tuple(readAddress(text, number) for text in texts if text)
+        return self._readKey(match[1], targets, number)
+
+    def _readKey(
+        self, text: str, targets: tuple[Path, ...], number: int
+    ) -> tuple[str, tuple[Path, ...]]:
+        if text == _EVERYBODY:
+            return text, targets
+        if text.lower() == _POSTMASTER:
+            return _POSTMASTER, targets
+        if text[0] == "@":
+            domain = readDomain(text, number)
+            self.domains.add(domain)
+            return f"@{domain}", targets
+        path = readAddress(text, number)
+        assert path.domain is not None
+        self.domains.add(path.domain)
+        return keyOf(path.local, path.domain), targets or (path,)
+
+    def __str__(self) -> str:
+        return f"{len(self._entries)} lines, {len(self.domains)} domains"
+
+    @property
+    def namesPostmaster(self) -> bool:
+        """Whether a line says who reads mail to postmaster."""
+        keys = [_POSTMASTER, _EVERYBODY, *(f"{_POSTMASTER}@{domain}" for domain in self.domains)]
+        return any(key in self._entries for key in keys)
+
+    def find(self, local: str, domain: str | None) -> Sequence[Path] | None:
+        """
+        Look a recipient up.
+
+        :param local: the local part without quotes.
+        :param domain: as in :class:`~twisted_smtpserver.Address`.
+        :returns: the addresses that it stands for, each once; none of them if it stands for itself
+            as it was sent; ``None`` if it isn't known.
+        """
+        key = keyOf(local, domain)
+        known, targets = self._own(key)
+        if known is None:
+            known, targets = self._wild(local, domain)
+        if known is None:
+            return None
+        return self._expand(known, targets)
+
+    def _own(self, key: str) -> tuple[str | None, tuple[Path, ...]]:
+        """The line of an address, or of the one without its detail."""
+        if key in self._entries:
+            return key, self._entries[key]
+        local, _, domain = key.rpartition("@")
+        for place, character in enumerate(local):
+            if character in self._delimiter and place:
+                short = f"{local[:place]}@{domain}"
+                return (short, self._entries[short]) if short in self._entries else (None, ())
+        return None, ()
+
+    def _wild(self, local: str, domain: str | None) -> tuple[str | None, tuple[Path, ...]]:
+        """The line for all addresses of a domain, for the postmaster, or for everybody."""
+        isServed = domain is None or domain in self.domains
+        isPostmaster = isServed and localKey(local) == _POSTMASTER
+        keys = [_POSTMASTER] if isPostmaster else []
+        keys += [f"@{domain}", _EVERYBODY]
+        for key in keys:
+            if key in self._entries:
+                return key, self._entries[key]
+        # RFC 5321 §4.5.1: mail to postmaster is always taken.
+        return (_POSTMASTER, ()) if isPostmaster else (None, ())
+
+    def _expand(self, key: str, targets: tuple[Path, ...], number: int | None = None) -> list[Path]:
+        """
+        Follow aliases to their ends. An alias that names itself is delivered under its own name.
+
+        :raises TableError: if that leads too far.
+        """
+        found: dict[tuple[str, str | None], Path] = {}
+        followed = {key}
+        waiting = [(key, target) for target in reversed(targets)]
+        while waiting:
+            source, path = waiting.pop()
+            known, further = self._own(keyOf(path.local, path.domain))
+            if known is None or known == source:
+                found.setdefault((path.local, path.domain), path)
+            elif known not in followed:
+                followed.add(known)
+                waiting += [(known, target) for target in reversed(further)]
+            if len(found) > MAX_EXPANSION or len(followed) > MAX_EXPANSION:
+                raise TableError(f"it leads to more than {MAX_EXPANSION} addresses", number)
+        return list(found.values())

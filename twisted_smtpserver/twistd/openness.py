@@ -1,0 +1,70 @@
+"""Warns of a server that takes mail for everybody from everybody."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Container, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from twisted_smtpserver.factory import SMTPServerFactory
+from twisted_smtpserver.service import SMTPService
+from twisted_smtpserver.twistd.logins import hasLogins
+
+_log = Logger()
+
+
+def isOpen(config: Container[str]) -> bool:
+    """
+    :param config: the flags that were given.
+    :returns: whether nothing is known of who may send, or to whom.
+    """
+    needsLogin = hasLogins(config) and "auth-optional" not in config
+    return not (needsLogin or "recipients" in config or "handler" in config)
+
+
+def openWarnings(server: SMTPService, factories: Sequence[SMTPServerFactory]) -> list[OpenServer]:
+    """
+    :param server: what listens.
+    :param factories: those of its factories that are open.
+    :returns: what warns of them, if there are any.
+    """
+    return [OpenServer(server, factories)] if factories else []
+
+
+class OpenServer(Service):
+    """
+    Says at the start where everybody can send mail to everybody.
+
+    :param server: what listens.
+    :param factories: those of its factories that are open.
+    """
+
+    def __init__(self, server: SMTPService, factories: Sequence[SMTPServerFactory]) -> None:
+        self._server = server
+        self._factories = factories
+
+    def startService(self) -> None:
+        """Look at the ports, which are bound by now."""
+        super().startService()
+        addresses: list[Any] = [port.getHost() for port in self._server.portsOf(self._factories)]
+        reachable = [address for address in addresses if isReachable(address)]
+        if reachable:
+            _log.warn(
+                "Accepts mail to any address from whoever reaches {ports}: give --recipients FILE, "
+                "or --auth METHOD for users, unless that is meant",
+                ports=", ".join(f"{each.host} port {each.port}" for each in reachable),
+            )
+
+
+def isReachable(address: Any) -> bool:
+    """
+    :param address: of one of our ports.
+    :returns: whether other machines can reach it, as far as the address tells.
+    """
+    try:
+        return not ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
+    except (AttributeError, ValueError):  # a unix socket
+        return False
