@@ -23,6 +23,8 @@ from twisted.python import usage
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.log import batches
+from twisted_smtpserver.log.files import ROTATE_SIZE
+from twisted_smtpserver.log.formats import FORMATS
 from twisted_smtpserver.twistd.configfile import parseConfig, readText
 from twisted_smtpserver.twistd.credentials import resolveCredential
 from twisted_smtpserver.twistd.environment import readEnvironment
@@ -132,15 +134,25 @@ class Options(usage.Options, AuthOptionMixin):
             lines of help before the reason, :class:`SystemExit` with the reason alone.
         """
         self.arguments = list(sys.argv[1:] if options is None else options)
-        if self.parent is not None:
-            batches.useFor(self.parent)
+        writesLog = self.parent is not None and batches.useFor(self.parent)
         try:
             self._parse()
+            self._chooseLog(writesLog)
         except usage.UsageError as error:
             if self.parent is None:
                 raise
             isFlag = str(error).startswith(("--", "option "))
             raise SystemExit(oneLine(f"{error} (see --help)" if isFlag else str(error))) from None
+
+    def _chooseLog(self, isOurs: bool) -> None:
+        """Choose how the log is written; a worker's is its supervisor's."""
+        if self.parent is None or self.handover is not None:
+            return
+        for name in ("log-format", "log-size"):
+            if name in self and not isOurs:
+                raise usage.UsageError(f"--{name}: twistd's --logger or --syslog writes the log")
+        format_ = FORMATS[self.get("log-format", "text")]
+        batches.choose(format_, self.get("log-size", ROTATE_SIZE))
 
     def _parse(self) -> None:
         commandLine = self._readCommandLine()
