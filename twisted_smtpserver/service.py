@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.connection.listening import (
+    acceptFew,
     makeEndpoints,
     namesBacklog,
     speaksTLS,
@@ -287,6 +288,7 @@ class SMTPService(Service):
             failures[0].raiseException()
 
     def _bound(self, port: IListeningPort, factory: SMTPServerFactory) -> IListeningPort:
+        acceptFew(port)
         self.ports.append(port)
         self._served.append((port, factory))
         protocol = "LMTP" if factory.options.lmtp else "SMTP"

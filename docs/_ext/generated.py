@@ -19,6 +19,7 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
 from twisted_smtpserver import replies
+from twisted_smtpserver.log.events import EVENTS
 from twisted_smtpserver.metrics.table import METRICS, Metric
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, COMMAND_PHASES, TRANSITIONS
@@ -152,6 +153,23 @@ class FlagTable(Generated):
         return lines
 
 
+class EventTable(Generated):
+    """The events of the log."""
+
+    def lines(self) -> list[str]:
+        """One row for each."""
+        rows = [
+            [
+                f"``{event.name}``",
+                event.level,
+                event.when,
+                "; ".join(f"``{name}``: {text}" for name, text in event.fields.items()) or "–",
+            ]
+            for event in EVENTS
+        ]
+        return table(["Event", "Level", "When", "Fields"], rows, "14 10 26 50")
+
+
 class MetricTable(Generated):
     """The figures that the server keeps."""
 
@@ -203,6 +221,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_directive("flag-table", FlagTable)
     app.add_directive("reply-table", ReplyTable)
     app.add_directive("metric-table", MetricTable)
+    app.add_directive("event-table", EventTable)
     app.add_role("test", literalRole)
     app.add_role("src", literalRole)
     return {"parallel_read_safe": True}

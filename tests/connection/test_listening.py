@@ -16,7 +16,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support.liveserver import PATIENCE, LiveServer
 from twisted_smtpserver import ConfigurationError, Discard, SMTPServerFactory, SMTPService
-from twisted_smtpserver.connection.listening import BACKLOG, makeEndpoints, namesBacklog
+from twisted_smtpserver.connection.listening import (
+    BACKLOG,
+    MOST_ACCEPTED,
+    acceptFew,
+    makeEndpoints,
+    namesBacklog,
+)
 
 #: As the kernel counts: what is more than this is cut to it.
 MOST = min(BACKLOG, int(Path("/proc/sys/net/core/somaxconn").read_text()))
@@ -94,6 +100,20 @@ class PortTests(TestCase):
             TCP4ServerEndpoint(reactor, 0, 9, "127.0.0.1"),
         )
         self.assertEqual([backlog(port) for port in self.serve(*where)], [50, 7, 9])
+
+    def test_few(self) -> None:
+        """Of many clients at once so many are accepted in a turn; what isn't Twisted's stays."""
+        (port,) = self.serve("tcp:0:interface=127.0.0.1")
+        for _ in range(3 * MOST_ACCEPTED):
+            client = socket.create_connection(port.socket.getsockname())
+            self.addCleanup(client.close)
+        for turn in (1, 2, 3):
+            port.doRead()
+            self.assertEqual(len(port.factory.connections), turn * MOST_ACCEPTED)
+        for connection in port.factory.connections:
+            connection.transport.abortConnection()
+        fake = object()
+        acceptFew(fake)
 
     def test_unix(self) -> None:
         """More clients can connect to a unix socket at once than Twisted's 50, unasked."""

@@ -9,13 +9,12 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import call, patch
 
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEventAsClassicLogText
 from twisted.python import threadable
 from twisted.python.failure import Failure
-from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.liveserver import PATIENCE, LiveServer
@@ -29,6 +28,8 @@ from twisted_smtpserver.log.batches import (
     BatchedLogObserver,
     ClassicText,
 )
+from twisted_smtpserver.log.files import ROTATE_SIZE, LogFile
+from twisted_smtpserver.log.formats import JSONText
 
 
 class Reactor(Clock):
@@ -231,15 +232,20 @@ class TwistdTests(SynchronousTestCase):
         path = Path(self.mktemp()).absolute()
         calls: list[Any] = []
         with patch("twisted.internet.reactor.callFromThread", calls.append, create=True):
-            file = self.observer(logfile=str(path))._file
+            file: Any = self.observer(logfile=str(path))._file
             assert isinstance(file, LogFile)
             self.addCleanup(file.close)
             signal.raise_signal(signal.SIGUSR1)
         self.assertEqual(calls, [file.rotate])
         self.assertTrue(path.exists())
-        with patch.object(LogFile, "fromFullPath") as opened:
+        with patch.object(batches, "LogFile") as opened:
             self.observer()
-        opened.assert_called_once_with("twistd.log")
+            batches.choose(JSONText, 5)
+            chosen = self.observer()
+        self.assertEqual(
+            opened.call_args_list, [call("twistd.log", ROTATE_SIZE), call("twistd.log", 5)]
+        )
+        self.assertIsInstance(chosen._format, JSONText)
 
     def test_stdout(self) -> None:
         """In front, it is the standard output; a daemon has none."""
@@ -253,7 +259,7 @@ class TwistdTests(SynchronousTestCase):
         """Who names a logger, or asks for syslog, has that."""
         for options in ({"logger": "a.b"}, {"syslog": True}):
             before = dict(options)
-            batches.useFor(options)
+            self.assertFalse(batches.useFor(options))
             self.assertEqual(options, before)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import gc
 import io
 import os
 import sys
@@ -538,6 +539,18 @@ class StartTests(SynchronousTestCase):
         self.assertOneLine(denied, f"{line}'{folder}': Permission denied\n")
         other = PermissionError(errno.EACCES, "Permission denied", "a", None, b"b")
         self.assertOneLine(other, f"twistd smtpserver: {other}\n")
+
+    def test_garbage(self) -> None:
+        """Once it serves, the garbage collector passes over what the start has made."""
+        done: list[str] = []
+        for name in ("collect", "freeze"):
+            self.patch(gc, name, lambda name=name: done.append(name))
+        self.server.startService()
+        self.assertEqual(done, [])
+        application = MultiService()
+        self.server.setServiceParent(application)
+        application.startService()
+        self.assertEqual(done, ["collect", "freeze"])
 
     def test_later(self) -> None:
         """What fails after that is said likewise."""

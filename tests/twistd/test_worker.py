@@ -226,7 +226,7 @@ class LogTests(WorkerCase):
         return found
 
     def test_event(self) -> None:
-        """The text, the origin and what JSON has of the values are kept; objects are not."""
+        """The text, the origin and the values are kept, objects as text."""
         found = self.written(
             log_format="{what}\n{number}",
             log_level=LogLevel.warn,
@@ -246,6 +246,7 @@ class LogTests(WorkerCase):
                 "log_system": "a.b#warn",
                 "log_time": 7.5,
                 "number": 3,
+                "what": str(self),
                 "event": "message",
             },
         )

@@ -23,6 +23,9 @@ from twisted_smtpserver.errors import ConfigurationError
 #: ``/proc/sys/net/core/somaxconn`` is less.
 BACKLOG = 1024
 
+#: How many clients are accepted before it is the turn of those who are connected.
+MOST_ACCEPTED = 20
+
 #: The default of Twisted's ports.
 _TWISTEDS_BACKLOG = Port.backlog
 
@@ -62,6 +65,24 @@ def widenBacklog(port: Any) -> None:
     """
     if getattr(port, "backlog", None) == _TWISTEDS_BACKLOG:
         port.socket.listen(BACKLOG)
+
+
+def acceptFew(port: Any) -> None:
+    """
+    Accept no more than :data:`MOST_ACCEPTED` clients in a turn of the reactor. Twisted accepts a
+    hundred, and more with each turn in which there were so many; those who talk already wait.
+
+    :param port: the port; anything but Twisted's stays as it is.
+    """
+    if not isinstance(port, Port):
+        return
+    accept = port.doRead
+
+    def doRead() -> Any:
+        port.numberAccepts = min(port.numberAccepts, MOST_ACCEPTED)
+        return accept()
+
+    port.doRead = doRead  # type: ignore[method-assign]  # which is what the reactor calls
 
 
 def makeEndpoints(

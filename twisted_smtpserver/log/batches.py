@@ -22,11 +22,11 @@ from twisted.logger import (
     formatEventAsClassicLogText,
     formatTime,
 )
-from twisted.python.logfile import LogFile
 from twisted.python.threadable import isInIOThread
 from zope.interface import implementer
 
 from twisted_smtpserver.hooks.reactor import theReactor
+from twisted_smtpserver.log.files import ROTATE_SIZE, LogFile
 
 #: How long a line may wait, in seconds.
 DELAY = 0.1
@@ -212,15 +212,28 @@ _MADE = {"{text}": "text", "{log_text}": "log_text"}
 _chosen: dict[str, Any] = {}
 
 
-def useFor(twistd: MutableMapping[str, Any]) -> None:
+def useFor(twistd: MutableMapping[str, Any]) -> bool:
     """
     Let ``twistd`` write its log this way, unless it is told to do it in another.
 
     :param twistd: its options.
+    :returns: whether it will.
     """
-    if twistd.get("logger") is None and not twistd.get("syslog"):
-        _chosen.update(logfile=twistd.get("logfile"), nodaemon=twistd.get("nodaemon"))
-        twistd["logger"] = f"{__name__}.makeLogObserver"
+    if twistd.get("logger") is not None or twistd.get("syslog"):
+        return False
+    _chosen.update(logfile=twistd.get("logfile"), nodaemon=twistd.get("nodaemon"))
+    twistd["logger"] = f"{__name__}.makeLogObserver"
+    return True
+
+
+def choose(makeFormat: Callable[[], Format], size: int) -> None:
+    """
+    Choose how the log is written.
+
+    :param makeFormat: makes what makes lines.
+    :param size: how large a file may get, in octets; 0 for no limit.
+    """
+    _chosen.update(makeFormat=makeFormat, size=size)
 
 
 def makeLogObserver() -> BatchedLogObserver:
@@ -230,14 +243,15 @@ def makeLogObserver() -> BatchedLogObserver:
     :raises SystemExit: for a daemon that is to log to its standard output.
     """
     name, isInFront = _chosen.get("logfile"), _chosen.get("nodaemon")
+    formatEvent: Format = _chosen.get("makeFormat", ClassicText)()
     if name == "-" and not isInFront:
         raise SystemExit("Daemons cannot log to stdout, exiting!")
     if name == "-" or (isInFront and not name):
-        return BatchedLogObserver(sys.stdout.buffer, ClassicText())
-    file = LogFile.fromFullPath(name or "twistd.log")
+        return BatchedLogObserver(sys.stdout.buffer, formatEvent)
+    file = LogFile(name or "twistd.log", _chosen.get("size", ROTATE_SIZE))
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: _fromReactor(file.rotate))
-    return BatchedLogObserver(file, ClassicText())
+    return BatchedLogObserver(file, formatEvent)
 
 
 def _fromReactor(call: Callable[[], object]) -> None:

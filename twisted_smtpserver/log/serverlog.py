@@ -31,6 +31,12 @@ _BARE_NEWLINE_HINT = ' (bareNewlines="normalize", --bare-newlines=normalize, wou
 #: any more.
 MAX_LOGGED_REFUSALS = 100
 
+#: So many recipients of a message are named in its event.
+MAX_LOGGED_RECIPIENTS = 100
+
+# Longer names are cut off, in characters.
+_LONG = 256
+
 
 class ServerLog:
     """
@@ -106,6 +112,7 @@ class ServerLog:
             return
         sender = escape(envelope.mailFrom.address) if envelope.mailFrom else ""
         recipients, whose = _recipients(envelope), client(session)
+        shown = _shownRecipients(recipients, len(envelope.rcptTo))
         how = session.transmissionType
         if len(replies) == 1:
             reply = _said(replies[0])
@@ -118,11 +125,13 @@ class ServerLog:
                 "envelope": envelope.id,
                 "sender": sender,
                 "recipients": recipients,
+                "recipientCount": len(envelope.rcptTo),
                 "client": whose,
                 "transmissionType": how,
                 "octets": octets,
                 "reply": reply,
-                "text": f"{session.id}: message {envelope.id} from <{sender}> to {recipients}"
+                "code": replies[0].code,
+                "text": f"{session.id}: message {envelope.id} from <{sender}> to {shown}"
                 f" of {whose} ({how}), {octets} octets: {reply}",
             },
         )
@@ -176,16 +185,17 @@ class ServerLog:
         if logger is None or session.errors >= MAX_LOGGED_REFUSALS:
             return
         sender = session.envelope.mailFrom
-        origin = "" if sender is None else f" from <{escape(sender.address)}>"
+        origin = "" if sender is None else " from <{sender}>"
         logger.info(
-            "{session}: {command} <{address}>{origin} of {client} refused: {reply}",
+            "{session}: {command} <{address}>" + origin + " of {client} refused: {reply}",
             event="rejected",
             session=session.id,
             command=command,
             address=escape(address.address),
-            origin=origin,
+            sender="" if sender is None else escape(sender.address),
             client=client(session),
             reply=_said(reply),
+            code=reply.code,
         )
 
     def hookTimedOut(self, session: Session, hook: str) -> None:
@@ -319,12 +329,18 @@ def _client(name: str, address: str, port: int | None) -> str:
     return f"{escape(name) or 'unknown'} [{address}]:{port}"
 
 
-def _recipients(envelope: Envelope) -> str:
-    recipients = envelope.rcptTo
+def _recipients(envelope: Envelope) -> list[str]:
+    """The first recipients, those that need it escaped."""
+    return [
+        name if name.isprintable() and "\\" not in name and len(name) <= _LONG else escape(name)
+        for name in [each.address for each in envelope.rcptTo[:MAX_LOGGED_RECIPIENTS]]
+    ]
+
+
+def _shownRecipients(recipients: list[str], count: int) -> str:
     if not recipients:
         return "nobody"
-    first = f"<{escape(recipients[0].address)}>"
-    return first if len(recipients) == 1 else f"{first} and {len(recipients) - 1} more"
+    return f"<{recipients[0]}>" if count == 1 else f"<{recipients[0]}> and {count - 1} more"
 
 
 @lru_cache(maxsize=256)  # the same few, again and again

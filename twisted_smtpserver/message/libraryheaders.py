@@ -27,7 +27,7 @@ from twisted_smtpserver.message.words import decodeWords, plainText
 MAX_LIBRARY_FIELD = 78
 
 #: Up to how many it parses of all fields of a message.
-MAX_LIBRARY_FIELDS = 500
+MAX_LIBRARY_FIELDS = 300
 
 #: From how many characters on addresses are parsed before anybody reads them.
 LONG_ADDRESSES = 1000

@@ -24,6 +24,7 @@ from twisted_smtpserver.twistd.values import (
     readFirstLine,
     readInterval,
     readKinds,
+    readLogFormat,
     readMethods,
     readNameServer,
     readOctets,
@@ -298,6 +299,10 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Watching": (
         Flag("metrics", "ENDPOINT", "figures for Prometheus at /metrics, and /healthz and /readyz "
              "beside it: tcp:9154:interface=127.0.0.1, unix:/run/smtpserver/metrics …"),
+        Flag("log-format", "WORD", "how the log is written: text; json, an object in each line; "
+             "systemd, with priorities for journald [default: text]", readLogFormat),
+        Flag("log-size", "OCTETS", "begin a new log file after so many; 0 for never, where "
+             "logrotate does it [default: 1000000]", readOctets),
     ),
     "Limits": (
         _flag("maxClients", "N", "connections at a time, for each of --listen, --listen-tls and "

@@ -5,6 +5,7 @@ What ``twistd smtpserver`` does when it starts, and how it reports that it can't
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -132,6 +133,8 @@ class Server(MultiService):
         # By now twistd has become the user of --uid.
         if not self._isWorker:
             _warnOfRoot()
+        if self.parent is not None:  # twistd's application, to which the process belongs
+            _forgetStart()
 
     def stopService(self) -> Deferred[list[Any]]:
         """Stop serving, then close what that needed."""
@@ -147,6 +150,15 @@ class Server(MultiService):
             elif hasattr(service, "close"):  # a database, for example
                 closing.append(maybeDeferred(service.close))
         return gatherResults(closing).addCallback(lambda _: results)
+
+
+def _forgetStart() -> None:
+    """
+    Have the garbage collector pass over what was made until now, modules and code above all: it
+    stays, and to look through it takes 40 ms each time, in which no client is served.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _warnOfRoot() -> None:

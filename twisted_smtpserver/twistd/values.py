@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from twisted_smtpserver.log.formats import FORMATS
 from twisted_smtpserver.resolver import DatagramResolver
 from twisted_smtpserver.tls.renewal import LEAST_INTERVAL
 from twisted_smtpserver.twistd.credentials import resolveCredential
@@ -41,6 +42,13 @@ def readWorkers(text: str) -> int:
     if not 1 <= number <= MOST_WORKERS:
         raise ValueError(f"{text} is not between 1 and {MOST_WORKERS}")
     return number
+
+
+def readLogFormat(text: str) -> str:
+    """Read how the log is to be written."""
+    if text not in FORMATS:
+        raise ValueError(f"{text!r} isn't {', '.join(FORMATS)}")
+    return text
 
 
 def readWholeOrOff(text: str) -> int | bool:

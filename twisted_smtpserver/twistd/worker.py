@@ -28,13 +28,14 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.fdesc import readFromFD, setNonBlocking
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.logger import LogEvent, Logger, LogLevel, eventAsText
+from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.hooks.reactor import theReactor
-from twisted_smtpserver.log.batches import BatchedLogObserver, madeText, shortened, systemOf
+from twisted_smtpserver.log.batches import BatchedLogObserver, systemOf
+from twisted_smtpserver.log.formats import plainFields, textOf
 from twisted_smtpserver.service import SMTPService
 
 _log = Logger()
@@ -117,30 +118,17 @@ class SharedCounts:
 # -- The log ---------------------------------------------------------------------------------------
 
 
-_IN_JSON = frozenset({str, int, float, bool})
-
-
 def makeLogObserver() -> BatchedLogObserver:
     """Make a worker's log observer (``--logger``), which writes events for the supervisor."""
     return BatchedLogObserver(sys.stdout.buffer, _encodeEvent)
 
 
 def _encodeEvent(event: LogEvent) -> str:
-    """
-    Write an event as one line. Values that JSON doesn't have are only in the text.
-    """
-    level = event.get("log_level", LogLevel.info).name
-    kept: dict[str, Any] = {
-        name: value
-        for name, value in event.items()
-        if type(value) in _IN_JSON and name[:4] != "log_" and name != "text"
-    }
-    text = madeText(event)
-    if text is None:
-        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    """Write an event as one line."""
+    kept = plainFields(event)
     kept |= {
-        "log_text": shortened(text),
-        "log_level": level,
+        "log_text": textOf(event),
+        "log_level": event.get("log_level", LogLevel.info).name,
         "log_namespace": event.get("log_namespace", "-"),
         "log_system": systemOf(event),
         "log_time": event.get("log_time"),
