@@ -132,7 +132,7 @@ BROKEN = {
         "(--help-auth lists them)"
     ),
     '[messages]\n"si\\u001bze" = 5\n': (
-        r": [messages] si\x1bze: there is no key 'si\x1bze'; did you mean 'size'?"
+        r", line 1: [messages] si\x1bze: there is no key 'si\x1bze'; did you mean 'size'?"
     ),
     "[policies]\ngreylist-delay = 5\n": (
         ", line 2: [policies] greylist-delay: needs [policies] greylist"
