@@ -189,7 +189,6 @@ class ForgeryTests(FilteredCase):
         answer = client.deliver(filling + f"{NAME}: mx.test; dmarc=pass\r\n\r\n".encode())
         self.assertEqual((answer.code, self.store.messages), (554, []))
 
-
     def test_headerEnd(self) -> None:
         """An empty line ends a header, and so does the message's end; any other line doesn't."""
         for content, isEnded in [
