@@ -29,7 +29,7 @@ from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.tls.certificates import readFiles
 from twisted_smtpserver.tls.renewal import INTERVAL
 from twisted_smtpserver.twistd import commandline
-from twisted_smtpserver.twistd.commandline import NEED_LOGIN, STORE_FLAGS
+from twisted_smtpserver.twistd.checks import NEED_LOGIN, STORE_FLAGS
 from twisted_smtpserver.twistd.filters import makeFilters
 from twisted_smtpserver.twistd.flags import DEFAULT_MAILDIR, LISTENERS, SECRETS
 from twisted_smtpserver.twistd.inbox import makeInbox
@@ -41,6 +41,7 @@ from twisted_smtpserver.twistd.policies import makePolicies, makeState, withGate
 from twisted_smtpserver.twistd.reload import Reloader, Running
 from twisted_smtpserver.twistd.services import (
     MaildirService,
+    PasswordFile,
     Server,
     SharedState,
     oneLine,
@@ -49,7 +50,7 @@ from twisted_smtpserver.twistd.stores import makeStore
 from twisted_smtpserver.twistd.summary import summarize
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.systemd import tellSystemd
-from twisted_smtpserver.twistd.tables import makeRecipients
+from twisted_smtpserver.twistd.tables import TableFile, makeRecipients
 from twisted_smtpserver.twistd.transcript import transcriptServices
 from twisted_smtpserver.twistd.values import DEFAULT_HOST
 
@@ -77,6 +78,11 @@ class Options(commandline.Options):
             with _explaining(self):
                 built = _buildHandlers(self, MetricsFlag(self, self.handover))
                 _makeListeners(self, built)
+            for group, what in zip(self.listeners, built, strict=True):
+                for service in what.stages:
+                    if isinstance(service, (PasswordFile, TableFile)):
+                        with _explaining(group):
+                            service.startService()  # which reads the file
             self.authOutput.write(summarize(self, [each.factories for each in built]))
             raise SystemExit(0)
 

@@ -25,13 +25,14 @@ class PageTests(ConfigCase):
 
     def test_sample(self) -> None:
         """The file makes three listeners, as the page says."""
-        (self.folder / "passwd").touch()
+        for name in ("users", "senders", "recipients"):
+            (self.folder / name).touch()
         text = self.sample("smtpserver.toml").replace("/etc/smtpserver", str(self.folder))
         servers, users, machine = self.parse(text).listeners
-        self.assertNotIn("credCheckers", servers)
+        self.assertNotIn("logins", servers)
         self.assertEqual(servers.keywords["maxClientsPerAddress"], 20)
         self.assertTrue(users.keywords["tlsRequired"])
-        self.assertIn("credCheckers", users)
+        self.assertEqual(users["logins"], [("htpasswd", str(self.folder / "users"))])
         self.assertEqual(users["listen-tls"], ["tcp:465", "tcp6:465"])
         self.assertEqual(machine["listen-lmtp"], ["unix:/run/smtpserver/lmtp"])
         self.assertNotIn("maxClientsPerAddress", machine.keywords)

@@ -282,7 +282,7 @@ class CommonTimerTests(SynchronousTestCase):
 
     def begin(self, *names: int) -> None:
         for name in names:
-            self.timer.begin(name)
+            self.timer.begin(name, self.clock.seconds())
 
     def end(self, name: int) -> None:
         self.ended.append(name)
@@ -328,7 +328,7 @@ class CommonTimerTests(SynchronousTestCase):
     def test_begun(self) -> None:
         """Who begins is told when it will be over."""
         self.clock.advance(5)
-        self.assertEqual(self.timer.begin(1), 15)
+        self.assertEqual(self.timer.begin(1, self.clock.seconds()), 15)
 
     def test_setBack(self) -> None:
         """A clock that is set back puts nothing off for longer than the time it has anyway."""

@@ -108,11 +108,11 @@ WAYS: dict[str, tuple[Callable[[], list[Stop]], int]] = {
         lambda: _received(
             _client("MAIL FROM:<>", "RCPT TO:<jane@example.com>", "DATA"), b"x" * 99 + b"\r\n"
         ),
-        20,
+        17,
     ),
     "One refusal: RCPT": (
         lambda: _received(_client("MAIL FROM:<>"), b"RCPT TO:<nobody@example.com>\r\n"),
-        22,
+        19,
     ),
     "One login, with a wrong password": (_login, 25),
     "One connection, until it is greeted": (_connection, 18),

@@ -44,7 +44,8 @@ This is what would run with {path}:
 SMTP on tcp:{port}
 SMTP on tcp6:25
   mail    goes to maildir mail; at most 50M
-  logins  none; anybody may send
+  logins  none
+  to      anybody
   TLS     TLSv1.2 or later
           The certificate of mx.test expires on {day}
   with    cert cert.pem, key key.pem, max-clients 100
@@ -53,13 +54,15 @@ SMTP on port 587 of 127.0.0.1
 SMTP over TLS on tcp:465
   mail    goes to maildir mail; of any size
   logins  needed, with TLS only, by PLAIN, LOGIN; checked by file:passwd
+  to      anybody
   TLS     TLSv1.2 or later, needed before anything else
           The certificate of mx.test expires on {day}
   with    cert cert.pem, key key.pem, submission
 
 LMTP on unix:lmtp
   mail    goes to webhook https://app.example.org:8443; at most 50M
-  logins  none; anybody may send
+  logins  none
+  to      anybody
   TLS     TLSv1.2 or later
           The certificate of mx.test expires on {day}
   with    webhook-secret-file secret, cert cert.pem, key key.pem
@@ -117,6 +120,7 @@ class CheckTests(ConfigCase):
 
     def test_listeners(self) -> None:
         """Whatever they speak."""
+        (self.folder / "known").write_text("joe@example.com\n")
         for text, said in (
             ("", "\nSMTP on port 2525 of 127.0.0.1\n"),
             ("[listen]\nport = 1\nhost = '::1'\nlmtp = true\n", "\nLMTP on port 1 of ::1\n"),
@@ -126,6 +130,7 @@ class CheckTests(ConfigCase):
             ),
             ("[tls]\nsecured = true\n", "\n  TLS     ended upstream\n"),
             ("", "\n  TLS     none\n"),
+            ("[recipients]\nrecipients = 'known'\n", "\n  to      those in known\n"),
         ):
             self.assertIn(said, self.check(text))
 
@@ -141,6 +146,7 @@ class CheckTests(ConfigCase):
         self.assertIn("checked by the handler\n", said)
         self.assertIn(f"\n  mail    goes to handler {handler}; at most 50M\n", said)
         self.assertIn("\n  WARNING The handler has no onData", said)
+        self.assertIn("\n  to      whomever the handler takes\n", said)
 
     def test_secrets(self) -> None:
         """Of an URL nothing is shown that may be a secret."""
@@ -162,6 +168,21 @@ class CheckTests(ConfigCase):
             f"twistd smtpserver: {self.path}, line 3: [tls] key ('/nowhere'): can't be read: No "
             "such file or directory",
         )
+
+    def test_brokenTables(self) -> None:
+        """Files of users and of recipients are read, too."""
+        (self.folder / "known").write_text("joe@@example.com\n")
+        (self.folder / "users").write_text("joe:sesame\n")
+        auth = "auth = 'htpasswd:users'\nallow-insecure-auth = true\n"
+        for text, reason in (
+            ("[recipients]\nrecipients = 'known'\n", ", line 2: [recipients] recipients: "),
+            (f"[[listener]]\nport = 1\n{auth}", ", line 3: [[listener]] auth: "),
+        ):
+            self.path.write_text(text)
+            flags = ["--config", str(self.path), "--check-config"]
+            ended = self.assertRaises(SystemExit, tap.Options().parseOptions, flags)
+            self.assertTrue(str(ended.code).startswith(f"twistd smtpserver: {self.path}{reason}"))
+            self.assertNotIn("sesame", str(ended.code))
 
     def test_withoutFile(self) -> None:
         """Flags alone can be checked, too."""

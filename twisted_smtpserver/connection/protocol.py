@@ -93,7 +93,7 @@ class SMTPProtocol(PipelinedLineReceiver):
         self.pending: Pending | None = None
         self._block: int | str | None = None  # see counts.ClientCounts
         self._handshakeDue = False
-        self._startedAt = factory.clock.seconds()
+        self._startedAt = 0.0
 
     @property
     def options(self) -> Options:
@@ -117,7 +117,8 @@ class SMTPProtocol(PipelinedLineReceiver):
         else:
             _readAtOnce(transport, READ_SIZE)
         self.start(options.immediateWrites)
-        self.factory.lifetimes.begin(self)
+        self._startedAt = self.factory.clock.seconds()
+        self.factory.lifetimes.begin(self, self._startedAt)
         self.opening = Opening(self)
         self.opening.begin()
 

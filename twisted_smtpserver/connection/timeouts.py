@@ -78,7 +78,7 @@ class IdleTimeout:
                 self._timer = self.clock.callLater(seconds, self.look)
                 self._looksAt = now + seconds
             else:
-                self._looksAt = self._firstLooks.begin(self)
+                self._looksAt = self._firstLooks.begin(self, now)
         self._seconds = seconds
         self._fixedEnd = now + seconds if isFixed else None
         self._timedOut = timedOut
@@ -148,44 +148,45 @@ class CommonTimer(Generic[_T]):
         self._getClock = getClock
         self._seconds = seconds
         self._expired = expired
-        self._dues: OrderedDict[_T, float] = OrderedDict()
+        # When each wait began: by that they are in order.
+        self._begun: OrderedDict[_T, float] = OrderedDict()
         self._latest = 0.0
         self._timer: IDelayedCall | None = None
 
-    def begin(self, thing: _T) -> float:
+    def begin(self, thing: _T, now: float) -> float:
         """
         Begin the wait for a thing.
 
         :param thing: a thing without a wait.
-        :returns: when the wait is over, by the clock.
+        :param now: the time by the clock.
+        :returns: when the wait is over.
         """
-        clock = self._getClock()
-        due = clock.seconds() + self._seconds
-        if due < self._latest and self._timer is not None:  # the clock was set back
-            # Start the earlier waits anew, so that the dues stay in order.
-            self._dues = OrderedDict.fromkeys(self._dues, due)
+        if now < self._latest and self._timer is not None:  # the clock was set back
+            # Start the earlier waits anew, so that they stay in order.
+            self._begun = OrderedDict.fromkeys(self._begun, now)
             self._timer.reset(self._seconds)
-        self._latest = self._dues[thing] = due
+        self._latest = self._begun[thing] = now
         if self._timer is None:
-            self._timer = clock.callLater(self._seconds, self._expire)
-        return due
+            self._timer = self._getClock().callLater(self._seconds, self._expire)
+        return now + self._seconds
 
     def end(self, thing: _T) -> None:
         """End the wait for a thing."""
-        self._dues.pop(thing, None)
-        if not self._dues and self._timer is not None:
+        self._begun.pop(thing, None)
+        if not self._begun and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _expire(self) -> None:
         clock = self._getClock()
         now = clock.seconds()
-        thing, due = next(iter(self._dues.items()))
-        isDue = due <= now
+        thing, began = next(iter(self._begun.items()))
+        isDue = began + self._seconds <= now
         if isDue:
-            del self._dues[thing]
-            due = next(iter(self._dues.values()), now)
+            del self._begun[thing]
+            began = next(iter(self._begun.values()), now)
         # Set the timer for the others first: they must expire even if this call raises.
-        self._timer = clock.callLater(max(0.0, due - now), self._expire) if self._dues else None
+        left = max(0.0, began + self._seconds - now)
+        self._timer = clock.callLater(left, self._expire) if self._begun else None
         if isDue:
             self._expired(thing)

@@ -270,12 +270,12 @@ class Dialogue:
         :returns: whether to go on; if not, the client was too slow, and got its last reply.
         """
         self.connection.timeout.resetTimeout()
-        if self.pace is None:
-            if isLast:  # most messages come in one piece: they have no pace
-                return True
-            window = max(RATE_WINDOW, self.options.socketTimeout)
-            self.pace = Pace(self.options.minDataRate, window, self.seconds())
+        if self.pace is None and isLast:  # most messages come in one piece: they have no pace
+            return True
         now = self.seconds()
+        if self.pace is None:
+            window = max(RATE_WINDOW, self.options.socketTimeout)
+            self.pace = Pace(self.options.minDataRate, window, now)
         if self.pace.isTooSlow(count, now):
             self.connection.respond(replies.TOO_SLOW)
             return False

@@ -1,5 +1,5 @@
 """
-The command line of ``twistd smtpserver``: its flags are read and checked, and its help is written.
+The command line of ``twistd smtpserver``, the environment and the file: flags are read and checked.
 
 The flags themselves are in :mod:`twisted_smtpserver.twistd.flags`.
 """
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import getopt
 import os
-import re
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any
 
 from twisted.cred.checkers import FilePasswordDB
@@ -20,18 +17,18 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
 
-from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.log import batches
 from twisted_smtpserver.log.files import ROTATE_SIZE
 from twisted_smtpserver.log.formats import FORMATS
+from twisted_smtpserver.twistd.checks import checkFlags
 from twisted_smtpserver.twistd.configfile import parseConfig, readText
 from twisted_smtpserver.twistd.credentials import resolveCredential
 from twisted_smtpserver.twistd.environment import readEnvironment
 from twisted_smtpserver.twistd.example import exampleConfig
-from twisted_smtpserver.twistd.filters import checkFilters
-from twisted_smtpserver.twistd.flags import BY_NAME, FLAGS, LISTENERS, Flag
-from twisted_smtpserver.twistd.inbox import checkInbox, inboxOptions
+from twisted_smtpserver.twistd.flags import BY_NAME, Flag
+from twisted_smtpserver.twistd.helptext import helpText, inFlags
+from twisted_smtpserver.twistd.inbox import inboxOptions
 from twisted_smtpserver.twistd.layers import (
     LISTEN,
     ConfigFile,
@@ -41,49 +38,14 @@ from twisted_smtpserver.twistd.layers import (
     arrange,
     inPlaces,
 )
-from twisted_smtpserver.twistd.logins import (
-    METHODS,
-    SCRAM,
-    checkLogins,
-    hasLogins,
-    passwordFiles,
-    userFiles,
-    writeHelp,
-)
-from twisted_smtpserver.twistd.policies import checkPolicies
+from twisted_smtpserver.twistd.logins import METHODS, writeHelp
 from twisted_smtpserver.twistd.services import oneLine
-from twisted_smtpserver.twistd.stores import STORES, checkStores
-from twisted_smtpserver.twistd.tables import TABLES, checkTables
+from twisted_smtpserver.twistd.tables import TABLES
 from twisted_smtpserver.twistd.versions import describeVersions
-from twisted_smtpserver.twistd.worker import SHAREABLE, Handover
+from twisted_smtpserver.twistd.worker import Handover
 
 #: The default of ``--size``, in octets: a disk isn't unlimited.
 DEFAULT_SIZE = 50 * 2**20
-
-#: Flags that need a certificate of ours.
-_NEED_CERTIFICATE = (
-    "listen-tls",
-    "secure",
-    "submission",
-    "tls-required",
-    "request-cert",
-    "sni-options",
-)
-
-#: Flags that need a login.
-NEED_LOGIN = (
-    *("submission", "auth-optional", "allow-insecure-auth", "auth-methods"),
-    *("sender-matches-login", "senders"),
-)
-
-#: Flags that say where messages go. An inbox may stand beside one of them.
-STORE_FLAGS = {"maildir", "discard", "handler", *STORES}
-
-#: AUTH is offered only with one of these flags.
-_OFFERS_LOGIN = {"cert", "key", "self-signed", "secured", "allow-insecure-auth"}
-
-#: Methods that ``--auth`` can't check: twisted.cred has nothing for tokens or for SCRAM.
-_UNCHECKABLE = {"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2"}
 
 #: Flags that print something and exit: whatever a file of configuration says.
 _PRINTING = {"help", "version", "help-auth", "help-auth-type", "example-config"}
@@ -158,7 +120,10 @@ class Options(usage.Options, AuthOptionMixin):
         commandLine = self._readCommandLine()
         if commandLine is None or _PRINTING & set(commandLine):
             super().parseOptions(self.arguments)  # which says what is wrong, or prints
-            return
+        else:
+            self._readAll(commandLine)
+
+    def _readAll(self, commandLine: Layer) -> None:
         if self.handover is None:
             self.groups = self._readPlaces(commandLine)
         else:  # what the supervisor has read: the file may have changed, or be root's
@@ -241,7 +206,7 @@ class Options(usage.Options, AuthOptionMixin):
 
     def postOptions(self) -> None:
         """
-        Check the flags as far as that needs no look into a file.
+        Gather the options, and check the flags.
 
         :raises usage.UsageError: if two flags contradict each other, or one needs another.
         """
@@ -256,17 +221,13 @@ class Options(usage.Options, AuthOptionMixin):
             self.keywords["scramSaltKey"] = self.handover.saltKey
         if not self._hasListeners:
             return
-        self._checkHandlers()
-        self._checkListeners()
-        self._checkWorkers()
-        self._checkTLS()
-        self._checkSubmission()
-        self._sayingFlags(checkLogins)
-        self._checkTables()
-        self._checkAuth()
-        for name, special in LISTENERS.items():
-            if name in self or not special:
-                self._checkKeywords(self.keywords | special)
+        for name in TABLES:
+            if name in self:
+                self[name] = self._fromHere(self[name])
+        try:
+            checkFlags(self)
+        except ConfigurationError as error:
+            raise usage.UsageError(inFlags(str(error))) from None
 
     def opt_auth(self, description: str) -> None:
         """
@@ -345,106 +306,20 @@ class Options(usage.Options, AuthOptionMixin):
             path = resolveCredential(path)
         except ValueError as error:
             raise usage.UsageError(f"--auth: {error}") from None
-        if self._chroot:
+        if self.chroot:
             return path
         return os.path.join(self._folder, path)
 
     @property
-    def _chroot(self) -> str | None:
+    def chroot(self) -> str | None:
+        """What twistd's ``--chroot`` says."""
         chroot: str | None = None if self.parent is None else self.parent.get("chroot")
         return chroot
 
-    def _checkHandlers(self) -> None:
-        if len(STORE_FLAGS & set(self)) > 1:
-            *flags, last = [f"--{name}" for name in ("maildir", "discard", "handler", *STORES)]
-            raise usage.UsageError(f"{', '.join(flags)} and {last}: choose one of them")
-
-    def _checkListeners(self) -> None:
-        given = [text for name in ("port", *LISTENERS) for text in self.get(name, ())]
-        if "host" in self and given and not any(map(str.isdigit, given)):
-            raise usage.UsageError("--host: is for ports that are given by number")
-
-    def _checkWorkers(self) -> None:
-        if self.get("workers", 1) == 1:
-            return
-        if "inbox" in self:
-            raise usage.UsageError("--workers: there can be only one --inbox")
-        if self._chroot:
-            raise usage.UsageError("--workers: can't be started inside of twistd's --chroot")
-        for name in LISTENERS:
-            for text in self.get(name, ()):
-                kind = text.partition(":")[0]
-                if not (kind.isdigit() or kind in SHAREABLE):
-                    raise usage.UsageError(
-                        f"--{name}: {kind}: endpoints can't be shared by --workers, only "
-                        + ", ".join(SHAREABLE)
-                    )
-
-    def _checkTLS(self) -> None:
-        if {"cert", "key", "self-signed"} & set(self):
-            return
-        for name in _NEED_CERTIFICATE:
-            upstream = "secured" in self and name in ("submission", "tls-required")
-            if name in self and not upstream:
-                raise usage.UsageError(f"--{name}: needs --cert and --key, or --self-signed")
-
-    def _checkSubmission(self) -> None:
-        if "submission" not in self:
-            return
-        for name in ("auth-optional", "listen-lmtp", "lmtp"):
-            if name in self:
-                raise usage.UsageError(f"--submission and --{name} contradict each other")
-        if self._isAuthDisabled():
-            raise usage.UsageError("--submission: needs AUTH, which is disabled")
-
-    def _isAuthDisabled(self) -> bool:
-        return "AUTH" in map(str.upper, self.keywords.get("disabledCommands", ()))
-
-    def _checkTables(self) -> None:
-        for name in TABLES:
-            if name in self:
-                self[name] = self._fromHere(self[name])
-        self._sayingFlags(lambda given: checkTables(given, self._canLook))
-
     @property
-    def _canLook(self) -> bool:
+    def canLook(self) -> bool:
         """Whether files are there already; a worker's supervisor has looked."""
-        return self.handover is None and not self._chroot
-
-    def _checkAuth(self) -> None:
-        if not hasLogins(self):
-            return
-        if self._canLook:
-            for path in [*(each.filename for each in passwordFiles(self)), *userFiles(self)]:
-                if not os.path.isfile(path):
-                    raise usage.UsageError(f"--auth: there is no file {path!r}")
-        if self._isAuthDisabled() or {"auth-optional", "xclient-from"} & set(self):
-            return  # mail can come without AUTH
-        if not _OFFERS_LOGIN & set(self):
-            raise usage.UsageError(
-                "--auth: needs --cert and --key, --self-signed, --secured or --allow-insecure-auth"
-            )
-        methods = set(map(str.upper, self.keywords.get("authMethods", library.Options.authMethods)))
-        uncheckable = _UNCHECKABLE if "request-cert" in self else _UNCHECKABLE | {"EXTERNAL"}
-        if userFiles(self):
-            uncheckable -= SCRAM
-        if methods <= uncheckable and "handler" not in self:
-            raise usage.UsageError(
-                "--auth-methods: nobody could log in; --auth can check PLAIN, LOGIN and CRAM-MD5, "
-                "and EXTERNAL with --request-cert"
-            )
-
-    def _checkKeywords(self, keywords: dict[str, Any]) -> None:
-        for check in (checkPolicies, checkFilters, checkStores, checkInbox):
-            self._sayingFlags(check)
-        self._sayingFlags(lambda _: library.makeOptions(keywords))
-
-    def _sayingFlags(self, check: Callable[[Any], object]) -> None:
-        """Make a check, and say what is wrong in flags."""
-        try:
-            check(self)
-        except ConfigurationError as error:
-            raise usage.UsageError(inFlags(str(error))) from None
+        return self.handover is None and not self.chroot
 
     def getUsage(self, width: int | None = None) -> str:
         """
@@ -452,19 +327,7 @@ class Options(usage.Options, AuthOptionMixin):
 
         :param width: the terminal's, in columns.
         """
-        width = width or int(os.environ.get("COLUMNS", "80"))
-        lines = ["", *textwrap.wrap(_INTRODUCTION, width)]
-        for heading, flags in FLAGS.items():
-            lines += ["", f"{heading}:"]
-            for flag in flags:
-                lines += _describe(flag, width)
-        return "\n".join(lines) + "\n"
-
-
-_INTRODUCTION = (
-    "Receives mail by SMTP or LMTP. Each message is stored in a Maildir, or given to a handler. "
-    "Flags for listeners, networks and lists may be repeated; lists are separated by commas."
-)
+        return helpText(width or int(os.environ.get("COLUMNS", "80")))
 
 
 def _makeMethod(flag: Flag) -> Callable[..., None]:
@@ -492,39 +355,3 @@ def _makeMethod(flag: Flag) -> Callable[..., None]:
 for _flag in BY_NAME.values():
     if not hasattr(Options, _flag.method):  # help, and what strcred defines
         setattr(Options, _flag.method, _makeMethod(_flag))
-
-
-# -- Texts -----------------------------------------------------------------------------------------
-
-_FLAG_OF = {flag.option: flag.name for flag in reversed(BY_NAME.values()) if flag.option}
-_DEFAULTS = {field.name: field.default for field in fields(library.Options) if field.init}
-_HELP_COLUMN = 28
-
-
-def _describe(flag: Flag, width: int) -> list[str]:
-    """The lines of the help for a flag."""
-    left = f"  --{flag.name} {flag.value}".rstrip()
-    right = textwrap.wrap(flag.text + _shownDefault(flag), max(20, width - _HELP_COLUMN))
-    if len(left) >= _HELP_COLUMN:
-        return [left, *(" " * _HELP_COLUMN + line for line in right)]
-    return [f"{left:{_HELP_COLUMN}}{right[0]}", *(" " * _HELP_COLUMN + line for line in right[1:])]
-
-
-def _shownDefault(flag: Flag) -> str:
-    default = _DEFAULTS.get(flag.option)
-    # The help doesn't say that a switch is off, or that a default is empty.
-    if not flag.value or not default or not isinstance(default, (str, int, float, tuple)):
-        return ""
-    if isinstance(default, tuple):
-        default = ",".join(default)
-    return f" [default: {'yes' if default is True else default}]"
-
-
-def inFlags(text: str) -> str:
-    """Replace the options' names in an error's text by their flags."""
-    first = re.match(r"(\w+)(?=:| \()", text)
-    if first and first[0] in _FLAG_OF:
-        text = f"--{_FLAG_OF[first[0]]}{text[first.end() :]}"
-    # Only names in camelCase: "name" and "size" are English words, too.
-    camelCase = "|".join(name for name in _FLAG_OF if not name.islower())
-    return re.sub(rf"\b(?:{camelCase})\b", lambda match: f"--{_FLAG_OF[match[0]]}", text)

@@ -26,6 +26,7 @@ _LISTENERS = """\
 # Mail from other servers.
 # [[listener]]
 # listen = ["tcp:25", "tcp6:25"]
+# recipients = "/etc/smtpserver/recipients"
 # max-clients = 500
 
 # Mail from users' programs, with TLS after STARTTLS and from the first octet on.
@@ -33,7 +34,7 @@ _LISTENERS = """\
 # listen = "tcp:587"
 # listen-tls = "tcp:465"
 # submission = true
-# auth = "file:/etc/smtpserver/passwd"
+# auth = "htpasswd:/etc/smtpserver/users"
 
 # Mail from a server on the same machine, by LMTP.
 # [[listener]]
@@ -54,7 +55,7 @@ _BY_VALUE = {
     "NETWORKS": '["192.0.2.0/24", "2001:db8::/32"]',
     "yes|no": "true",
     "VERSION": '"TLSv1.3"',
-    "METHOD": '"file:/etc/smtpserver/passwd"',
+    "METHOD": '"htpasswd:/etc/smtpserver/users"',
     "NAME:CERT:KEY": '["mx.example.org:/etc/ssl/mx.pem:/etc/ssl/mx.key"]',
     "DIR": '"/var/lib/smtpserver/{name}"',
     "FILE": '"/etc/smtpserver/{name}"',
@@ -84,6 +85,7 @@ _BY_NAME = {
     "auth-methods": '["PLAIN", "LOGIN"]',
     "dnsbl": '["zen.example.org"]',
     "shared-state": '"redis://redis.example.org:6379/0"',
+    "log-format": '"json"',
     "metrics": '"tcp:9154:interface=127.0.0.1"',
     "milter": '["unix:/run/rspamd/milter.sock", "tcp:127.0.0.1:8891,onFailure=accept"]',
     "require-authentication": '["dmarc"]',

@@ -17,7 +17,7 @@ from twisted_smtpserver.twistd.stores import STORES
 from twisted_smtpserver.wire.text import escape
 
 #: What stands in lines of its own.
-_SAID = {"maildir", "discard", "handler", "inbox", "size", "auth", *STORES, *LISTEN}
+_SAID = {"recipients", "maildir", "discard", "handler", "inbox", "size", "auth", *STORES, *LISTEN}
 
 #: Methods of ``--auth`` whose argument is a file or a socket, and no password.
 _SHOWN_METHODS = {"dovecot", "file", "htpasswd", "unix"}
@@ -59,6 +59,7 @@ def _describe(group: Any, factories: Sequence[SMTPServerFactory]) -> Iterator[tu
     size = settings["size"].texts[-1] if "size" in settings else "50M"
     yield "mail", f"{_store(group)}; {f'at most {size}' if factory.options.size else 'of any size'}"
     yield "logins", _logins(group, factory)
+    yield "to", _recipients(group)
     yield "TLS", _tls(factory)
     for text, isWarning in dict.fromkeys(map(describeEnd, certificatesOf(factories))):
         yield "WARNING" if isWarning else "", text
@@ -88,7 +89,7 @@ def _store(group: Any) -> str:
 def _logins(group: Any, factory: SMTPServerFactory) -> str:
     options = factory.options
     if findHook(factory.handler, "onAuth") is None or "AUTH" in options.disabledCommands:
-        return "none; anybody may send"
+        return "none"
     settings = group.group.settings
     methods = settings["auth"].texts if "auth" in settings else ()
     checked = ", ".join(map(_method, methods)) or "the handler"
@@ -96,6 +97,12 @@ def _logins(group: Any, factory: SMTPServerFactory) -> str:
     when = "with TLS or without" if inClear else "with TLS only"
     need = "possible" if options.authOptional else "needed"
     return f"{need}, {when}, by {', '.join(options.authMethods)}; checked by {checked}"
+
+
+def _recipients(group: Any) -> str:
+    if "recipients" in group:
+        return f"those in {escape(group.group.settings['recipients'].texts[-1])}"
+    return "whomever the handler takes" if "handler" in group else "anybody"
 
 
 def _method(text: str) -> str:
