@@ -22,15 +22,17 @@ from twisted.logger import Logger, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.support.filefakes import FakeOS, FakeStream, FakeThreads, atOnce, failing
-from tests.support.talk import talk
+from tests.support.talk import talk, walk
 from tests.test_headers import makeAddress, makeSession
 from twisted_smtpserver.errors import ConnectionLost, Rejection
 from twisted_smtpserver.handlers import maildir
 from twisted_smtpserver.handlers.maildir import Maildir
 from twisted_smtpserver.message import files
+from twisted_smtpserver.message.budget import MemoryBudget
 from twisted_smtpserver.message.files import HOP_SIZE
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
+from twisted_smtpserver.testing import connect, makeFactory
 
 MESSAGE = b"Subject: test\r\n\r\n.text\r\n\0\xff\r\nReceived: not a hop\r\n"
 
@@ -400,6 +402,28 @@ class TroubleTests(MaildirTests):
         end()
         threads.run()
         self.assertStored()
+
+
+class UnfinishedTests(MaildirTests):
+    """Clients that stop in the middle of their messages."""
+
+    LIMIT = 20_000
+
+    def test_memory(self) -> None:
+        """All of them together have no more in memory than the bound, and each may go on."""
+        self.patch(files, "MAX_GATHERED", self.LIMIT)
+        self.patch(files, "_MOST_IDLE", self.LIMIT // 2)
+        self.patch(files, "_BUDGET", budget := MemoryBudget(self.LIMIT))
+        factory = makeFactory(self.handler())
+        clients = [walk(connect(factory), Phase.DATA) for _ in range(100)]
+        for client in clients:
+            client.send(b"x" * 998 + b"\r\n")
+        self.assertLessEqual(budget.used, self.LIMIT // 2)
+        self.assertGreaterEqual(len(self.names("tmp")), 90)
+        for client in clients:
+            self.assertEqual(client.say(".").code, 250)
+        self.assertEqual((len(self.names("new")), self.names("tmp")), (100, []))
+        self.assertEqual(budget.used, 0)
 
 
 class ReactorTests(TestCase):

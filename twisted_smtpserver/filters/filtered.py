@@ -172,7 +172,7 @@ class Filtered:
             if message.isChanged:
                 self._trust.readResults(message)
             if message.discard or not envelope.rcptTo:
-                _note("is thrown away, as {filter} wants", session, filter=each)
+                _note("is thrown away, as {filter} wants", session, filter=_named(each))
                 return None
         store = self._store
         if message.quarantine is not None:
@@ -204,14 +204,14 @@ class Filtered:
             _log.error(
                 "Message {id} isn't accepted: {filter} took longer than {seconds} s",
                 id=session.envelope.id,
-                filter=each,
+                filter=_named(each),
                 seconds=timeout,
             )
             raise Rejection("Processing took too long, try again later", 451, "4.3.0") from None
         except Rejection as error:
             reply = error.toReply(_REFUSED)
             said = f"{reply.code} {escape(reply.text)}"
-            _note("is refused by {filter}: {reply}", session, filter=each, reply=said)
+            _note("is refused by {filter}: {reply}", session, filter=_named(each), reply=said)
             if error.code is None:
                 raise Rejection(
                     reply.text, reply.code, reply.enhanced, policy=error.policy
@@ -254,6 +254,11 @@ async def _receive(stream: AsyncIterable[bytes], spool: Spool, session: Session)
 
 async def _value(result: Any) -> Any:
     return await result if isinstance(result, Deferred) else result
+
+
+def _named(each: object) -> object:
+    """What the log calls a filter: its class says more than its place in memory."""
+    return f"<{type(each).__qualname__}>" if type(each).__repr__ is object.__repr__ else each
 
 
 def _note(text: str, session: Session, **values: object) -> None:
