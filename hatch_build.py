@@ -60,7 +60,8 @@ def buildScanner(folder: Path) -> Built:
 #: docs/topics/compiled.rst says what is left out, and why.
 MODULES = (
     *("commands/gates.py", "commands/shortcuts.py", "commands/verbs.py"),
-    *("connection/replying.py", "connection/timeouts.py"),
+    *("connection/opening.py", "connection/replying.py"),
+    *("connection/timeouts.py", "connection/writethrough.py"),
     *("dialogue/dialogue.py", "dialogue/octets.py", "dialogue/outcome.py"),
     *("hooks/calling.py", "hooks/coroutines.py", "hooks/firing.py"),
     "log/serverlog.py",

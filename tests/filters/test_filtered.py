@@ -221,7 +221,7 @@ class VerdictTests(FilteredCase):
         answer = client.deliver(MESSAGE)
         self.assertEqual((*brief(answer), answer.text), (550, "5.7.1", "No, thanks"))
         self.assertEqual((self.store.messages, after), ([], []))
-        self.assertIn("is refused by <tests.", lines[0])
+        self.assertIn("is refused by <Judge>: ", lines[0])
         self.assertIn("550 No, thanks", lines[0])
 
     def test_ownCode(self) -> None:
@@ -261,7 +261,7 @@ class VerdictTests(FilteredCase):
             self.assertEqual(client.answers(), [])
             client.wait(0.2)
             self.assertEqual(brief(client.answers()[0]), (451, "4.3.0"))
-        self.assertIn("took longer than 5 s", lines[0])
+        self.assertIn("<Judge> took longer than 5 s", lines[0])
         self.assertIn("took longer than 7 s", lines[1])
 
     def test_noLimit(self) -> None:
@@ -287,7 +287,7 @@ class VerdictTests(FilteredCase):
 
         self.assertEqual(self.serve(discard, after.append).deliver(MESSAGE).code, 250)
         self.assertEqual((self.store.messages, after), ([], []))
-        self.assertIn("is thrown away, as <", lines[0])
+        self.assertIn("is thrown away, as <Judge> wants", lines[0])
 
     def test_quarantine(self) -> None:
         """A message in quarantine is stored elsewhere, with the reason in front."""

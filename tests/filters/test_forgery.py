@@ -189,6 +189,20 @@ class ForgeryTests(FilteredCase):
         answer = client.deliver(filling + f"{NAME}: mx.test; dmarc=pass\r\n\r\n".encode())
         self.assertEqual((answer.code, self.store.messages), (554, []))
 
+    def test_headerEnd(self) -> None:
+        """An empty line ends a header, and so does the message's end; any other line doesn't."""
+        for content, isEnded in [
+            (b"A: b\r\n\r\n", True),
+            (b"A: b\n\n", True),
+            (b"A: b\r\n", True),
+            (b"", True),
+            (b"A: b\r\njunk\r\n", False),
+            (b" A: b\r\n", False),
+            (b"A: b\r\n\rB: c\r\n", False),
+        ]:
+            message = Message(Spool(), Envelope("1"), content)
+            self.assertEqual(message.isHeaderEnded, isEnded, content)
+
 
 class BesideTests(FilteredCase):
     """Several Filtered with the same name."""

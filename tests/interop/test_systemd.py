@@ -22,6 +22,7 @@ from tests.support.examples import DOCS, EXAMPLES
 from tests.support.liveserver import PATIENCE, START
 from tests.support.services import need
 from tests.support.systemd import Unit
+from twisted_smtpserver.users import passwd
 
 UNIT = EXAMPLES / "deploy/smtpserver.service"
 TWISTD = (sys.executable, "-c", START, "--nodaemon", "--pidfile=", "smtpserver")
@@ -78,13 +79,13 @@ class UnitTests(SynchronousTestCase):
         made = makeCertificate(None, ["localhost"])
         for name, content in (("cert", made.certPEM), ("key", made.keyPEM)):
             (self.folder / name).write_bytes(content)
-        (self.folder / "users").write_text("ann@example.com:sesame\n")
+        passwd.main([str(self.folder / "users"), "ann@example.com"], ask=lambda _: "sesame")
         trace = self.folder / "trace"
         unit = Unit(
             [
                 *(need("strace"), "-D", "-f", "-o", str(trace), *TWISTD),
                 *("--listen-tls", "systemd:domain=INET:name=submissions", "--submission"),
-                *("--auth=file:users", "--sender-matches-login", "--maildir=Maildir"),
+                *("--auth=htpasswd:users", "--sender-matches-login", "--maildir=Maildir"),
                 *("--cert=cert", "--key=key"),
             ],
             self.folder,

@@ -22,6 +22,7 @@ from tests.support import inside
 from tests.support.certificates import makeCertificate
 from tests.support.examples import DOCS, EXAMPLES
 from tests.support.services import need
+from twisted_smtpserver.users import passwd
 
 PAGE = DOCS / "howto" / "deploy.rst"
 DEPLOY = EXAMPLES / "deploy"
@@ -137,6 +138,7 @@ def configurations() -> dict[str, str]:
         "submission.socket": "/etc/systemd/system",
         "submissions.socket": "/etc/systemd/system",
         "smtpserver.service": "/etc/systemd/system",
+        "smtpserver.toml": "/etc/smtpserver/smtpserver.toml",
         "msmtprc": "/root/.msmtprc",
         "config-v1.1.xml": "/var/www/autoconfig/mail",
         "nginx-autoconfig.conf": "/etc/nginx/conf.d/autoconfig.conf",
@@ -156,7 +158,8 @@ def makeWheels() -> Path:
     atexit.register(shutil.rmtree, folder)
     subprocess.run(["/usr/bin/python3", "-m", "venv", str(folder / "venv")], check=True)
     pip, wheels = str(folder / "venv/bin/pip"), folder / "wheels"
-    command = [pip, "wheel", "--quiet", "--wheel-dir", str(wheels), str(DOCS.parent)]
+    what = f"{DOCS.parent}[config,passwords]"
+    command = [pip, "wheel", "--quiet", "--wheel-dir", str(wheels), what]
     subprocess.run(command, check=True, timeout=LIMIT)
     return wheels
 
@@ -188,11 +191,12 @@ class DeploymentTests(BareCase):
         text = PAGE.read_text(encoding="utf-8")
         first, last = (text.index(title) for title in (FIRST, LAST))
         commands = [code for before, code in blocks(PAGE, "bash") if first < len(before) < last]
-        self.assertEqual(len(commands), 5)
+        self.assertEqual(len(commands), 6)
         for path, content in configurations().items():
             self.root.write(path, content)
         asked = {
             "blocks": commands,
+            "typed": "open sesame",
             "url": "http://autoconfig.example.org/mail/config-v1.1.xml?emailaddress=ann@example.org",
             "user": ["ann@example.org", "open sesame", "/etc/smtpserver/fullchain.pem"],
             "maildir": "/var/lib/smtpserver/Maildir/new",
@@ -203,6 +207,7 @@ class DeploymentTests(BareCase):
         self.assertEqual(subjects, ["by 465", "by 587", "first", "second"])
         for message in result["stored"]:
             self.assertIn("Return-Path: <ann@example.org>", message)
+        self.assertIn("This is what would run with", "".join(result["printed"]))
         self.assertIn("It works.", result["printed"][-1])
         self.assertNotIn("#error]", result["journal"])
         self.assertNotIn("#warn]", result["journal"])
@@ -240,7 +245,9 @@ class ContainerTests(BareCase):
         made = makeCertificate(None, ["mail.example.org"])
         self.root.write("etc/smtpserver/fullchain.pem", made.certPEM.decode())
         self.root.write("etc/smtpserver/privkey.pem", made.keyPEM.decode())
-        self.root.write("etc/smtpserver/users", "ann@example.org:open sesame\n")
+        users = self.root.folder / "etc/smtpserver/users"
+        passwd.main([str(users), "ann@example.org"], ask=lambda _: "open sesame")
+        users.chmod(0o644)
         page = (DEPLOY / "config-v1.1.xml").read_text()
         result = self.run_(
             {

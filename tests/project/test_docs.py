@@ -117,6 +117,8 @@ class CodeTests(SynchronousTestCase):
         before = os.getcwd()
         os.chdir(folder)
         self.addCleanup(os.chdir, before)
+        for name in ("users", "senders", "recipients"):
+            Path(name).write_text("# nobody yet\n")
         self.patch(sys, "path", [str(folder), *sys.path])
 
     def test_found(self) -> None:
@@ -165,7 +167,7 @@ class CodeTests(SynchronousTestCase):
         self.addCleanup(sys.stdout.close)
         for name, arguments in commands():
             try:
-                here = [word.replace("/etc/smtpserver/users", "passwd") for word in arguments]
+                here = [word.replace("/etc/smtpserver/", "") for word in arguments]
                 tap.Options().parseOptions(here)
             except SystemExit as end:  # from --help and its like
                 self.assertEqual((name, end.code or 0), (name, 0))

@@ -11,8 +11,10 @@ import fcntl
 import grp
 import json
 import os
+import pty
 import pwd
 import re
+import select
 import shlex
 import signal
 import socket
@@ -145,20 +147,37 @@ class Systemd:
             assert words == ("daemon-reload",), words
 
 
-def run(command: str, systemd: Systemd) -> str:
+def atTerminal(command: str, typed: str) -> str:
+    """Run a block of the page at a terminal, where somebody types a password; what it prints."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir("/root")
+        words = ["bash", "-euo", "pipefail", "-c", command]
+        os.execve("/bin/bash", words, ENVIRONMENT | PIP)
+    output, answered = b"", 0
+    deadline = time.monotonic() + 2 * PATIENCE
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([terminal], [], [], 1)
+        try:
+            octets = os.read(terminal, 65536) if ready else None
+        except OSError:  # so Linux says that the other side is closed
+            break
+        output += octets or b""
+        asked = len(re.findall(rb"(?:Password|again): ", output))
+        if asked > answered:
+            answered = asked
+            os.write(terminal, typed.encode() + b"\n")
+    else:
+        os.close(terminal)  # which ends it
+    _, status = os.waitpid(pid, 0)
+    said = output.decode(errors="replace")
+    assert status == 0, f"{command}\n{said}\nstatus {status}"
+    return said
+
+
+def run(command: str, typed: str, systemd: Systemd) -> str:
     """Run a block of the page, as root; what it prints. Then do what it asked systemd for."""
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd="/root",
-        env=ENVIRONMENT | PIP,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=2 * PATIENCE,
-        check=False,
-    )
-    output = done.stdout.decode(errors="replace")
-    assert done.returncode == 0, f"{command}\n{output}"
+    output = atTerminal(command, typed)
     calls = CALLS.read_text().splitlines() if CALLS.exists() else []
     CALLS.unlink(missing_ok=True)
     for line in calls:
@@ -230,7 +249,7 @@ def main() -> None:
 def follow(asked: dict[str, Any]) -> dict[str, Any]:
     """Follow the page."""
     systemd = Systemd()
-    printed = [run(block, systemd) for block in asked["blocks"]]
+    printed = [run(block, asked["typed"], systemd) for block in asked["blocks"]]
     subprocess.run(["nginx"], env=ENVIRONMENT, timeout=PATIENCE, check=True)  # a daemon from now on
     page = fetch(asked["url"])
     sendBy(page, *asked["user"])

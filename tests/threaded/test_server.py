@@ -20,7 +20,6 @@ from twisted_smtpserver import (
     Maildir,
     Rejection,
     SMTPHandler,
-    parseMessage,
 )
 from twisted_smtpserver.threaded import ServerThread, privateReactor, sharedReactor
 from twisted_smtpserver.threaded.reactors import ReactorThread
@@ -43,10 +42,10 @@ class Keeper(SMTPHandler):
             raise Rejection("Nobody lives here")
 
     async def onData(self, stream: Any, session: Any) -> None:
-        content = await stream.read()
+        message = await stream.message()
         self.threads.add(threading.current_thread())
         self.types.append(session.transmissionType)
-        self.subjects.append(parseMessage(content).subject)
+        self.subjects.append(str(message["Subject"]))
 
 
 class ThreadTestCase(SynchronousTestCase):

@@ -9,7 +9,7 @@ How a connection opens.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
@@ -67,18 +67,16 @@ class Opening:
         if self._session.peerAddress not in self._options.proxyNetworks:
             connection.drop("not in useProxy, so no proxy of ours")
             return
-        parser = ProxyParser()
         self.hasNoDialogue = True
         connection.timeout.setTimeout(PROXY_TIME, self._noProxyHeader)
+        connection.beginRaw(partial(self._takeProxyHeader, ProxyParser()))
 
-        def take(octets: bytes) -> None:
-            header = parser.feed(octets)
-            if isinstance(header, ProxyError):
-                connection.drop(header.value)
-            elif header is not None:
-                self._proxied(header, parser.rest)
-
-        connection.beginRaw(take)
+    def _takeProxyHeader(self, parser: ProxyParser, octets: bytes) -> None:
+        header = parser.feed(octets)
+        if isinstance(header, ProxyError):
+            self._connection.drop(header.value)
+        elif header is not None:
+            self._proxied(header, parser.rest)
 
     def _noProxyHeader(self) -> None:
         self._connection.drop("no PROXY header in time")

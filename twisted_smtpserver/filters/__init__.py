@@ -1,5 +1,5 @@
 """
-What inspects a message before it is stored: :class:`Filtered`, and filters for it.
+Filters inspect a message before it is stored: :class:`Filtered`, and filters for it.
 """
 
 from twisted_smtpserver.filters.attachments import BlockAttachments

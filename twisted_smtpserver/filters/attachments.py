@@ -1,5 +1,5 @@
 """
-A filter that keeps attachments of some kinds out.
+A filter that refuses messages with attachments of some kinds.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from twisted_smtpserver.session import Session
 
 __all__ = ["PROGRAMS", "BlockAttachments"]
 
-#: What Windows runs when somebody opens it.
+#: Endings of files that Windows runs when somebody opens them.
 PROGRAMS = (
     *(".bat", ".cmd", ".com", ".cpl", ".exe", ".hta", ".iso", ".jar", ".js", ".jse", ".lnk"),
     *(".msi", ".pif", ".ps1", ".scr", ".vbe", ".vbs", ".wsf", ".wsh"),
 )
 
-#: So many messages within each other are looked into.
+#: The depth to which messages within messages are searched.
 MAX_DEPTH = 5
 
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/([a-z0-9!#$&^_.+-]+|\*)\Z")
@@ -29,15 +29,15 @@ _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/([a-z0-9!#$&^_.+-]+|\*)\Z")
 
 class BlockAttachments:
     """
-    Refuses with 550 5.7.1 messages that have an attachment of some kind:
+    Refuses messages that have an attachment of some kind with 550 5.7.1:
     ``BlockAttachments(".exe", "application/x-msdownload", "video/*")``.
 
-    It goes by what the message says: a name or a type that lies isn't found out, and archives
-    aren't opened. That is a virus scanner's business (:class:`~twisted_smtpserver.filters.Milter`).
+    The filter believes the name and the type that the message gives, and doesn't open archives. Use
+    a virus scanner to look inside (:class:`~twisted_smtpserver.filters.Milter`).
 
     :param kinds: endings of file names with their dot, and content types, in any case; by default
         :data:`PROGRAMS`.
-    :raises ConfigurationError: if something is neither.
+    :raises ConfigurationError: if a kind is neither an ending nor a type.
     """
 
     def __init__(self, *kinds: str) -> None:
@@ -60,7 +60,7 @@ class BlockAttachments:
                 raise Rejection(text, policy="attachments")
 
     def _isBlocked(self, attachment: Attachment) -> bool:
-        name = attachment.name.lower().rstrip(". ")  # which Windows takes off, too
+        name = attachment.name.lower().rstrip(". ")  # Windows removes these, too
         type_ = attachment.contentType
         family = f"{type_.partition('/')[0]}/*"
         return name.endswith(self._kinds) or type_ in self._kinds or family in self._kinds

@@ -1,5 +1,5 @@
 """
-Who sent a message, as the filters found out.
+Who sent a message, as filters have reported it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _log = Logger()
 _FIELD = "Authentication-Results"
 _KEY = _FIELD.lower().encode()
 
-#: So many reports a message comes with at most; if there are more, all are removed.
+#: The most reports that a message may come with; if there are more, all are removed.
 MAX_REPORTS = 20
 
-#: What a client is told of the method that failed (RFC 7372 §3).
+#: The enhanced code for the method that failed (RFC 7372 §3).
 _DETAILS = {"dkim": "7.20", "spf": "7.23"}
 _SEVERAL = "7.26"
 
@@ -50,9 +50,9 @@ _checked: ContextVar[_Checked] = ContextVar("checked", default=("", frozenset())
 
 class Trust:
     """
-    Tells reports of our own filters from those that somebody else wrote.
+    Tells reports of our own filters from reports that somebody else wrote.
 
-    :param authservId: the name that ours have (RFC 8601 §2.5); by default this machine's.
+    :param authservId: the name in our reports (RFC 8601 §2.5); by default this machine's.
     """
 
     def __init__(self, authservId: str | None = None) -> None:
@@ -96,9 +96,9 @@ class Trust:
 
     def readResults(self, message: Message) -> None:
         """
-        Read what a filter has added under our name, into ``envelope.authentication``.
+        Read the reports that our filters have added into ``envelope.authentication``.
 
-        :param message: it has nothing else under that name.
+        :param message: without forged reports.
         """
         fields = [field.value for field in message.header if self._isOurs(field)]
         if fields:
@@ -116,17 +116,17 @@ def _hidesReport(field: Field) -> bool:
 
 class RequireAuthentication:
     """
-    Refuses messages whose sender nobody vouches for: ``RequireAuthentication("dmarc")``, behind the
-    milter that finds out. Of the methods named, one must have passed.
+    Refuses messages whose sender isn't authenticated: ``RequireAuthentication("dmarc")``, behind
+    the milter that checks it. One of the methods must have passed.
 
     The refusal is 550 with 5.7.26 (5.7.20 for DKIM alone, 5.7.23 for SPF alone; RFC 7372 §3); 451
-    if a method could not come to a result just now (``temperror``). Where no filter has
-    reported anything the message is refused with 451, too, and the log says what is missing.
+    if a method has no result just now (``temperror``). If no filter has reported anything, the
+    message is refused with 451, too, and the log says what is missing.
 
     Sessions with a login aren't judged: users' programs sign nothing.
 
     :param methods: ``"dmarc"``, ``"dkim"``, ``"spf"``, ``"arc"``.
-    :param results: the results that will do. With ``("pass", "none")``, for ``"dmarc"``, domains
+    :param results: the results that are enough. With ``("pass", "none")``, for ``"dmarc"``, domains
         that publish no policy may send.
     :raises ConfigurationError: if no method is named.
     """

@@ -14,10 +14,11 @@ from twisted_smtpserver.session import Session
 
 __all__ = ["AddFields", "RemoveFields", "RequireFields"]
 
-#: What a message must have (RFC 5322 §3.6), and the identifier that it should have.
+#: The fields that a message must have (RFC 5322 §3.6), and the identifier that it should have.
 REQUIRED = ("From", "Date", "Message-ID")
 
-# Of these there is one at most (RFC 5322 §3.6); two let two programs see two messages.
+# A message has each of these once at most (RFC 5322 §3.6). With two, two programs may see two
+# different messages.
 _SINGLE = {
     name.lower().encode(): name
     for name in (
@@ -29,11 +30,12 @@ _SINGLE = {
 
 class RequireFields:
     """
-    Refuses with 550 5.6.0 what isn't a message as RFC 5322 §3.6 has it: a field is missing, or is
-    there twice that may be there once only. Two ``From:`` are how a sender shows one address to the
-    filter and another one to the reader.
+    Refuses messages with 550 5.6.0 that lack a field, or that have a field twice which RFC 5322
+    §3.6 allows once. With two ``From:`` a sender can show one address to the filter and another
+    one to the reader.
 
-    :param names: the fields that must be there; by default ``From``, ``Date`` and ``Message-ID``.
+    :param names: the fields that a message must have; by default ``From``, ``Date`` and
+        ``Message-ID``.
     """
 
     def __init__(self, *names: str) -> None:
@@ -59,10 +61,10 @@ def _refusal(text: str) -> Rejection:
 
 class AddFields:
     """
-    Puts fields before each message: ``AddFields({"X-Site": "Vienna"})``.
+    Puts fields in front of each message: ``AddFields({"X-Site": "Vienna"})``.
 
-    :param fields: the values by the names; a value may be a function of the message and the
-        session that returns a text, or ``None`` for no such field.
+    :param fields: the values by the names. A value may be a function that takes the message and the
+        session, and returns a text, or ``None`` for no field.
     :raises ConfigurationError: if a name or a value can't be in a header.
     """
 
@@ -80,7 +82,7 @@ class AddFields:
         return f"<AddFields {', '.join(self._fields)}>"
 
     def onMessage(self, message: Message, session: Session) -> dict[str, str]:
-        """Add them."""
+        """Return the fields."""
         values = {
             name: value(message, session) if callable(value) else value
             for name, value in self._fields.items()
@@ -90,10 +92,11 @@ class AddFields:
 
 class RemoveFields:
     """
-    Takes fields out of each message, wherever they stand: those that your own programs believe, for
-    example, before a filter adds them: ``RemoveFields("X-Spam-Status", "X-Spam-Flag")``.
+    Removes fields from each message, wherever they stand. Use it for fields that your own programs
+    trust, before a filter adds them: ``RemoveFields("X-Spam-Status", "X-Spam-Flag")``.
 
-    :param names: the names, in any case. One that ends in ``*`` stands for all that begin so.
+    :param names: the names, in any case. A name that ends in ``*`` stands for all names that begin
+        so.
     """
 
     def __init__(self, *names: str) -> None:
@@ -105,7 +108,7 @@ class RemoveFields:
         return f"<RemoveFields {', '.join(names)}>"
 
     def onMessage(self, message: Message, session: Session) -> None:
-        """Take them out."""
+        """Remove them."""
         message.header.remove(
             lambda field: (
                 field.name.lower() in self._names or field.name.lower().startswith(self._beginnings)

@@ -39,10 +39,10 @@ __all__ = ["TIMEOUT", "Filtered"]
 
 _log = Logger()
 
-#: What a filter has beside a handler's hooks, and how it is called.
+#: A filter's own hooks, beside those of a handler, and their arguments.
 _CALLS = {"onMessage": ("message", "session"), "onDataCommand": ("session",)}
 
-#: What a filter's refusal is where it leaves something open.
+#: The defaults of a filter's refusal.
 _REFUSED = Reply(550, "5.7.1", "Message refused")
 
 #: How long a filter may take for a message unless told otherwise, in seconds.
@@ -53,20 +53,22 @@ class Filtered:
     """
     Puts filters before a store: ``Filtered(Maildir("mail"), Milter("unix:/run/rspamd.sock"))``.
 
-    Each message is received in whole, and put aside; the filters judge it one after the other; then
-    the store gets it as a stream like any other, with the fields in front that the filters gave.
-    The first refusal is the answer, and the store sees nothing of the message.
+    Each message is received whole and put aside. The filters judge it one after the other. Then the
+    store gets it as a stream like any other, with the filters' fields in front. The first refusal
+    is the answer, and the store sees nothing of the message.
 
-    It has all the hooks that its filters and its store have: before the store's own, those of the
-    filters are asked, as by a :class:`~twisted_smtpserver.Chain`. It may be a stage of one.
+    A Filtered has all hooks that its filters and its store have. The filters' hooks are called
+    before the store's, as in a :class:`~twisted_smtpserver.Chain`. A Filtered may be a stage of a
+    Chain.
 
-    A filter that fails is a bug as any other: 451 with an incident id, and nothing is stored. So is
-    one that takes too long, which the log has by its name. When the disk is full: 452 4.3.1.
+    A filter that raises anything but a Rejection is a bug like any other: 451 with an incident id,
+    and nothing is stored. A filter that takes too long gets 451, too, and the log names it. If the
+    disk is full, the answer is 452 4.3.1.
 
-    :param store: the handler that stores; it has ``onData``.
+    :param store: the handler that stores messages; it has ``onData``.
     :param filters: see :class:`~twisted_smtpserver.filters.interfaces.IMessageFilter`.
-    :param quarantine: the handler that stores what a filter wants in quarantine. Without one such a
-        message is refused with 451 4.7.1, and the log says why.
+    :param quarantine: the handler that stores messages which a filter puts into quarantine. Without
+        one such a message is refused with 451 4.7.1, and the log says why.
     :param authservId: the name under which our own filters report who sent a message (RFC 8601
         §2.5), usually the host's. Fields ``Authentication-Results:`` with this name that came with
         a message are removed before the first filter sees it; those that a filter adds make
@@ -75,10 +77,10 @@ class Filtered:
         ``timeout`` of its own. The server's ``handlerTimeout`` is for all filters and the store
         together.
     :param memory: how many octets of a message stay in memory.
-    :param folder: where the file of a larger one is; by default the system's folder for temporary
-        files. Both are as for :class:`~twisted_smtpserver.filters.spool.Spool`.
-    :param runInThread: where the disk is waited for; by default the reactor's thread pool.
-    :param reactor: what times are taken by; by default the reactor.
+    :param folder: the folder for the file of a larger message; by default the system's folder for
+        temporary files. See :class:`~twisted_smtpserver.filters.spool.Spool` for both.
+    :param runInThread: runs what waits for the disk; by default, in the reactor's thread pool.
+    :param reactor: the clock for timeouts; by default the reactor.
     :raises ConfigurationError: if the store has no ``onData``, or something isn't a filter.
     """
 
@@ -110,7 +112,7 @@ class Filtered:
         self._store: Any = store
         self._quarantine = quarantine
         chain = Chain(*filters, store, otherHooks=tuple(_CALLS))
-        # Most filters have none of a handler's hooks, and needn't be asked for them each time.
+        # Most filters have no hook of a handler: then the store's hooks are looked up directly.
         isStage = any(findHook(each, name) for each in filters for name in HOOKS)
         self._stages: Any = chain if isStage else store
         self._trust = Trust(authservId)
@@ -121,7 +123,7 @@ class Filtered:
         self._reactor = reactor
 
     def __getattr__(self, name: str) -> Hook:
-        # Only what isn't found otherwise gets here; onData is.
+        # Python calls this only for names that it doesn't find otherwise; it finds onData.
         if name in HOOKS:
             hook: Hook = getattr(self._stages, name)
             return hook
@@ -129,7 +131,7 @@ class Filtered:
 
     @property
     def descriptorsPerClient(self) -> int:
-        """See :func:`~twisted_smtpserver.handlers.check.descriptorsPerClient`: one is a file's."""
+        """See :func:`~twisted_smtpserver.handlers.check.descriptorsPerClient`; one for a file."""
         return 1 + sum(map(descriptorsPerClient, (*self._filters, self._store)))
 
     def __repr__(self) -> str:
@@ -143,8 +145,9 @@ class Filtered:
         """
         Receive a message, have it judged, and have it stored.
 
-        :returns: what the store does.
-        :raises Rejection: what a filter or the store does; 452 if there is no room for the message.
+        :returns: the store's result.
+        :raises Rejection: a filter's or the store's refusal; 452 if there is no room for the
+            message.
         """
         for each in self._askedAtData:
             await self._ask(each, each.onDataCommand, session)
@@ -172,7 +175,7 @@ class Filtered:
             if message.isChanged:
                 self._trust.readResults(message)
             if message.discard or not envelope.rcptTo:
-                _note("is thrown away, as {filter} wants", session, filter=each)
+                _note("is thrown away, as {filter} wants", session, filter=_named(each))
                 return None
         store = self._store
         if message.quarantine is not None:
@@ -181,7 +184,7 @@ class Filtered:
         outer = self._trust.handOn(message)
         try:
             result = store.onData(replay.stream, session)
-            if isinstance(result, CoroutineType):  # as most are: no Deferred is needed
+            if isinstance(result, CoroutineType):  # most stores: awaited without a Deferred
                 result = await result
             else:
                 result = await _value(asDeferred(result))
@@ -192,7 +195,7 @@ class Filtered:
         return forOriginal(result, before, envelope.rcptTo) if envelope.perRecipient else result
 
     async def _ask(self, each: object, function: Hook, *arguments: Any) -> Any:
-        """Call a filter, and give it no more time than it may have."""
+        """Call a filter, and cancel it when its time is over."""
         session: Session = arguments[-1]
         timeout = getattr(each, "timeout", self._timeout)
         try:
@@ -204,14 +207,14 @@ class Filtered:
             _log.error(
                 "Message {id} isn't accepted: {filter} took longer than {seconds} s",
                 id=session.envelope.id,
-                filter=each,
+                filter=_named(each),
                 seconds=timeout,
             )
             raise Rejection("Processing took too long, try again later", 451, "4.3.0") from None
         except Rejection as error:
             reply = error.toReply(_REFUSED)
             said = f"{reply.code} {escape(reply.text)}"
-            _note("is refused by {filter}: {reply}", session, filter=each, reply=said)
+            _note("is refused by {filter}: {reply}", session, filter=_named(each), reply=said)
             if error.code is None:
                 raise Rejection(
                     reply.text, reply.code, reply.enhanced, policy=error.policy
@@ -256,8 +259,13 @@ async def _value(result: Any) -> Any:
     return await result if isinstance(result, Deferred) else result
 
 
+def _named(each: object) -> object:
+    """What the log calls a filter: its class says more than its place in memory."""
+    return f"<{type(each).__qualname__}>" if type(each).__repr__ is object.__repr__ else each
+
+
 def _note(text: str, session: Session, **values: object) -> None:
-    """Tell the log what became of a message."""
+    """Log what became of a message."""
     _log.info(
         "Message {id} of {client} " + text,
         id=session.envelope.id,

@@ -1,6 +1,6 @@
 """
-The header section of a message (RFC 5322 §2.2): read without ever failing, changed field by field,
-and otherwise kept octet by octet.
+The header section of a message (RFC 5322 §2.2). Reading it never fails. Fields can be changed one
+by one; all other octets stay as they are.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["MAX_FIELDS", "Field", "Header", "makeField", "parseHeader"]
 #: The most fields of a header section that is filtered.
 MAX_FIELDS = 2000
 
-#: The most characters of a value that :func:`makeField` takes; to fold more takes long.
+#: The most characters of a value that :func:`makeField` keeps: folding more takes long.
 MAX_TEXT = 2000
 
-# A line end is LF here, whatever stands before it: where bare ones are let through, some reader
-# takes them for line ends. Blanks before the colon are obsolete, and understood (RFC 5322 §4.5.8).
+# LF ends a line here, with or without CR: if the server accepts a bare LF, some reader takes it for
+# a line end. Blanks before the colon are obsolete, but must be understood (RFC 5322 §4.5.8).
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _NAME = re.compile(rb"[!-9;-~]+\Z")
 
@@ -34,7 +34,7 @@ class Field:
     One field of a header.
 
     :ivar key: its name in lower case.
-    :ivar raw: all of its octets, the name, the folding and the line end included.
+    :ivar raw: all of its octets, with the name, the folding and the line end.
     """
 
     key: bytes
@@ -42,19 +42,19 @@ class Field:
 
     @property
     def name(self) -> str:
-        """The name, in the case it was written in."""
+        """The name as it is written."""
         return self.raw[: len(self.key)].decode("ascii")
 
     @property
     def value(self) -> bytes:
-        """What is behind the colon, folded as it was written, without the last line end."""
+        """All octets behind the colon, with the folding, without the last line end."""
         return self.raw[self.raw.index(b":") + 1 :].rstrip(b"\r\n")
 
     @property
     def text(self) -> str:
         """
-        The value on one line, blanks around it removed. What isn't UTF-8 is replaced; encoded words
-        (RFC 2047) stay as they are.
+        The value on one line, without blanks around it. Octets that aren't UTF-8 are replaced;
+        encoded words (RFC 2047) stay as they are.
         """
         unfolded = self.value.replace(b"\r\n", b"").replace(b"\n", b"")
         return unfolded.strip().decode("utf-8", "replace")
@@ -77,7 +77,7 @@ class Header:
     The fields of a message's header section, in order.
 
     :param fields: the fields.
-    :ivar changed: whether anything isn't as it came.
+    :ivar changed: whether anything was changed.
     """
 
     def __init__(self, fields: list[Field]) -> None:
@@ -109,7 +109,7 @@ class Header:
         return next((field.text for field in self._fields if field.key == key), "")
 
     def toBytes(self) -> bytes:
-        """All fields as they go on the wire, without the empty line behind them."""
+        """All fields as octets, without the empty line behind them."""
         return b"".join(field.raw for field in self._fields)
 
     def copy(self) -> Header:
@@ -124,8 +124,8 @@ class Header:
         """
         Put fields before all others.
 
-        :param octets: complete fields, CRLF included.
-        :raises ValueError: if they are anything else.
+        :param octets: complete fields with CRLF.
+        :raises ValueError: if they aren't complete fields.
         """
         self._fields[:0] = _complete(octets)
         self.changed = True
@@ -134,9 +134,9 @@ class Header:
         """
         Put fields before another one, or behind all.
 
-        :param index: how many fields stay before them; any number.
+        :param index: how many fields stay in front; any number.
         :param octets: as for :meth:`prepend`.
-        :raises ValueError: likewise.
+        :raises ValueError: as :meth:`prepend`.
         """
         fields = _complete(octets)
         self._fields[index:index] = fields
@@ -153,10 +153,10 @@ class Header:
 
     def remove(self, isUnwanted: Callable[[Field], bool]) -> int:
         """
-        Take fields out.
+        Remove fields.
 
-        :param isUnwanted: says of a field whether it goes.
-        :returns: how many there were.
+        :param isUnwanted: takes a field, and returns whether to remove it.
+        :returns: how many fields were removed.
         """
         kept = [field for field in self._fields if not isUnwanted(field)]
         removed = len(self._fields) - len(kept)
@@ -167,11 +167,11 @@ class Header:
 
     def replace(self, name: str, number: int, octets: bytes) -> bool:
         """
-        Put a field in the place of one of its name, or take that out.
+        Replace a field, or remove it.
 
-        :param name: in any case.
-        :param number: which one of that name, 1 for the first.
-        :param octets: complete fields, or none.
+        :param name: the field's name, in any case.
+        :param number: which field of that name, 1 for the first.
+        :param octets: complete fields for its place, or none.
         :returns: whether there is such a field.
         :raises ValueError: as for :meth:`prepend`.
         """
@@ -188,15 +188,15 @@ class Header:
 
 def parseHeader(octets: bytes) -> tuple[Header, int]:
     """
-    Read the header section of a message. Whatever the octets are, there is a result: the section
-    ends at the first line that is neither a field nor the continuation of one.
+    Read the header section of a message. Any octets have one: it ends at the first line that is
+    neither a field nor the continuation of a field.
 
     :param octets: the message from its beginning: all of it, or more than
-        :data:`~twisted_smtpserver.message.bounds.MAX_HEADER`.
-    :returns: the header, and how many octets it has. What follows is an empty line and the body, or
-        a body without an empty line before it, or nothing.
-    :raises MessageTooComplex: if it is longer than that, or has more than :data:`MAX_FIELDS`
-        fields.
+        :data:`~twisted_smtpserver.message.bounds.MAX_HEADER` octets.
+    :returns: the header, and its length in octets. Behind it come an empty line and the body, or a
+        body without an empty line, or nothing.
+    :raises MessageTooComplex: if the header is longer than that, or has more than
+        :data:`MAX_FIELDS` fields.
     """
     fields: list[Field] = []
     end = 0
@@ -213,11 +213,11 @@ def parseHeader(octets: bytes) -> tuple[Header, int]:
 
 def makeField(name: str, value: str) -> bytes:
     """
-    Make a field that is nothing but one field, whatever its value is.
+    Make a field. Whatever the value is, the result is one field.
 
     :param name: its name.
-    :param value: its text. Controls, line ends too, become spaces; what isn't ASCII is encoded (RFC
-        2047); long values are folded, and cut behind :data:`MAX_TEXT` characters.
+    :param value: its text. Controls and line ends become spaces; other characters than ASCII are
+        encoded (RFC 2047); long values are folded, and cut at :data:`MAX_TEXT` characters.
     :returns: the field with its CRLF.
     :raises ValueError: if the name can't be one.
     """
@@ -240,11 +240,11 @@ def makeFields(fields: Mapping[str, str]) -> bytes:
 
 def foldedField(name: bytes, value: bytes) -> bytes:
     """
-    Make a field of what a program gave, whose value may be folded. No value can end the field.
+    Make a field of another program's value, which may be folded. No value can end the field.
 
     :param name: its name.
-    :param value: what goes behind the colon. Line ends that aren't followed by a blank get one, and
-        lines that are blank are left out.
+    :param value: the octets behind the colon. A line that doesn't begin with a blank gets one;
+        blank lines are left out.
     :returns: the field with its CRLF.
     :raises ValueError: if the name can't be one.
     """

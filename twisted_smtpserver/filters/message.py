@@ -26,11 +26,11 @@ class Message:
     """
     A message that has been received, and isn't stored yet.
 
-    Iterate over it for its octets in chunks, ``async for chunk in message``, as often as you like;
-    changes of the header are in them.
+    ``async for chunk in message`` yields its octets in chunks, with the changes of the header, as
+    often as you like.
 
-    :param spool: has the octets as they came.
-    :param envelope: who sends it to whom.
+    :param spool: the octets as they came.
+    :param envelope: the sender and the recipients.
     :param start: its first octets: all, or more than
         :data:`~twisted_smtpserver.message.bounds.MAX_HEADER`.
     :ivar envelope: the :class:`~twisted_smtpserver.session.Envelope`.
@@ -58,7 +58,7 @@ class Message:
 
     def _readHeader(self) -> Header:
         self._header, self._headerEnd = parseHeader(self._start)
-        # Behind the header comes an empty line, unless something else ended it.
+        # Behind the header comes an empty line, unless another line ended it.
         rest = self._start[self._headerEnd : self._headerEnd + 2]
         self._separator = b"\r\n" if rest == b"\r\n" else b"\n" if rest[:1] == b"\n" else b""
         self._isHeaderEnded = bool(self._separator) or not rest
@@ -66,14 +66,14 @@ class Message:
 
     @property
     def isHeaderEnded(self) -> bool:
-        """Whether an empty line or nothing follows the header, not a line that is no field."""
+        """Whether an empty line, or nothing, follows the header."""
         if self._header is None:
             self._readHeader()
         return self._isHeaderEnded
 
     def mayHave(self, name: bytes) -> bool:
         """
-        Look quickly whether there may be a field of a name.
+        Check quickly whether there may be a field of a name.
 
         :param name: in lower case.
         """
@@ -83,7 +83,7 @@ class Message:
     @classmethod
     async def of(cls, spool: Spool, envelope: Envelope) -> Message:
         """
-        Make one of a spool that was filled.
+        Make a message of a filled spool.
 
         :raises MessageTooComplex: if its header section is too long.
         :raises OSError: if the file system fails.
@@ -95,7 +95,7 @@ class Message:
 
     @property
     def size(self) -> int:
-        """How many octets it came with."""
+        """How many octets came in."""
         return self._spool.size
 
     @property
@@ -105,12 +105,12 @@ class Message:
         return isHeaderChanged or self._body is not None
 
     def newSpool(self) -> Spool:
-        """Make an empty spool like the one that the message is in; close it after use."""
+        """Make an empty spool with the message's settings; close it after use."""
         return self._spool.another()
 
     def replaceBody(self, body: Spool) -> None:
         """
-        Put something else behind the header.
+        Replace the body.
 
         :param body: the new body; it is closed with the message.
         """
@@ -119,7 +119,7 @@ class Message:
         self._body = body
 
     def close(self) -> None:
-        """Throw away what has replaced the body."""
+        """Close the body's replacement."""
         if self._body is not None:
             self._body.close()
 
@@ -135,7 +135,7 @@ class Message:
 
     def body(self, withSeparator: bool = False) -> AsyncIterator[bytes]:
         """
-        Iterate over what is behind the header, in chunks.
+        Iterate over the body in chunks.
 
         :param withSeparator: whether to begin with the empty line.
         """
@@ -152,7 +152,7 @@ class Message:
         return self._spool, self._headerEnd + len(self._separator)
 
     def _head(self) -> bytes:
-        """The header; with the empty line behind it, where the body comes from elsewhere."""
+        """The header; with an empty line, unless the body begins with one."""
         octets = self.header.toBytes()
         if octets and not octets.endswith(b"\n"):
             octets += b"\r\n"
@@ -162,7 +162,7 @@ class Message:
         return octets
 
     def small(self) -> bytes | None:
-        """All of its octets, if they are few and at hand: most messages are."""
+        """All of its octets, if they are in memory, as those of most messages are."""
         if len(self._start) < self._spool.size or self._body is not None:
             return None
         if not self.isChanged:
@@ -171,10 +171,10 @@ class Message:
 
     async def parsed(self, limit: int = READ_LIMIT) -> ParsedMessage:
         """
-        The message as its reader would see it: subject, text, attachments … decoded.
+        Parse the message: subject, texts, attachments … decoded.
 
         :param limit: how many octets to hold in memory at most.
-        :raises MessageTooLarge: if there are more.
+        :raises MessageTooLarge: if the message has more.
         :raises OSError: if the file system fails.
         """
         replay = Replay(self, deferToThread)
@@ -226,7 +226,7 @@ class Replay:
     """
     Feeds a stream from a message, at the reader's pace.
 
-    :param message: the message, or whatever else yields its octets.
+    :param message: the message, or another source of its octets.
     :param runInThread: see :class:`~twisted_smtpserver.message.stream.MessageStream`.
     :ivar stream: the :class:`~twisted_smtpserver.interfaces.IMessageStream`.
     """
@@ -239,23 +239,23 @@ class Replay:
 
     def checkRead(self) -> None:
         """
-        Check that the reader, who is done, has waited for what it has begun.
+        Check that the reader has waited for the read that it began.
 
-        :raises RuntimeError: if it hasn't: then nobody knows what it has stored.
+        :raises RuntimeError: if it hasn't: nobody knows whether it will store the message.
         """
         forgotten = self.stream.forgotten()
         if forgotten:
             raise forgottenRead(forgotten)
 
     def stop(self) -> None:
-        """The reader is done, or has given up."""
+        """End: the reader is done, or was canceled."""
         self.stream.discard()
         if self._pumping is not None:
             self._pumping.cancel()
         self.stream.detach()
 
     def wanted(self) -> None:
-        """(The stream's call.) Someone reads for the first time."""
+        """(The stream's call.) The store reads for the first time."""
         octets = self._message.small() if isinstance(self._message, Message) else None
         if octets:
             self.stream.feed(octets, isLast=True)
@@ -267,7 +267,7 @@ class Replay:
         self._gate = Deferred()
 
     def resume(self) -> None:
-        """(The stream's call.) It does again."""
+        """(The stream's call.) The reader wants more."""
         assert self._gate is not None
         gate, self._gate = self._gate, None
         gate.callback(None)

@@ -1,5 +1,5 @@
 """
-Results for the recipients that the client named, where a filter has changed who gets the message.
+Results for the recipients that the client named, if a filter has changed the recipients.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ __all__ = ["forOriginal"]
 
 def forOriginal(result: Any, before: Sequence[Address], after: Sequence[Address]) -> Any:
     """
-    Turn a store's result into one for the recipients that the client knows of (RFC 2033 §4.2).
+    Turn a store's result into one for the recipients that the client named (RFC 2033 §4.2).
 
-    Whom a filter took away from the list is answered as accepted; what became of those that it
-    added isn't the client's business.
+    A recipient that a filter has removed counts as accepted. The client isn't told about recipients
+    that a filter has added.
 
     :param result: what ``onData`` returned: one value, or one for each of ``after``.
     :param before: the recipients that the client named.
-    :param after: those that the store was given.
-    :returns: the result; if it was one for each, a list in the order of ``before``.
-    :raises ValueError: (or KeyError) if they aren't one for each: a bug of the store's.
+    :param after: the recipients that the store was given.
+    :returns: the result; if it was one for each recipient, a list in the order of ``before``.
+    :raises ValueError: (or KeyError) if the number of results is wrong: a bug of the store.
     """
     if list(before) == list(after) or isinstance(result, str):
         return result

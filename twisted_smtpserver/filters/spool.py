@@ -2,7 +2,7 @@
 A message put aside: in memory up to a bound, then in a file that has no name.
 
 The file is written and read in a worker thread. The operating system removes it when it is closed,
-also if the process is killed. A store that can't take a message piece by piece uses a spool, too::
+also when the process is killed. A store that needs a message whole can use a spool, too::
 
     spool = Spool()
     try:
@@ -29,7 +29,7 @@ from twisted_smtpserver.message.files import HOP_SIZE, RunInThread
 
 __all__ = ["MEMORY", "READ_SIZE", "TOTAL_MEMORY", "MemoryBudget", "Spool"]
 
-#: How much of one message is kept in memory before it goes into a file, in octets.
+#: How much of one message stays in memory before the spool makes a file, in octets.
 MEMORY = 2**20
 
 #: How much all spools together keep in memory, in octets. Beyond that, files are used at once.
@@ -42,24 +42,24 @@ _T = TypeVar("_T")
 
 _COMMON_BUDGET = MemoryBudget(TOTAL_MEMORY)
 
-# No thread may open a file that is being closed. One lock for all: it is held for moments.
+# No thread may open a file that is being closed. All spools share a lock: it is held for moments.
 _LOCK = threading.Lock()
 
 
 class Spool:
     """
-    One message, put aside. It is written once, then read as often as needed, at any place.
+    One message, put aside. It is written once, then read as often as needed, from any offset.
 
     All methods but :meth:`open` are for the reactor's thread. Writing and reading raise
     :class:`OSError` when the disk is full or fails: see
     :func:`~twisted_smtpserver.message.files.storageRefusal`.
 
-    :param memory: how many octets stay in memory; all beyond goes into a file.
-    :param folder: where that file is; by default the system's folder for temporary files, which on
-        many machines is memory as well.
-    :param budget: what all spools share; by default there is one for the process, of
+    :param memory: how many octets stay in memory; the rest goes into a file.
+    :param folder: the folder for that file; by default the system's folder for temporary files,
+        which on many machines is memory, too.
+    :param budget: the memory that several spools share; by default the process has one budget of
         :data:`TOTAL_MEMORY` octets.
-    :param runInThread: where the disk is waited for; by default the reactor's thread pool.
+    :param runInThread: runs what waits for the disk; by default, in the reactor's thread pool.
     :ivar size: how many octets were written.
     """
 
@@ -75,30 +75,30 @@ class Spool:
         self._folder = folder
         self._budget = _COMMON_BUDGET if budget is None else budget
         self._runInThread = runInThread
-        # What isn't in the file. A list of chunks could cost many times their size.
+        # The octets that aren't in the file. A list of small chunks could take many times as much.
         self._buffer = bytearray()
         self._file: IO[bytes] | None = None
         self._written = 0  # how many octets the file has
-        self._hops = 0  # how many threads are at work on the file
+        self._hops = 0  # how many threads use the file
         self._closed = False
 
     def another(self) -> Spool:
-        """Make an empty one with the same settings."""
+        """Make an empty spool with the same settings."""
         return Spool(self._memory, self._folder, self._budget, self._runInThread)
 
     @property
     def inMemory(self) -> bool:
-        """Whether nothing had to go into a file."""
+        """Whether there is no file."""
         return self._file is None
 
     # -- Writing -----------------------------------------------------------------------------------
 
     async def fill(self, chunks: AsyncIterable[bytes]) -> int:
         """
-        Write all that something yields.
+        Write everything from a stream.
 
-        :param chunks: for example an :class:`~twisted_smtpserver.interfaces.IMessageStream`. It is
-            not read while the disk is waited for.
+        :param chunks: for example an :class:`~twisted_smtpserver.interfaces.IMessageStream`. It
+            isn't read while a thread writes.
         :returns: how many octets there are now.
         :raises OSError: if the file system does.
         """
@@ -109,7 +109,7 @@ class Spool:
 
     async def write(self, octets: bytes) -> None:
         """
-        Write some octets at the end. Await it before the next call.
+        Append octets. Await this before the next call.
 
         :param octets: any number.
         :raises OSError: if the file system does.
@@ -134,7 +134,7 @@ class Spool:
         self.size += len(octets)
 
     def _writeOut(self, *parts: bytes | bytearray) -> None:
-        """(In a thread.) Write to the file, which the first call creates."""
+        """(In a thread.) Write to the file. The first call creates it."""
         if self._file is None:
             made = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115  # see close
             self._file = cast("IO[bytes]", made)
@@ -148,10 +148,10 @@ class Spool:
 
     def gathered(self, length: int) -> bytes:
         """
-        The first octets, if they are at hand.
+        The first octets, if they are in memory.
 
         :param length: how many octets to return at most.
-        :returns: nothing if they are in a file.
+        :returns: nothing if there is a file.
         """
         if self._file is not None:
             return b""
@@ -160,11 +160,11 @@ class Spool:
 
     async def read(self, start: int, length: int) -> bytes:
         """
-        Read at any place.
+        Read from an offset.
 
         :param start: how many octets to skip.
         :param length: how many octets to return at most.
-        :returns: fewer than that only at the end, and at the place where the file ends and the
+        :returns: the octets; fewer than that only at the end, and where the file ends and the
             memory begins.
         :raises OSError: if the file system does.
         """
@@ -192,8 +192,8 @@ class Spool:
 
     def open(self) -> IO[bytes]:
         """
-        Open it for reading in another thread. What is returned has a position of its own, and works
-        even if the spool is closed meanwhile. It can be seeked. Close it after use.
+        Open the spool for reading in another thread. The file that is returned has a position of
+        its own, can seek, and works even after the spool is closed. Close it after use.
 
         :raises ValueError: if the spool is closed already.
         """
@@ -214,8 +214,8 @@ class Spool:
 
     def close(self) -> None:
         """
-        Throw the message away. A thread that is at work is waited for, by nobody; to close a large
-        file takes a thread, too.
+        Throw the message away. If a thread still uses the file, the file is closed later. A thread
+        closes it, because removing a large file takes long.
         """
         with _LOCK:
             if self._closed:
@@ -231,7 +231,7 @@ class Spool:
             self._runInThread(self._file.close)
 
     def _hop(self, function: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
-        """Run something in a thread. To cancel the result doesn't stop the thread."""
+        """Run a function in a thread. Canceling the result doesn't stop the thread."""
         self._hops += 1
         result: Deferred[_T] = Deferred()
         hop: Deferred[Any] = self._runInThread(function, *arguments)
@@ -250,7 +250,7 @@ def _readAt(descriptor: int, start: int, length: int) -> bytes:
 
 
 class _Reader(io.RawIOBase):
-    """Reads a spool's file, and what is behind it, by a position of its own."""
+    """Reads a spool's file and the octets in memory, from a position of its own."""
 
     def __init__(self, descriptor: int, written: int, tail: bytes) -> None:
         self._descriptor = descriptor

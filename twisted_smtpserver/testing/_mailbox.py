@@ -8,11 +8,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from email.message import EmailMessage
-from email.parser import BytesParser
-from email.policy import SMTP
-from typing import Any, cast
+from typing import Any
 
+from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.parsed import ParsedMessage, parseMessage
+from twisted_smtpserver.message.slices import finish
 from twisted_smtpserver.session import Envelope, Session
 
 #: How long :meth:`Mailbox.waitFor` waits unless told otherwise, in seconds.
@@ -92,9 +92,12 @@ class Mailbox:
         Take a message.
 
         :param content: its octets.
+        :raises MessageTooComplex: if it is beyond a bound of
+            :mod:`~twisted_smtpserver.message.bounds`.
         """
-        parser = BytesParser(cast(Any, CapturedMessage), policy=SMTP)
-        message = cast(CapturedMessage, parser.parsebytes(content))
+        built: Any = finish(building(bytearray(content)))
+        built.__class__ = CapturedMessage
+        message: CapturedMessage = built
         message.content, message.envelope, message.session = content, envelope, session
         with self._arrival:
             self._messages.append(message)

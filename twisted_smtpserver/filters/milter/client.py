@@ -1,5 +1,5 @@
 """
-A connection to a milter: octets in both directions, each with a bound.
+A connection to a milter. Octets that wait have a bound in both directions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from twisted_smtpserver.filters.milter.codec import (
 )
 from twisted_smtpserver.filters.milter.symbols import Agreement, MilterError, Reply
 
-#: Octets from a milter that nobody has asked for, before its socket is paused.
+#: How many unread octets of a milter may wait before its socket is paused.
 MAX_WAITING = 2**18
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
@@ -31,13 +31,13 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 @implementer(IPushProducer)
 class MilterConnection(Protocol):
     """
-    Sends packets, and takes replies one by one when they are asked for.
+    Sends packets, and returns replies one by one.
 
     :ivar agreement: what was negotiated, after :meth:`negotiate`.
-    :ivar isUsable: whether it is open, and nothing was given up halfway.
-    :ivar isFull: whether what was sent isn't on its way yet: see :meth:`room`.
-    :ivar isReused: whether it served another client before.
-    :ivar lost: a Deferred that fires when it is closed, by whomever.
+    :ivar isUsable: whether the connection is open, and no exchange was canceled.
+    :ivar isFull: whether the transport's buffer is full: see :meth:`room`.
+    :ivar isReused: whether the connection has served another client before.
+    :ivar lost: a Deferred that fires when either side has closed the connection.
     """
 
     agreement: Agreement
@@ -55,7 +55,7 @@ class MilterConnection(Protocol):
     # -- Twisted's calls ---------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        """Tell the network not to wait for more before it sends."""
+        """Let TCP send small packets at once."""
         self.isUsable = True
         self._isTCP = isinstance(self._transport.getPeer(), (IPv4Address, IPv6Address))
         if self._isTCP:
@@ -67,7 +67,7 @@ class MilterConnection(Protocol):
         return self.transport
 
     def dataReceived(self, data: bytes) -> None:
-        """Take octets."""
+        """Take the milter's octets."""
         if self._isTCP:
             self._acknowledge()
         self._packets.feed(data)
@@ -78,8 +78,8 @@ class MilterConnection(Protocol):
 
     def _acknowledge(self) -> None:
         """
-        Don't let the milter wait for our acknowledgement. Many write a packet in several pieces,
-        and Nagle's algorithm holds the second one until then; the system forgets the option after
+        Acknowledge at once. Many milters write a packet in several pieces, and Nagle's algorithm
+        holds the second piece until the first is acknowledged. The system forgets this option after
         each use (tcp(7)).
         """
         if _QUICKACK is not None:
@@ -123,7 +123,7 @@ class MilterConnection(Protocol):
         self._transport.write(octets)
 
     async def room(self) -> None:
-        """Wait until what was sent is on its way."""
+        """Wait until the transport has room."""
         if self.isFull and self.isUsable:
             self._writer = Deferred()
             await self._writer
@@ -131,7 +131,7 @@ class MilterConnection(Protocol):
     async def receive(self) -> Reply:
         """
         :returns: the next reply.
-        :raises MilterError: if the milter is gone, or says what it may not.
+        :raises MilterError: if the milter is gone, or breaks the protocol.
         """
         return parseReply(*await self._nextPacket(), self.agreement)
 
@@ -148,27 +148,27 @@ class MilterConnection(Protocol):
 
     async def negotiate(self) -> None:
         """
-        Agree on what will be said.
+        Negotiate the version, the actions and the steps.
 
-        :raises MilterError: if there is nothing to agree on.
+        :raises MilterError: if the milter's answer isn't acceptable.
         """
         self.send(negotiation())
         self.agreement = parseAgreement(*await self._nextPacket())
 
     @property
     def isQuiet(self) -> bool:
-        """Whether the milter has said nothing that wasn't read."""
+        """Whether the connection is usable, and no octets of the milter are unread."""
         return self.isUsable and not self._packets.waiting
 
     def drop(self) -> None:
-        """Close it at once: nobody knows what would come next."""
+        """Close the connection at once: the next reply might belong to the last command."""
         if self.isUsable:
             self.isUsable = False
             self._transport.abortConnection()
             self._wake()
 
     def close(self) -> None:
-        """Close it when all is sent."""
+        """Close the connection when everything is sent."""
         if self.isUsable:
             self.isUsable = False
             self._transport.unregisterProducer()

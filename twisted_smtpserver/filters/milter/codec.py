@@ -2,8 +2,8 @@
 The packets of the milter protocol, as the mail server's side writes and reads them.
 
 There is no RFC. The protocol is what sendmail's libmilter speaks; versions 2 to 6 differ in what
-may be negotiated. A packet is a length of four octets, a command of one, and data. Nothing here
-does any I/O, and whatever comes in, there is a value or a :class:`MilterError`.
+may be negotiated. A packet is a length of four octets, a command of one octet, and data. This
+module does no I/O. Any input gives a value or a :class:`MilterError`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _OPTIONS = struct.Struct(">LLL")
 _CODE = re.compile(r"[45][0-5][0-9]\Z")
 _ENHANCED = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
 
-# What each version knows of.
+# The steps and actions of each version.
 _STEPS = {2: Step(0x7F), 3: Step(0x1FF), 4: Step(0x3FF), 5: Step(0x3FF), 6: OFFERED_STEPS}
 _ACTIONS = {2: Action(0x3F), 3: Action(0x3F), 4: Action(0x3F), 5: Action(0x3F), 6: ALL_ACTIONS}
 
@@ -55,8 +55,8 @@ _ACTIONS = {2: Action(0x3F), 3: Action(0x3F), 4: Action(0x3F), 5: Action(0x3F), 
 
 def packet(command: Command, data: bytes = b"") -> bytes:
     """
-    :param command: what is said.
-    :param data: with what.
+    :param command: the command.
+    :param data: its data.
     :returns: the packet.
     """
     return _LENGTH.pack(len(data) + 1) + command.value + data
@@ -64,24 +64,24 @@ def packet(command: Command, data: bytes = b"") -> bytes:
 
 def strings(*values: str | bytes) -> bytes:
     """
-    :param values: texts; NUL in one would end it, and is left out.
-    :returns: each with NUL behind it.
+    :param values: texts; a NUL in a text would end it, and is left out.
+    :returns: the texts, each with a NUL behind it.
     """
     octets = (each.encode("utf-8", "replace") if isinstance(each, str) else each for each in values)
     return b"".join(each.replace(b"\0", b"") + b"\0" for each in octets)
 
 
 def negotiation() -> bytes:
-    """The packet that offers all that we know of."""
+    """Make the packet that offers everything that we support."""
     return packet(Command.NEGOTIATE, _OPTIONS.pack(VERSION, ALL_ACTIONS, OFFERED_STEPS))
 
 
 def connection(hostName: str, address: str | None, port: int | None) -> bytes:
     """
-    Say who has connected.
+    Make the packet about a client that has connected.
 
     :param hostName: the client's name, or its address in brackets.
-    :param address: its IP address; ``None`` if there is none.
+    :param address: its IP address; ``None`` on a unix socket.
     :param port: its port.
     """
     if address is None:
@@ -95,10 +95,10 @@ def connection(hostName: str, address: str | None, port: int | None) -> bytes:
 
 def macros(stage: Command, values: Mapping[str, str]) -> bytes:
     """
-    Define macros for the command that follows.
+    Make the packet with the macros for the next command.
 
     :param stage: that command.
-    :param values: their values by their names, without braces.
+    :param values: the values by names without braces.
     """
     names = (name if len(name) == 1 else f"{{{name}}}" for name in values)
     pairs = (strings(name, value) for name, value in zip(names, values.values(), strict=True))
@@ -107,7 +107,7 @@ def macros(stage: Command, values: Mapping[str, str]) -> bytes:
 
 def path(command: Command, address: str, parameters: Iterable[str] = ()) -> bytes:
     """
-    Say who sends, or who receives.
+    Make the packet about a sender or a recipient.
 
     :param command: MAIL or RCPT.
     :param address: the address.
@@ -119,8 +119,11 @@ def path(command: Command, address: str, parameters: Iterable[str] = ()) -> byte
 def header(name: str, value: bytes, agreement: Agreement) -> bytes:
     """
     :param name: a field's name.
-    :param value: what is behind the colon; it is cut at :data:`MAX_VALUE`.
-    :param agreement: says whether a space at the beginning is part of the value.
+    Make the packet about a header field.
+
+    :param name: the field's name.
+    :param value: the octets behind the colon; they are cut at :data:`MAX_VALUE`.
+    :param agreement: whether the space behind the colon is part of the value.
     """
     if not agreement.steps & Step.LEADING_SPACE:
         value = value.removeprefix(b" ")
@@ -139,19 +142,21 @@ class PacketReader:
 
     @property
     def waiting(self) -> int:
-        """How many octets haven't been read yet."""
+        """How many octets are unread."""
         return len(self._octets)
 
     def feed(self, octets: bytes) -> None:
         """
-        :param octets: the next ones, cut anywhere.
+        Take octets.
+
+        :param octets: the next octets, cut anywhere.
         """
         self._octets += octets
 
     def next(self) -> tuple[bytes, bytes] | None:
         """
-        :returns: the next packet's command and data; ``None`` if it isn't there in whole.
-        :raises MilterError: if its length makes no sense.
+        :returns: the next packet's command and data; ``None`` if it isn't complete.
+        :raises MilterError: if its length is out of range.
         """
         if len(self._octets) < _LENGTH.size:
             return None
@@ -170,7 +175,7 @@ def parseAgreement(command: bytes, data: bytes) -> Agreement:
     """
     Read the answer to :func:`negotiation`.
 
-    :raises MilterError: if it is none, or wants what wasn't offered.
+    :raises MilterError: if it isn't an answer, or wants something that wasn't offered.
     """
     if command != Command.NEGOTIATE.value or len(data) < _OPTIONS.size:
         raise MilterError("no answer to the negotiation")
@@ -201,12 +206,12 @@ def _parseMacros(data: bytes) -> dict[Command, frozenset[str]]:
 
 def parseReply(command: bytes, data: bytes, agreement: Agreement) -> Reply:
     """
-    Read what a milter says.
+    Read a milter's reply.
 
     :param command: the packet's command.
     :param data: its data.
     :param agreement: what was negotiated.
-    :raises MilterError: if that is nothing a milter may say, or wasn't agreed on.
+    :raises MilterError: if it isn't a reply, or wasn't negotiated.
     """
     if command in _VERDICTS:
         return _VERDICTS[command]
@@ -244,7 +249,7 @@ def _line(line: str) -> tuple[int, str | None, str]:
 
 
 def _fields(data: bytes, count: int) -> list[bytes]:
-    """Strings that end in NUL."""
+    """Split strings that end in NUL."""
     parts = data.split(b"\0")
     if len(parts) <= count:
         raise MilterError("a packet that is too short")

@@ -1,5 +1,5 @@
 """
-What is said to a milter about one SMTP connection, command by command.
+The conversation with a milter about one SMTP connection, command by command.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from twisted_smtpserver.session import Address, Session
 #: How often a milter may say that it is still at work, for one command.
 MAX_PROGRESS = 1000
 
-#: So many fields are sent, and so many replies read, without a look at what others want.
+#: How many fields are sent, and how many replies are read, before other work gets a turn.
 MAX_AT_ONCE = 100
 
 Outcome = Verdict | CustomReply
@@ -40,17 +40,17 @@ Outcome = Verdict | CustomReply
 
 class Conversation:
     """
-    One SMTP connection, as a milter is told of it. Only one call may be under way.
+    Tells a milter about one SMTP connection. Make one call at a time.
 
     Each call raises :class:`~twisted_smtpserver.filters.milter.symbols.MilterError` if the milter
-    is silent, gone, or says what it may not; then the connection must be dropped.
+    is silent, is gone or breaks the protocol. Then drop the connection.
 
-    :param connection: to the milter.
-    :param session: the client's.
+    :param connection: the connection to the milter.
+    :param session: the client's session.
     :param hostName: our own name.
     :param timeout: how long the milter may take for a reply, in seconds.
-    :param clock: what that is taken by.
-    :ivar isInMessage: whether it was told of a MAIL whose message isn't over.
+    :param clock: the clock for that.
+    :ivar isInMessage: whether the milter was told of a MAIL whose message isn't over.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class Conversation:
         return await self._ask(Command.CONNECT, told)
 
     async def hello(self, name: str) -> Outcome:
-        """It said who it is."""
+        """The client said its name."""
         return await self._ask(Command.HELLO, codec.packet(Command.HELLO, codec.strings(name)))
 
     async def mail(self, address: Address) -> Outcome:
         """MAIL."""
-        self.abort()  # of one that somebody else has refused
+        self.abort()  # the last MAIL, if another stage refused it
         self.isInMessage = True
         return await self._ask(Command.MAIL, _path(Command.MAIL, address), address)
 
@@ -96,15 +96,15 @@ class Conversation:
         return await self._ask(Command.DATA, codec.packet(Command.DATA))
 
     def edits(self, message: Message) -> Edits:
-        """What takes the changes that the milter wants in a message."""
+        """Make what collects the milter's changes of a message."""
         return Edits(message, bool(self._agreement.steps & Step.LEADING_SPACE), self._clock)
 
     async def message(self, message: Message, edits: Edits) -> Outcome:
         """
         The whole message.
 
-        :param message: it, as it is now.
-        :param edits: takes the changes that the milter wants.
+        :param message: the message as it is now.
+        :param edits: collects the milter's changes.
         """
         outcome = await self._header(message)
         if outcome is Verdict.CONTINUE:
@@ -125,7 +125,7 @@ class Conversation:
         The client is gone.
 
         :param reuse: whether the connection is wanted for another client.
-        :returns: whether it can be used for one.
+        :returns: whether it can serve another client.
         """
         if not self.connection.isQuiet:
             return False
@@ -140,7 +140,7 @@ class Conversation:
     async def _header(self, message: Message) -> Outcome:
         if self._agreement.wants(Command.HEADER):
             for number, field in enumerate(message.header, 1):
-                if not number % MAX_AT_ONCE:  # of a milter that answers none of them
+                if not number % MAX_AT_ONCE:  # the milter may answer none of them
                     await deferLater(self._clock, 0)
                 told = codec.header(field.name, field.value, self._agreement)
                 outcome = await self._exchange(Command.HEADER, told)
@@ -166,9 +166,9 @@ class Conversation:
         replies = progress = 0
         while True:
             replies += 1
-            if not replies % MAX_AT_ONCE:  # of a milter that says a great deal
+            if not replies % MAX_AT_ONCE:  # the milter may send a flood
                 await deferLater(self._clock, 0)
-            # How long this may take in all is the caller's business.
+            # The caller limits how long all of this may take.
             reply = await self.connection.receive()
             if isinstance(reply, (Verdict, CustomReply)):
                 return _final(reply)

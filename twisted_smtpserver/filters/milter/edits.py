@@ -1,5 +1,6 @@
 """
-What a milter wants changed in a message: collected with bounds, and done when it has accepted it.
+The changes that a milter wants in a message: collected with bounds, and made when it has accepted
+the message.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Address
 from twisted_smtpserver.wire.path import parseForwardPath, parseReversePath
 
-#: The most changes of one message, the body's apart, and the most octets in them.
+#: The most changes of one message, and the most octets in them; a new body doesn't count.
 MAX_EDITS = 200
 MAX_EDIT_OCTETS = 2**18
 
 #: The most lines of all fields that are added or changed.
 MAX_EDIT_LINES = 5000
 
-#: So many changes are made without a look at what others want.
+#: How many changes are made before other work gets a turn.
 MAX_AT_ONCE = 20
 
-#: A body may grow to twice the message, and by so many octets.
+#: A new body may have twice the octets of the message, and so many more.
 SPARE_BODY = 2**20
 
 
@@ -46,9 +47,9 @@ class Edits:
     """
     The changes that a milter wants.
 
-    :param message: what is to be changed.
+    :param message: the message to change.
     :param hasLeadingSpace: whether values of fields come with the space behind the colon.
-    :param clock: what others get their turns by.
+    :param clock: gives other work its turns.
     """
 
     def __init__(self, message: Message, hasLeadingSpace: bool, clock: IReactorTime) -> None:
@@ -62,9 +63,9 @@ class Edits:
 
     async def add(self, edit: Edit) -> None:
         """
-        One more change.
+        Add a change.
 
-        :raises MilterError: if there are too many, or they are too large.
+        :raises MilterError: if there are too many changes, or they are too large.
         :raises OSError: if there is no room for a body.
         """
         if isinstance(edit, ReplaceBody):
@@ -86,7 +87,7 @@ class Edits:
         await self._body.write(octets)
 
     def forget(self) -> None:
-        """Nothing is changed after all."""
+        """Forget all changes."""
         body, self._body = self._body, None
         if body is not None:
             body.close()
@@ -95,7 +96,7 @@ class Edits:
         """
         Change the message, if all changes can be made.
 
-        :raises MilterError: if something in them makes no sense. Then nothing was changed.
+        :raises MilterError: if one of them makes no sense. Then nothing was changed.
         """
         draft = _Draft(self._message, self._space)
         for number, edit in enumerate(self._edits, 1):
@@ -109,7 +110,7 @@ class Edits:
 
 
 class _Draft:
-    """What the message will be, so that no half of the changes is made."""
+    """The message with the changes, so that either all or none are made."""
 
     def __init__(self, message: Message, space: bytes) -> None:
         self._message = message
@@ -123,7 +124,7 @@ class _Draft:
         """
         Make one change.
 
-        :raises MilterError: if it makes no sense.
+        :raises MilterError: if the change makes no sense.
         """
         if isinstance(edit, (InsertHeader, ChangeHeader)):
             self._change(edit)
@@ -155,7 +156,7 @@ class _Draft:
             header.insert(max(0, edit.index - 1), field)
 
     def commit(self) -> None:
-        """Make the message so."""
+        """Change the message."""
         message = self._message
         message.header.assign(self._header)
         message.quarantine = self._quarantine
@@ -167,5 +168,5 @@ def _address(octets: bytes, isSender: bool = False) -> Address:
     path = octets if octets.startswith(b"<") else b"<" + octets + b">"
     parsed = parseReversePath(path) if isSender else parseForwardPath(path)
     if isinstance(parsed, Reply) or parsed[1]:
-        raise MilterError("an address that is none")
+        raise MilterError("something that is no address")
     return Address(parsed[0])

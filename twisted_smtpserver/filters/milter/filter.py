@@ -1,5 +1,5 @@
 """
-A milter as a filter: asked at each SMTP command, and about the whole message.
+A milter as a filter: it is asked at each SMTP command, and about the whole message.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from twisted_smtpserver.wire.text import escape
 
 _log = Logger()
 
-#: How long a connection, a reply, and all that concerns one message may take, in seconds.
+#: How long a connection, a reply, and a whole message may take, in seconds.
 CONNECT_TIMEOUT = 10.0
 COMMAND_TIMEOUT = 30.0
 MESSAGE_TIMEOUT = 240.0
 
-#: What a client is told where a milter has no words of its own.
+#: Replies to the client if the milter gives none of its own.
 _REJECTED = Reply(550, "5.7.1", "Refused by a filter")
 _TEMPFAILED = Reply(451, "4.7.1", "Service unavailable, try again later")
-# In the place of a greeting there are only these (RFC 5321 §3.1, §3.8).
+# Instead of a greeting, only these codes are allowed (RFC 5321 §3.1, §3.8).
 _REJECTED_AT_CONNECT = Reply(554, "5.7.1", "No service for you here")
 _TEMPFAILED_AT_CONNECT = Reply(421, "4.7.1", "Service unavailable, try again later")
 _SHUTDOWN = Reply(421, "4.7.0", "Closing the connection, as a filter wants")
 
-#: What happens to mail while a milter isn't there.
+#: The reply to the client when a milter has failed.
 _ON_FAILURE = {
     "tempfail": Reply(451, "4.7.1", "Message can't be checked now, try again later"),
     "reject": Reply(550, "5.7.1", "Message can't be checked"),
@@ -62,11 +62,11 @@ class MilterRejection(Rejection):
 
 class _Course:
     """
-    How far it has come with one client.
+    The state of a milter for one client.
 
-    :ivar conversation: with the milter; ``None`` while there is none.
-    :ivar settled: what the milter has said once and for all, accept or discard.
-    :ivar settledForMessage: the same for the current message.
+    :ivar conversation: the conversation with the milter; ``None`` without a connection.
+    :ivar settled: the milter's verdict about the whole connection: accept or discard.
+    :ivar settledForMessage: its verdict about the current message.
     :ivar isClientGone: whether the client has left while its message is judged.
     """
 
@@ -78,12 +78,12 @@ class _Course:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What was settled, if anything was."""
+        """The verdict, if there is one."""
         return self.settled or self.settledForMessage
 
     @property
     def isReady(self) -> bool:
-        """Whether there is a milter to talk to; an open connection may have been closed since."""
+        """Whether the connection is still open."""
         return self.conversation is not None and self.conversation.connection.isQuiet
 
 
@@ -92,30 +92,32 @@ class Milter:
     A filter for :class:`~twisted_smtpserver.filters.Filtered` that asks another program, by the
     milter protocol that sendmail and Postfix speak: ``Milter("unix:/run/rspamd/milter.sock")``.
 
-    It is asked at each command, so that it may refuse a recipient in the answer to RCPT. When the
-    message is there it is sent header and body; then it may refuse, change header, body, sender
-    and recipients, put the message into quarantine, or have it thrown away.
+    The milter is asked at each command, so that it can refuse a recipient in the answer to RCPT.
+    When the message has come, the milter gets its header and body. Then it may refuse the message,
+    change its header, body, sender and recipients, put it into quarantine, or throw it away.
 
-    A milter that can't be reached, is silent, goes away or breaks the protocol has failed, and
-    ``onFailure`` says what becomes of the mail. It is tried again with the next MAIL.
+    A milter that can't be reached, is silent, goes away or breaks the protocol has failed.
+    ``onFailure`` says what becomes of the mail then. The next MAIL tries the milter again. A
+    message that has come in whole is judged even if its client has left.
 
-    :param endpoint: where it is: one of Twisted's client endpoints, or the description of one, such
-        as ``"tcp:127.0.0.1:11332"``.
-    :param onFailure: ``"tempfail"`` (451 4.7.1: the client comes again), ``"reject"`` (550 5.7.1)
+    :param endpoint: where the milter listens: one of Twisted's client endpoints, or the description
+        of one, such as ``"tcp:127.0.0.1:11332"``.
+    :param onFailure: ``"tempfail"`` (451 4.7.1: the client tries again), ``"reject"`` (550 5.7.1)
         or ``"accept"``: mail comes in as if there were no such milter.
     :param connectTimeout: how long a connection may take, in seconds.
     :param commandTimeout: how long a reply may take, in seconds.
-    :param messageTimeout: how long all may take that concerns the whole message, in seconds. Keep
-        it below the server's ``handlerTimeout``.
-    :param hostName: our name, which milters put into what they add; by default this machine's.
-    :param reuse: whether a connection serves one client after the other, which saves making a new
-        one. rspamd can do that. Debian's libmilter, and so OpenDKIM and ClamAV, says that it can
-        (version 6 of the protocol), and then doesn't answer.
+    :param messageTimeout: how long the milter may take for a whole message, in seconds. Keep it
+        below the server's ``handlerTimeout``.
+    :param hostName: our name, which milters put into fields that they add; by default this
+        machine's.
+    :param reuse: whether a connection serves one client after the other. rspamd can do that.
+        Debian's libmilter, and so OpenDKIM and ClamAV, says that it can (version 6 of the
+        protocol), and then doesn't answer.
     :param reactor: by default the one that is installed.
-    :raises ConfigurationError: if the endpoint or ``onFailure`` is none.
+    :raises ConfigurationError: if the endpoint or ``onFailure`` is wrong.
     """
 
-    #: It sees to its time limit itself: ``onFailure`` says what is to be done then.
+    #: Filtered sets no limit: a milter has its own, and ``onFailure`` says what happens then.
     timeout = None
 
     #: See :func:`~twisted_smtpserver.handlers.check.descriptorsPerClient`.
@@ -147,7 +149,7 @@ class Milter:
 
     def close(self) -> Deferred[None]:
         """
-        Close the connections that no client needs, and the others when they aren't needed any more.
+        Close the connections that no client uses, and the others when their clients have left.
 
         :returns: a Deferred that fires when all are closed.
         """
@@ -156,7 +158,7 @@ class Milter:
     # -- The hooks ---------------------------------------------------------------------------------
 
     async def onConnect(self, session: Session) -> None:
-        """554, or what the milter says."""
+        """Ask the milter. Its refusal is 554, or its own reply."""
         self.onClose(session)  # after XCLIENT, this is another client
         course = session.data[self] = _Course()
         try:
@@ -165,7 +167,7 @@ class Milter:
             self._failed(course, session, error)  # MAIL tries again, and is refused if need be
 
     async def onHello(self, hostname: str, session: Session) -> None:
-        """550, or what the milter says."""
+        """Ask the milter. Its refusal is 550, or its own reply."""
         course = self._course(session)
         if course.conversation is None or course.settled is not None:
             return
@@ -175,7 +177,7 @@ class Milter:
             self._failed(course, session, error)
 
     async def onMailFrom(self, address: Address, session: Session) -> None:
-        """550, or what the milter says."""
+        """Ask the milter. Its refusal is 550, or its own reply."""
         course = self._course(session)
         course.settledForMessage = None
         if course.settled is not None:
@@ -190,20 +192,20 @@ class Milter:
         await self._transaction(session, lambda conversation: conversation.mail(address))
 
     async def onRcptTo(self, address: Address, session: Session) -> None:
-        """550, or what the milter says."""
+        """Ask the milter. Its refusal is 550, or its own reply."""
         await self._transaction(session, lambda conversation: conversation.rcpt(address))
 
     async def onDataCommand(self, session: Session) -> None:
-        """550, or what the milter says."""
+        """Ask the milter. Its refusal is 550, or its own reply."""
         await self._transaction(session, lambda conversation: conversation.data())
 
     async def onMessage(self, message: Message, session: Session) -> None:
-        """550, or what the milter says."""
+        """Ask the milter. Its refusal is 550, or its own reply."""
         await self._transaction(session, lambda conversation: self._judge(conversation, message))
         message.discard = message.discard or self._course(session).verdict is Verdict.DISCARD
 
     def onTransactionEnd(self, envelope: Envelope, outcome: str, session: Session) -> None:
-        """Tell the milter that nothing more comes."""
+        """Tell the milter that the transaction is over."""
         course = self._course(session)
         course.settledForMessage = None
         if course.conversation is not None:
@@ -238,14 +240,14 @@ class Milter:
         return course
 
     async def _open(self, course: _Course, session: Session) -> None:
-        """Find a connection, and say who the client is."""
+        """Take a connection, and tell the milter about the client."""
         connection = await self._pool.take()
         try:
             await self._connect(course, session, connection)
         except MilterError:
             if not connection.isReused:
                 raise
-            # The milter may have closed it while nobody looked.
+            # The milter may have closed it while it was free.
             await self._connect(course, session, await self._pool.connect())
 
     async def _connect(
@@ -263,7 +265,7 @@ class Milter:
     async def _transaction(
         self, session: Session, ask: Callable[[Conversation], Awaitable[Outcome]]
     ) -> None:
-        """Ask about something in a transaction, where a failure has consequences."""
+        """Ask within a transaction, where ``onFailure`` applies."""
         course = self._course(session)
         if course.verdict is not None:
             return
@@ -280,16 +282,16 @@ class Milter:
         tempfailed: Reply = _TEMPFAILED,
     ) -> Verdict | None:
         """
-        Ask something.
+        Ask the milter.
 
-        :returns: accept or discard, if the milter wants to hear no more.
+        :returns: accept or discard, if that is its verdict.
         """
         conversation = course.conversation
         if conversation is None:
             raise MilterError("it failed before in this transaction")
         try:
             outcome = await ask(conversation)
-        except BaseException:  # canceled, for one: nobody knows what the milter would say next
+        except BaseException:  # a cancellation, too: the milter's reply would come too late
             course.conversation = None
             conversation.connection.drop()
             raise
@@ -328,7 +330,7 @@ class Milter:
         )
 
     def _giveUp(self, course: _Course, session: Session, error: MilterError) -> None:
-        """Do to the mail what is to be done when the milter has failed."""
+        """Do what ``onFailure`` says."""
         self._failed(course, session, error)
         reply = _ON_FAILURE[self._onFailure]
         if reply is not None:

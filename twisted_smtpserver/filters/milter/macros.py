@@ -1,5 +1,6 @@
 """
-What a milter is told beside the commands: macros, named and grouped as Postfix has them by default.
+Macros: values that a milter is told beside the commands, named and grouped as Postfix does it by
+default.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from twisted_smtpserver.session import Address, Session
 
 _Values = dict[str, "str | None"]
 
-#: What we are; milters show it in their logs.
+#: The macro ``v``, which milters show in their logs.
 _VERSION = "twisted_smtpserver"
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the values are made of."""
+    """What the values are made from."""
 
     session: Session
     hostName: str
@@ -37,14 +38,14 @@ def macrosFor(
     address: Address | None = None,
 ) -> dict[str, str]:
     """
-    The macros that go before a command.
+    Make the macros for a command.
 
     :param stage: the command.
     :param session: the client's session.
-    :param agreement: says which ones the milter wants, if it does.
+    :param agreement: has the macros that the milter asked for, if it did.
     :param hostName: our own name.
     :param address: the sender or the recipient that the command names.
-    :returns: values by names, without braces; only what is known.
+    :returns: values by names, without braces; names whose value isn't known are left out.
     """
     sender = address if stage is Command.MAIL else session.envelope.mailFrom
     recipient = address if stage is Command.RCPT else None
@@ -97,13 +98,13 @@ def _mail(known: _Known) -> _Values:
     if session.user is not None:
         values["auth_type"] = session.authMethod
         values["auth_authen"] = _userName(session.user)
-        # As Postfix has it: who the client says has written the message (RFC 4954 §5).
+        # As in Postfix: the author that the client names with AUTH= (RFC 4954 §5).
         values["auth_author"] = known.sender.values.get("AUTH") if known.sender else None
     return values
 
 
 def _securityLayer(known: _Known) -> _Values:
-    # Sendmail's, which Postfix doesn't have: no mechanism of ours has a security layer.
+    # Sendmail has this macro, Postfix doesn't. None of our mechanisms has a security layer.
     return {"auth_ssf": None if known.session.user is None else "0"}
 
 
@@ -149,5 +150,5 @@ _DEFAULTS: dict[Command, tuple[Callable[[_Known], _Values], ...]] = {
     Command.END_OF_HEADER: (_transaction,),
     Command.END_OF_MESSAGE: (_transaction,),
 }
-#: A milter may have any macro at any stage, if it says so.
+#: A milter may ask for any macro at any stage.
 _ALL = (_connection, _client, _hello, _transaction, _mail, _rcpt, _securityLayer)

@@ -1,5 +1,5 @@
 """
-Connections to one milter, used again for the next client.
+Connections to one milter, which may be used again for the next client.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from twisted_smtpserver.filters.milter.client import MilterConnection
 from twisted_smtpserver.filters.milter.symbols import MilterError
 from twisted_smtpserver.hooks.reactor import theReactor
 
-#: Connections that are kept open while no client needs them.
+#: How many connections are kept open while no client uses them.
 MAX_IDLE = 10
 
-#: How sendmail and Postfix write what Twisted writes otherwise.
+#: Notations of sendmail and Postfix, and what Twisted has instead.
 _FOREIGN = {"inet": "tcp:127.0.0.1:11332", "local": "unix:/run/milter.sock"}
 
 
@@ -33,10 +33,11 @@ class Pool:
     """
     Makes connections, and keeps some that are free.
 
-    :param endpoint: where the milter is: one of Twisted's client endpoints, or its description.
+    :param endpoint: where the milter listens: one of Twisted's client endpoints, or its
+        description.
     :param timeout: how long a connection and its negotiation may take, in seconds.
-    :param reactor: Twisted's, by default the one that is installed.
-    :raises ConfigurationError: if the description isn't one.
+    :param reactor: by default the one that is installed.
+    :raises ConfigurationError: if the description is wrong.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Pool:
 
     @property
     def reactor(self) -> Any:
-        """What connects, and takes the time."""
+        """The reactor."""
         if self._reactor is None:
             self._reactor = theReactor()
         return self._reactor
@@ -64,7 +65,7 @@ class Pool:
     async def take(self) -> MilterConnection:
         """
         :returns: a free connection, or a new one.
-        :raises MilterError: if there is none to be had.
+        :raises MilterError: if no connection can be made.
         """
         while self._idle:
             connection = self._idle.pop()
@@ -76,7 +77,7 @@ class Pool:
     async def connect(self) -> MilterConnection:
         """
         :returns: a new connection.
-        :raises MilterError: if there is none to be had.
+        :raises MilterError: if no connection can be made.
         """
         connecting: Deferred[MilterConnection] = Deferred.fromCoroutine(self._connect())
         connecting.addTimeout(self._timeout, self.reactor)
@@ -93,7 +94,7 @@ class Pool:
             connection: MilterConnection = await endpoint.connect(_Factory())
         except CancelledError:
             raise
-        except Exception as error:  # endpoints raise what they like
+        except Exception as error:  # an endpoint may raise anything
             raise MilterError(f"can't connect: {error}") from error
         self._all.add(connection)
         connection.lost.addCallback(lambda _: self._all.discard(connection))
@@ -108,7 +109,7 @@ class Pool:
         """
         Keep a connection for the next client, or close it.
 
-        :param connection: nobody uses it any more.
+        :param connection: a connection that no client uses any more.
         """
         if len(self._idle) < MAX_IDLE and not self._keepsNone:
             connection.isReused = True
@@ -117,7 +118,7 @@ class Pool:
             connection.close()
 
     async def close(self) -> None:
-        """Keep none any more, and wait until those are closed that clients still need."""
+        """Close free connections, and wait until clients have closed the others."""
         self._keepsNone = True
         while self._idle:
             self._idle.pop().close()

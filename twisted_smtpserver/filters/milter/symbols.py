@@ -1,5 +1,5 @@
 """
-The words of the milter protocol: what the mail server says, and what a milter may answer.
+The words of the milter protocol: the mail server's commands, and a milter's replies.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ OLDEST_VERSION = 2
 #: The longest packet that is read, in octets. libmilter's are 64 KiB at most.
 MAX_PACKET = 2**17
 
-#: How much of a body goes into one packet, in octets (libmilter's MILTER_CHUNK_SIZE).
+#: The most octets of a body in one packet (libmilter's MILTER_CHUNK_SIZE).
 BODY_CHUNK = 65535
 
-#: The longest value of a header field that is sent, in octets: libmilter gives a connection up that
-#: sends more than 64 KiB, and no sender may have it do so.
+#: The longest value of a header field that is sent, in octets. libmilter closes a connection that
+#: sends more than 64 KiB, and no sender of mail may cause that.
 MAX_VALUE = 60_000
 
-#: Characters of a line of a reply that a milter gives (libmilter's MAXREPLYLEN).
+#: The most characters in a line of a milter's own reply (libmilter's MAXREPLYLEN).
 MAX_REPLY_LINE = 980
 
-#: Lines of a reply that a milter gives.
+#: The most lines of a milter's own reply.
 MAX_REPLY_LINES = 32
 
 
 class MilterError(Exception):
-    """The milter said what it must not say here, or nothing at all, or is gone."""
+    """The milter broke the protocol, is silent, or is gone."""
 
 
 class Action(enum.IntFlag):
@@ -47,7 +47,7 @@ class Action(enum.IntFlag):
 
 
 class Step(enum.IntFlag):
-    """What a milter doesn't want to be sent, or doesn't answer (SMFIP_…)."""
+    """Commands that a milter doesn't want, or doesn't answer (SMFIP_…)."""
 
     NO_CONNECT = 0x1
     NO_HELLO = 0x2
@@ -74,12 +74,12 @@ class Step(enum.IntFlag):
 
 ALL_ACTIONS = Action(0x1FF)
 
-#: Refused recipients aren't reported: hooks never see those that the protocol refused.
+#: Refused recipients aren't reported: no hook sees a recipient that the server itself refused.
 OFFERED_STEPS = Step(0x1FFFFF) & ~Step.REJECTED_RCPT
 
 
 class Command(bytes, enum.Enum):
-    """What the mail server says (SMFIC_…)."""
+    """The mail server's commands (SMFIC_…)."""
 
     ABORT = b"A"
     BODY = b"B"
@@ -97,7 +97,7 @@ class Command(bytes, enum.Enum):
     DATA = b"T"
 
 
-#: The step that keeps a command from being sent, and the one that keeps it from being answered.
+#: The step by which a milter doesn't want a command, and the step by which it doesn't answer it.
 UNWANTED: dict[Command, Step] = {
     Command.CONNECT: Step.NO_CONNECT,
     Command.HELLO: Step.NO_HELLO,
