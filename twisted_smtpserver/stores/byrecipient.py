@@ -184,8 +184,8 @@ class ByRecipient(SMTPHandler):
 
     async def _settleShares(self, session: Session, results: dict[int, object]) -> list[_Share]:
         """
-        The shares for exactly the envelope's recipients: another stage may have refused somebody
-        whom a store had accepted, and a filter may have changed the recipients.
+        Make the shares fit the envelope's recipients. Another stage may have refused a recipient
+        that a store had accepted, and a filter may have changed the recipients.
 
         :param results: gets the refusals.
         """
