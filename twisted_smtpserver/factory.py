@@ -115,6 +115,8 @@ class SMTPServerFactory(ServerFactory):
         self.authNeeded = replies.Reply(needed.code, needed.enhanced, text)
         #: The first reply to a client (RFC 5321 §4.3.1).
         self.greeting = _greeting(self.options)
+        #: Called with each new connection's protocol; ``None`` for nothing.
+        self.listener: Callable[[SMTPProtocol], object] | None = None
         #: What counts; ``None`` if nothing does.
         self.metrics: IMetrics | None = self.options.metrics
         self.log = ServerLog.fromOptions(self.options)
@@ -186,6 +188,8 @@ class SMTPServerFactory(ServerFactory):
         self.countAll(len(self.connections))
         if self.metrics is not None:
             self.metrics.connected()
+        if self.listener is not None:
+            self.listener(connection)
         return connection
 
     def reportError(self, failure: Failure, session: Session | None = None, hook: str = "") -> str:

@@ -51,6 +51,7 @@ from twisted_smtpserver.twistd.summary import summarize
 from twisted_smtpserver.twistd.supervisor import Supervisor, makeCommand
 from twisted_smtpserver.twistd.systemd import tellSystemd
 from twisted_smtpserver.twistd.tables import TableFile, makeRecipients
+from twisted_smtpserver.twistd.transcript import transcriptServices
 from twisted_smtpserver.twistd.values import DEFAULT_HOST
 
 __all__ = ["Options", "makeService"]
@@ -139,7 +140,8 @@ def _build(config: commandline.Options) -> MultiService:
         supervisor = _makeSupervisor(config, built, metrics.figures)
         supervisor.onHangUp = Reloader(config, _running(config, built), supervisor).reload
         warnings = openWarnings(supervisor, _openFactories(config, built))
-        for one in (*warnings, supervisor, *metrics.watchWorkers(supervisor)):
+        watching = [*metrics.watchWorkers(supervisor), *transcriptServices(config, supervisor)]
+        for one in (*warnings, supervisor, *watching):
             one.setServiceParent(service)
         return service
     listeners = _makeListeners(config, built)
@@ -148,7 +150,14 @@ def _build(config: commandline.Options) -> MultiService:
     needed += [one for each in built for one in each.preparations]
     server = _makeServer(config, listeners, _running(config, built))
     needed += openWarnings(server, _openFactories(config, built))
-    for one in dict.fromkeys([*needed, server, *metrics.watch(server)]):
+    for one in dict.fromkeys(
+        [
+            *needed,
+            server,
+            *metrics.watch(server),
+            *transcriptServices(config, server),
+        ]
+    ):
         one.setServiceParent(service)
     for one in dict.fromkeys(needed):
         if hasattr(one, "announce"):  # the inbox, whose page says where to send mail

@@ -86,5 +86,5 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(fields, set(described.fields), described.name)
             self.assertEqual(event["log_level"].name, described.level, described.name)
             seen.add(described.name)
-        others = {"hookBlocked", "firedInThread", "notReady", "ready"}
+        others = {"hookBlocked", "firedInThread", "notReady", "ready", "transcript"}
         self.assertEqual(set(BY_NAME) - seen, others)

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import ast
+import copy
+import gc
+import pickle
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 import twisted_smtpserver
 from tests.support import compiledscanner
+from twisted_smtpserver import (
+    Accepted,
+    Address,
+    AuthenticationFailed,
+    ConnectionLost,
+    MessageTooLarge,
+    Options,
+    Rejection,
+    Reply,
+    Session,
+    SMTPHandler,
+    replies,
+)
+from twisted_smtpserver.interfaces import IMessageStream
+from twisted_smtpserver.testing import connect
 
 ROOT = Path(__file__).parent.parent.parent
 HOOK = compiledscanner.load(ROOT / "hatch_build.py")
@@ -40,6 +61,61 @@ class FormTests(SynchronousTestCase):
         for module in modules():
             isNative = not str(module.__file__).endswith(".py")
             self.assertIs(isNative, twisted_smtpserver.isCompiled, module)
+
+
+class SameTests(SynchronousTestCase):
+    """What users do with the library's classes works in both forms."""
+
+    def objects(self) -> list[Any]:
+        """One of each kind that users make, or are given to keep."""
+        session = Session()
+        envelope = session.newEnvelope()
+        envelope.mailFrom = Address(("joe", "example.org", "joe@example.org", "", False))
+        return [
+            *(session, envelope, envelope.mailFrom, Session().envelope),
+            *(Reply(250, "2.0.0", "fine"), Accepted("fine"), Options(name="mx.example.com")),
+            *(Rejection("no", 554), AuthenticationFailed("no"), ConnectionLost("gone")),
+        ]
+
+    def test_weakReferences(self) -> None:
+        """A session's, for tables of what belongs to it."""
+        session = Session()
+        table = WeakKeyDictionary({session: 1})
+        self.assertEqual(table[session], 1)
+        del session
+        gc.collect()
+        self.assertEqual(len(table), 0)
+
+    def test_copies(self) -> None:
+        """Copies and pickles say the same."""
+        for each in self.objects():
+            for other in (copy.copy(each), copy.deepcopy(each), pickle.loads(pickle.dumps(each))):
+                self.assertIs(type(other), type(each))
+                self.assertEqual(repr(other), repr(each))
+
+    def test_subclasses(self) -> None:
+        """Subclasses keep what their bases have, and have attributes of their own."""
+        for each in self.objects():
+            kind = type(each)
+            if kind is not type(Session().envelope):
+                subclass: Any = type("Subclass", (kind,), {"mark": 1})
+                self.assertEqual(subclass.mark, 1)
+        own = type("TooLarge", (MessageTooLarge,), {})()
+        self.assertEqual(own.toReply(replies.NO_RESULT).code, 552)
+
+    def test_stream(self) -> None:
+        """A handler's stream provides its interface, and takes keywords."""
+        seen: list[object] = []
+
+        class Handler(SMTPHandler):
+            async def onData(self, stream: Any, session: Session) -> None:
+                seen.append(verifyObject(IMessageStream, stream))
+                stream.prepend(octets=b"X-Mark: yes\r\n")
+                seen.append(await stream.read(limit=100))
+
+        client = connect(Handler())
+        client.send(b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\nhello\r\n.\r\n")
+        self.assertEqual(seen, [True, b"X-Mark: yes\r\nhello\r\n"])
 
 
 class SourceTests(SynchronousTestCase):

@@ -215,6 +215,11 @@ class Dialogue:
         if mayAnnounceChunk(line):
             self.closeAfterReply("malformed BDAT")
 
+    @property
+    def awaitsAnswer(self) -> bool:
+        """Whether the next line is the answer to a challenge."""
+        return self._lineTaker is not None
+
     def takeLine(self, taker: Callable[[bytes], Outcome]) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.takeLine`."""
         self._lineTaker = taker

@@ -114,6 +114,11 @@ class BatchedLogObserver:
         self._isScheduled = False
         self.flush()
 
+    def close(self) -> None:
+        """Write what waits; there is no more."""
+        self.flush()
+        atexit.unregister(self.flush)
+
     def flush(self) -> None:
         """Write what waits."""
         with self._lock:

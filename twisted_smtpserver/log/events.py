@@ -128,6 +128,12 @@ EVENTS = (
     ),
     Event("ready", "info", "They can be stored again.", {}),
     Event(
+        "transcript",
+        "info",
+        "The transcript of a client begins or ends; an error if it can't be written.",
+        {"who": "the address or network", "path": "the file", "what": "what happened"},
+    ),
+    Event(
         "incident",
         "critical",
         "Something failed that shouldn't have: a bug, mostly.",

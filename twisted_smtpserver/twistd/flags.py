@@ -299,6 +299,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "Watching": (
         Flag("metrics", "ENDPOINT", "figures for Prometheus at /metrics, and /healthz and /readyz "
              "beside it: tcp:9154:interface=127.0.0.1, unix:/run/smtpserver/metrics …"),
+        Flag("transcript", "FILE", "at SIGUSR2 read there whose transcripts are wanted, and write "
+             "them: an address or a network, a path, and for how many minutes in each line"),
         Flag("log-format", "WORD", "how the log is written: text; json, an object in each line; "
              "systemd, with priorities for journald [default: text]", readLogFormat),
         Flag("log-size", "OCTETS", "begin a new log file after so many; 0 for never, where "

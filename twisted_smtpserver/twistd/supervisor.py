@@ -128,6 +128,7 @@ class Supervisor(SMTPService):
         self._secrets: Handed = secrets or {}
         self._groups, self._path = groups, path
         self.figures = figures
+        self._transcripts: Sequence[Mapping[str, Any]] = ()
         self.exits = 0
         # All workers make the same salt for an unknown user; otherwise a client that meets two of
         # them could tell that the user is unknown.
@@ -212,6 +213,21 @@ class Supervisor(SMTPService):
         ports: list[Any] = list(self.ports)
         return [(port.fileno(), int(port.addressFamily)) for port in ports]
 
+    def useTranscripts(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Hand down whose transcripts are wanted; workers that start later get that, too.
+
+        :param rules: see :func:`~twisted_smtpserver.twistd.transcript.asJSON`.
+        """
+        self._transcripts = rules
+        for worker in self.workers:
+            worker.send(self.transcripts)
+
+    @property
+    def transcripts(self) -> dict[str, Any]:
+        """What workers are told of transcripts."""
+        return {"transcripts": list(self._transcripts)}
+
     def workerExited(self, number: int) -> None:
         """
         Forget a worker's connections.
@@ -267,6 +283,7 @@ class _Worker:
             ],
             "figures": None if figures is None else numbers[-1],
             **self._supervisor.configuration,
+            **self._supervisor.transcripts,
             "saltKey": self._supervisor.saltKey,
             "folder": self._supervisor.folder,
         }

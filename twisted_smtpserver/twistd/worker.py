@@ -152,6 +152,7 @@ class Handover:
     :ivar saltKey: the option ``scramSaltKey``.
     :ivar folder: the supervisor's working directory; the command line's paths are relative to it.
     :ivar workers: how many workers there are.
+    :ivar transcripts: the rules for transcripts.
     :ivar figures: the descriptor of what they count in; ``None`` for none.
     """
 
@@ -164,6 +165,7 @@ class Handover:
         self.folder: str = settings["folder"]
         self.workers: int = settings["workers"]
         self.figures: int | None = settings.get("figures")
+        self.transcripts: list[dict[str, Any]] = settings.get("transcripts", [])
         self._sockets: list[tuple[int, int]] = settings["sockets"]
         self._counts = SharedCounts(settings["counts"], settings["workers"])
 
@@ -246,6 +248,8 @@ class WorkerService(SMTPService):
     ) -> None:
         super().__init__(listeners, reactor, renewalInterval=0)  # the supervisor looks
         self._onStart = onStart
+        #: Called with the rules for transcripts.
+        self.onTranscripts: Callable[[Any], object] = _ignore
         #: Called with the supervisor's new configuration.
         self.onConfiguration: Callable[[Mapping[str, Any]], object] = _ignore
 
@@ -303,7 +307,11 @@ class _Control(FileDescriptor):
     def _received(self, octets: bytes) -> None:
         *lines, self._buffer = (self._buffer + octets).split(b"\n")
         for line in lines:
-            self._service.onConfiguration(json.loads(line))
+            told = json.loads(line)
+            if "transcripts" in told:
+                self._service.onTranscripts(told["transcripts"])
+            else:
+                self._service.onConfiguration(told)
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
