@@ -150,6 +150,13 @@ class HostileTests(ServiceCase):
             self.assertIsNotNone(request(site, b"")[0])
         self.assertIsNone(request(site, b"")[0])
 
+    def test_stopped(self) -> None:
+        """At the end all connections are closed."""
+        pages = self.make()
+        _, transport = request(pages.site, b"")
+        pages.stopService()
+        self.assertTrue(transport.disconnecting)
+
     def test_silent(self) -> None:
         """Who says nothing, or never ends, is closed."""
         site = self.make().site
