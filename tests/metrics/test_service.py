@@ -164,6 +164,14 @@ class HostileTests(ServiceCase):
         self.reactor.advance(IDLE_TIME)
         self.assertTrue(transport.disconnecting)
 
+    def test_pipelined(self) -> None:
+        """Of many requests in one piece the first is answered: so nobody waits for the others."""
+        site = self.make().site
+        _, transport = request(site, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 "), 1)
+        self.assertIn(b"Connection: close", transport.value())
+        self.assertTrue(transport.disconnecting)
+
     def test_headers(self) -> None:
         """So is who sends headers without end."""
         site = self.make().site
