@@ -144,6 +144,8 @@ class SMTPServerFactory(ServerFactory):
         self.countAll: Callable[[int], int] = lambda own: own
         #: Whether to log, at the first port, what may have been overlooked.
         self.logsOversights = True
+        #: The service that listens for it; ``None`` if there is none, or it was stopped.
+        self.servedBy: object = None
         self._allGone: Deferred[None] | None = None
         self._closing: IDelayedCall
 

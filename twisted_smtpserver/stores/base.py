@@ -61,16 +61,16 @@ _T = TypeVar("_T")
 
 _END = b"-----END CERTIFICATE-----"
 
-#: How long a store waits for its other side unless told otherwise, in seconds.
+#: How long a store waits for its other side by default, in seconds.
 DEADLINE = 60.0
 
-#: ``Received:`` fields after which a message is going in circles (RFC 5321 §6.3).
+#: The most ``Received:`` fields of a message; one with more goes in circles (RFC 5321 §6.3).
 MAX_HOPS = 50
 
-# Characters of a reason that go into one log line.
+# The most characters of a reason in a log line.
 _MAX_REASON = 300
 
-# Recipients that are named in one log line.
+# The most recipients in a log line.
 _MAX_NAMES = 20
 
 # Errors whose text is about a connection, never about a message.
@@ -240,8 +240,9 @@ def oneAnswer(results: Sequence[object], store: object, envelope: Envelope) -> o
     Make one answer of several recipients' results: SMTP has no more (RFC 5321 §4.2.5).
 
     It must not be 250 unless the message is stored for all of them: a recipient would be lost. So
-    it is a refusal, a temporary one if any of them is. For those for whom the message *is* stored,
-    that means a second copy when the client tries again, or a bounce too many. The log tells who.
+    it is a refusal, a temporary one if any of them is. The recipients whose store *has* the message
+    get a second copy when the client tries again, or the sender gets a needless bounce. The log
+    names these recipients.
 
     :param results: as for :func:`~twisted_smtpserver.results.messageReplies`, in the order of
         ``envelope.rcptTo``.

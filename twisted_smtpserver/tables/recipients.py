@@ -15,8 +15,9 @@ from twisted.logger import Logger
 
 from twisted_smtpserver.errors import ConfigurationError, Rejection, asRejection
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.handlers.check import checkHandler
+from twisted_smtpserver.handlers.check import checkHandler, descriptorsPerClient
 from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.message.incoming import IncomingMessage
@@ -119,6 +120,15 @@ class Recipients:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         hook: Hook = getattr(self._store, name)
         return hook
+
+    @property
+    def descriptorsPerClient(self) -> int:
+        """See :func:`~twisted_smtpserver.handlers.check.descriptorsPerClient`: the store's."""
+        return descriptorsPerClient(self._store)
+
+    async def ready(self) -> None:
+        """Whether the store is ready."""
+        await askReady([self._store])
 
     def __repr__(self) -> str:
         return f"<Recipients {self._file.path!r} before {self._store!r}>"

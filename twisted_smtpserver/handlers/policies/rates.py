@@ -12,7 +12,7 @@ from twisted_smtpserver.handlers.policies.fairtable import FairTable
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
 
-# How many clients whose time is over are forgotten at one call.
+# How many clients whose time is over one call forgets.
 _FORGOTTEN_AT_ONCE = 10
 
 
@@ -30,15 +30,15 @@ def nameOfUser(user: Any) -> str | None:
 
 class RateLimit(SMTPHandler):
     """
-    Bounds what one client does in a time: an address, or a /64 of IPv6. Messages and recipients of
-    a user who has logged in are bounded likewise, from whatever addresses they come. Clients on a
-    unix socket are left alone, but for their users.
+    Limits what one client does in a time: an address, or a /64 of IPv6. The messages and recipients
+    of a user who has logged in are limited, too, from all addresses together. Clients on a unix
+    socket aren't limited, but their users are.
 
-    Who is over the limit gets a temporary refusal, and may come again when the time is over.
+    A client over the limit gets a temporary refusal, and may try again when the time is over.
 
-    :param connections: how many; ``None`` for no limit. The rest likewise.
-    :param messages: MAIL commands.
-    :param recipients: RCPT commands.
+    :param connections: how many connections; ``None`` for no limit, here and below.
+    :param messages: how many MAIL commands.
+    :param recipients: how many RCPT commands.
     :param seconds: in this time, which begins with the client's first connection.
     :param maxClients: how many clients are remembered, and how many users; beyond that, the oldest
         one of the network (/24 of IPv4, /48 of IPv6) that has the most of them is forgotten.
@@ -71,7 +71,7 @@ class RateLimit(SMTPHandler):
         self._nameOf = nameOf
         self._state = state
         self._name = name or f"{seconds:g}s"
-        # When a client's time began, and its counts.
+        # By client: when its time began, and its counts.
         self._clients: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
         self._users: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
 
@@ -126,7 +126,7 @@ class RateLimit(SMTPHandler):
         what: str,
     ) -> int:
         now = self._clock()
-        # A few at a time: all of them together could take long.
+        # A few at a time: all of them could take long.
         for _ in range(_FORGOTTEN_AT_ONCE):
             oldest = table.oldest()
             if oldest is None or now - oldest[1][0] < self._seconds:

@@ -1,4 +1,4 @@
-"""The handler that posts."""
+"""The handler that posts messages to a program."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class Webhook(SMTPHandler):
     It is signed as the Standard Webhooks specification has it, so that a library can verify it:
     ``webhook-id``, ``webhook-timestamp``, ``webhook-signature``. ``Idempotency-Key`` is the same as
     ``webhook-id``: made of the sender, the recipients and the content, it is the same if the client
-    sends the message again because it never got our answer. Who has stored that key answers 200 and
-    does nothing.
+    sends the message again because it never got our answer. A program that has stored this key
+    answers 200 and does nothing.
 
     The message is kept in memory up to 1 MiB, and beyond in a temporary file. Close it with
     :meth:`close` when the server is stopped.
@@ -205,7 +205,7 @@ def _judge(status: int) -> None:
 
 
 def _checkedURL(url: str, allowPrivate: bool) -> str:
-    """What the log calls it: paths and queries may have a secret."""
+    """The URL's name in the log: without path and query, which may have a secret."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -227,7 +227,7 @@ def _checkedURL(url: str, allowPrivate: bool) -> str:
 
 
 def _addresses(envelope: Envelope) -> bytes:
-    """The envelope's part of the key."""
+    """The part of the key that is made of the envelope."""
     return _json([str(envelope.mailFrom), [str(each) for each in envelope.rcptTo]])
 
 
