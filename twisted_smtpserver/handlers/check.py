@@ -17,11 +17,11 @@ __all__ = ["CheckedHandler", "checkHandler", "checkHook", "descriptorsPerClient"
 _LIKE_A_HOOK = re.compile("on[A-Z]")
 _PLAIN_NAMES = {name.lower(): name for name in HOOKS}
 
-# How much a name in another style, such as on_rcpt, has to be like a hook's to be taken for it.
+# How similar a name, such as on_rcpt, must be to a hook's name to count as a misspelt hook.
 _SIMILARITY = 0.8
 
 
-# Names that mean something, in another place.
+# Names of hooks that belong elsewhere.
 _ELSEWHERE = dict.fromkeys(("onMessage", "onDataCommand"), "filters go into a Filtered")
 
 
