@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import resource
 import sys
 from collections.abc import Callable, Collection
@@ -344,9 +345,9 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
         return fromFunctions(**hooks)
     if hooks:
         raise ConfigurationError("give either a handler object or hooks by name, not both")
-    if isinstance(handler, type):
+    if inspect.isroutine(handler):
         name = handler.__name__
-        raise ConfigurationError(f"{name} is a class: give an instance of it, {name}()")
+        raise ConfigurationError(f"{name} is a function: name its hook, as in onData={name}")
     if isinstance(handler, Chain) and findHook(handler, "onData") is None:
         raise ConfigurationError("a Chain that is part of another one can't be the handler")
     _checkHooks(handler)
