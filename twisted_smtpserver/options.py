@@ -93,8 +93,8 @@ class Options:
     :ivar errorDelay: after half of :attr:`maxErrors`, each refusal comes this much later than the
         one before; 10 s at most. 0 for no delay.
     :ivar useProxy: who sends a PROXY header: ``True`` for everyone, or networks.
-    :ivar useXClient: who may use XCLIENT, likewise.
-    :ivar useXForward: who may use XFORWARD, likewise.
+    :ivar useXClient: who may use XCLIENT: ``True`` for everyone, or networks.
+    :ivar useXForward: who may use XFORWARD: ``True`` for everyone, or networks.
     :ivar ignoredHosts: addresses and networks whose connections aren't logged.
     :ivar lmtp: speak LMTP (RFC 2033).
     :ivar lenientAddressParsing: check addresses only for what could do harm.
@@ -289,7 +289,7 @@ _SETTLED_BY_TLS = (
 
 _SECONDS = (int, float)
 
-#: What each number is, and the smallest that makes sense.
+#: The type of each number, and the smallest value that makes sense.
 _LEAST: dict[str, tuple[Any, float]] = {
     "handshakeTimeout": (_SECONDS, 0.001),
     "size": (int, 0),

@@ -24,6 +24,7 @@ from twisted_smtpserver.metrics.table import METRICS, Metric
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.states import ALLOWED, ALLOWED_ADDED, COMMAND_PHASES, TRANSITIONS
 from twisted_smtpserver.twistd import flags
+from twisted_smtpserver.twistd.example import exampleConfig
 
 
 def table(header: list[str], rows: list[list[str]], widths: str = "auto") -> list[str]:
@@ -191,6 +192,15 @@ def labelled(metric: Metric) -> str:
     return f"``{metric.label}``: {', '.join(metric.values)}"
 
 
+class ExampleConfig(Directive):
+    """The file of configuration with every key, as ``--example-config`` prints it."""
+
+    def run(self) -> list[nodes.Node]:
+        """Print it."""
+        text = exampleConfig()
+        return [nodes.literal_block(text, text, language="toml")]
+
+
 class ReplyTable(Generated):
     """The catalog of replies."""
 
@@ -219,6 +229,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_directive("command-table", CommandTable)
     app.add_directive("option-table", OptionTable)
     app.add_directive("flag-table", FlagTable)
+    app.add_directive("example-config", ExampleConfig)
     app.add_directive("reply-table", ReplyTable)
     app.add_directive("metric-table", MetricTable)
     app.add_directive("event-table", EventTable)

@@ -280,3 +280,12 @@ class BoundTests(TranscriptCase):
         self.assertFalse(self.transcriber.isOn)
         client = self.connect()
         self.assertNotIn("flush", vars(client.protocol))
+
+    def test_link(self) -> None:
+        """No link is followed: it may be somebody else's."""
+        target = self.path.with_suffix(".target")
+        self.path.symlink_to(target)
+        with capturedLogs() as events:
+            self.transcriber.use([self.rule()], [])
+        self.assertIn("can't be written", events[0]["what"])
+        self.assertFalse(target.exists())

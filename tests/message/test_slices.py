@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import partial
+from threading import Thread
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock, Cooperator
@@ -97,3 +98,28 @@ class ReactorTests(TestCase):
         """The turns are the reactor's."""
         done: list[object] = []
         self.assertEqual(await runInSlices(work(AT_ONCE + 5, done)), "done")
+
+
+class FinishTests(SynchronousTestCase):
+    """Work that is done now."""
+
+    def test_inThread(self) -> None:
+        """In a thread, the reactor's has its turn after each slice of what is much."""
+        pauses: list[float] = []
+        self.patch(slices, "sleep", pauses.append)
+        results: list[str] = []
+
+        def steps(count: int) -> Generator[None, None, str]:
+            for _ in range(count):
+                yield
+            return "done"
+
+        for count in (AT_ONCE, AT_ONCE + 5):
+            results.append(finish(steps(count)))
+            self.assertEqual(pauses, [])
+        for count, expected in ((AT_ONCE, 0), (AT_ONCE + 5, 5)):
+            thread = Thread(target=lambda count=count: results.append(finish(steps(count))))
+            thread.start()
+            thread.join(60)
+            self.assertEqual(len(pauses), expected)
+        self.assertEqual(results, ["done"] * 4)

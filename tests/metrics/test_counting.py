@@ -241,10 +241,12 @@ class HookTests(CountingCase):
         client.say(MAIL)
         self.assertFigures(policy_refusals_total__sender=1, policy_refusals_total__other=1)
 
-    def test_oddCode(self) -> None:
-        """A code that no refusal has isn't counted."""
+    def test_odd(self) -> None:
+        """A code that no refusal has isn't counted, nor is a hook that there isn't."""
         self.metrics.refused(599)
+        self.metrics.hookEnded("onNothing", 1)
         self.assertNotIn("599", self.page)
+        self.assertNotIn("onNothing", self.page)
 
 
 class LoginTests(CountingCase):

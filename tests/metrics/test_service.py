@@ -150,11 +150,26 @@ class HostileTests(ServiceCase):
             self.assertIsNotNone(request(site, b"")[0])
         self.assertIsNone(request(site, b"")[0])
 
+    def test_stopped(self) -> None:
+        """At the end all connections are closed."""
+        pages = self.make()
+        _, transport = request(pages.site, b"")
+        pages.stopService()
+        self.assertTrue(transport.disconnecting)
+
     def test_silent(self) -> None:
         """Who says nothing, or never ends, is closed."""
         site = self.make().site
         _, transport = request(site, b"GET /metrics HTTP/1.1\r\nHost:")
         self.reactor.advance(IDLE_TIME)
+        self.assertTrue(transport.disconnecting)
+
+    def test_pipelined(self) -> None:
+        """Of many requests in one piece the first is answered: so nobody waits for the others."""
+        site = self.make().site
+        _, transport = request(site, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 "), 1)
+        self.assertIn(b"Connection: close", transport.value())
         self.assertTrue(transport.disconnecting)
 
     def test_headers(self) -> None:

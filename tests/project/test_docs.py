@@ -117,6 +117,8 @@ class CodeTests(SynchronousTestCase):
         before = os.getcwd()
         os.chdir(folder)
         self.addCleanup(os.chdir, before)
+        for name in ("users", "senders", "recipients"):
+            Path(name).write_text("# nobody yet\n")
         self.patch(sys, "path", [str(folder), *sys.path])
 
     def test_found(self) -> None:

@@ -23,6 +23,9 @@ SEGMENT = 124 * 1024
 #: How long a newcomer waits for the greeting before it counts as refused or late, in seconds.
 LATE = 1.0
 
+#: What the server does first.
+TIMED = "from tests.support.turntimes import TurnTimes; TurnTimes().install({!r})\n"
+
 _HELLO = b"EHLO client.example\r\n"
 _MAIL = b"MAIL FROM:<joe@example.org>\r\n"
 _RCPT = b"RCPT TO:<jane@example.com>\r\n"
@@ -143,10 +146,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("attacks", nargs="*", choices=[[], *ATTACKS], help="by default all")
     options = parser.parse_args(arguments)
     names = [name for name in ATTACKS if name == "none" or name in (options.attacks or ATTACKS)]
-    print(f"{'Attack':<14} {'middle ms':>10} {'longest ms':>11} {'answers':>8} {'late':>5}")
+    columns = f"{'middle ms':>10} {'longest ms':>11} {'answers':>8} {'late':>5} {'turn ms':>8}"
+    print(f"{'Attack':<14} {columns}")
     for name in names:
         folder = Path(tempfile.mkdtemp(prefix="hostile"))
-        server = LiveServer(folder, "--max-junk-commands", "1000000000")
+        server = LiveServer(
+            folder, "--max-junk-commands", "1000000000", before=TIMED.format(str(folder / "turn"))
+        )
         # A log that nobody reads would stop it.
         reader = threading.Thread(target=drain, args=(server,), daemon=True)
         reader.start()
@@ -155,14 +161,16 @@ def main(arguments: list[str] | None = None) -> int:
                 found = waits(server.port, options.seconds)
                 missing = late(server.port)
         finally:
-            server.process.kill()
+            server.process.terminate()
             server.process.wait()
+            turn = float((folder / "turn").read_text())
             reader.join(10)
             assert server.process.stdout is not None
             server.process.stdout.close()
             shutil.rmtree(folder, ignore_errors=True)
         middle = statistics.median(found)
-        print(f"{name:<14} {middle:>10.2f} {max(found):>11.2f} {len(found):>8} {missing:>5}")
+        answers = f"{middle:>10.2f} {max(found):>11.2f} {len(found):>8} {missing:>5}"
+        print(f"{name:<14} {answers} {turn:>8.2f}")
     return 0
 
 

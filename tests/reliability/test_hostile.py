@@ -21,3 +21,4 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual([row[0] for row in rows], ["Attack", "none", "noop", "help-unread"])
         for row in rows[1:]:
             self.assertGreater(int(row[3]), 0)
+            self.assertGreater(float(row[5]), 0)

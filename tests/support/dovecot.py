@@ -1,10 +1,12 @@
-"""A Dovecot of its own, in a temporary folder, that takes mail by LMTP."""
+"""A Dovecot of its own, in a temporary folder, that takes mail by LMTP and checks passwords."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.services import PATIENCE, freePort, isListening, killGroup, until
@@ -39,8 +41,12 @@ service anvil {{
 service stats {{
   chroot =
 }}
+auth_failure_delay = 0
 service auth {{
   chroot =
+  unix_listener {folder}/auth {{
+    mode = 0666
+  }}
 }}
 service lmtp {{
   inet_listener lmtp {{
@@ -60,17 +66,22 @@ class Dovecot:
 
     :param program: the path of ``dovecot``.
     :param users: names, and the quota rule of each (``""`` for none), ``"*:storage=1K"`` for one.
+    :param passwords: the passwords of some of them.
     :ivar port: where it speaks LMTP.
     :ivar socket: the path of the unix socket where it does, too.
+    :ivar auth: the path of its socket for authentication clients.
     """
 
-    def __init__(self, program: str, users: dict[str, str]) -> None:
+    def __init__(
+        self, program: str, users: dict[str, str], passwords: Mapping[str, str] | None = None
+    ) -> None:
         self._program = program
         self._users = users
         self.folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
         self.folder.chmod(0o755)
         self.port = freePort()
         self.socket = str(self.folder / "lmtp.sock")
+        self.auth = str(self.folder / "auth")
         (self.folder / "conf").write_text(_CONFIG.format(folder=self.folder, port=self.port))
         lines = []
         for name, rule in users.items():
@@ -78,7 +89,9 @@ class Dovecot:
             home.mkdir(parents=True)
             shutil.chown(home, "nobody", "nogroup")
             extra = f"userdb_quota_rule={rule}" if rule else ""
-            lines.append(f"{name}::65534:65534::{home}::{extra}\n")
+            password = (passwords or {}).get(name, "")
+            secret = f"{{PLAIN}}{password}" if password else ""
+            lines.append(f"{name}:{secret}:65534:65534::{home}::{extra}\n")
         (self.folder / "users").write_text("".join(lines))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -116,6 +129,11 @@ class Dovecot:
         assert process is not None
         killGroup(process.pid)
         process.wait(PATIENCE)
+
+    def send(self, number: int) -> None:
+        """Send a signal to it and to all that it has started."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
 
     def remove(self) -> None:
         """Kill it if need be, and remove what it wrote."""

@@ -41,6 +41,7 @@ class LiveServer:
     :param listeners: how many ports are to be waited for.
     :param twistd: flags of twistd's own.
     :param prefix: a command that runs it.
+    :param before: what its process does first, in Python.
     :ivar ports: the ports it listens on, in the order of the flags.
     :ivar maildir: its Maildir.
     """
@@ -52,12 +53,13 @@ class LiveServer:
         listeners: int = 1,
         twistd: tuple[str, ...] = (),
         prefix: tuple[str, ...] = (),
+        before: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.maildir = folder / "Maildir"
         self._log = b""
         command = [sys.executable, "-m", "twisted", "-n", "--pidfile=", "smtpserver"]
-        command[1:3] = ["-c", START]
+        command[1:3] = ["-c", before + START]
         command[4:4] = twistd
         hasFile = any(flag.startswith("--config") for flag in flags)
         if not (hasFile or _STORES & set(flags)):

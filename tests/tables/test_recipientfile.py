@@ -26,7 +26,7 @@ class RecipientTableTests(SynchronousTestCase):
         """What an address stands for; itself, where it is taken as it is."""
         local, _, domain = address.rpartition("@")
         found = known.find(local or domain, domain if local else None)
-        return found if found is None else [path.address for path in found] or [address]
+        return found if found is None else [text for _, _, text in found] or [address]
 
     def assertFound(self, known: RecipientTable, expected: dict[str, str | None]) -> None:
         for address, targets in expected.items():
@@ -178,11 +178,17 @@ class RecipientTableTests(SynchronousTestCase):
         self.assertTrue(known.namesPostmaster)
         self.assertFound(table("* joe@example.com"), {"eve@else.example": "joe@example.com"})
 
+    def test_dispose(self) -> None:
+        """An old table is emptied."""
+        known = table("*")
+        known.dispose()
+        self.assertEqual(str(known), "0 lines, 0 domains")
+
     def test_quoted(self) -> None:
         """A local part may be quoted, blanks and commas and all."""
         known = table('"joe, jr."@example.com\n"a b"@example.com joe@example.com\n')
         found = known.find("joe, jr.", "example.com")
-        self.assertEqual([path.address for path in found or ()], ['"joe, jr."@example.com'])
+        self.assertEqual([text for _, _, text in found or ()], ['"joe, jr."@example.com'])
         self.assertEqual(self.find(known, "a b@example.com"), ["joe@example.com"])
 
     def test_refused(self) -> None:

@@ -274,6 +274,20 @@ class RecipientsTests(TableTestCase):
         later = self.make(later=True)
         self.assertRaises(ConfigurationError, later.load)
 
+    def test_store(self) -> None:
+        """What the server asks of a store it is told of this one's."""
+
+        class Costly(Plain):
+            descriptorsPerClient = 3
+
+            def ready(self) -> None:
+                raise ZeroDivisionError
+
+        handler = self.make(Costly())
+        self.assertEqual(handler.descriptorsPerClient, 3)
+        self.failureResultOf(Deferred.fromCoroutine(handler.ready()), ZeroDivisionError)
+        self.assertEqual(self.make().descriptorsPerClient, 0)
+
     def test_repr(self) -> None:
         """It says what it is."""
         self.assertRegex(repr(self.make(Plain())), r"\A<Recipients '.*' before <.*Plain.*>>\Z")

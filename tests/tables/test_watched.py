@@ -19,6 +19,7 @@ from twisted_smtpserver.tables.watched import (
     Lines,
     TableError,
     WatchedFile,
+    empty,
     inTurns,
 )
 from twisted_smtpserver.testing import runInline
@@ -184,6 +185,25 @@ class WatchedFileTests(TableTestCase):
         self.assertNoResult(Deferred.fromCoroutine(file.content()))
         self.assertEqual(len(self.hops), 2)
         self.hops[1].callback(None)
+
+    def test_disposed(self) -> None:
+        """Old content is disposed of, in a thread, when there is newer content."""
+
+        class Table(dict[str, int]):
+            def dispose(self) -> None:
+                empty(self)
+
+        tables: list[Table] = []
+
+        def make(lines: Lines) -> Table:
+            tables.append(Table((text, number) for number, text in lines))
+            return tables[-1]
+
+        file = WatchedFile(self.write("one"), make, clock=self.clock, runInThread=runInline)
+        file.load()
+        self.write("two")
+        self.assertEqual(self.content(file), {"two": 1})
+        self.assertEqual(tables, [{}, {"two": 1}])
 
     def test_turns(self) -> None:
         """In a long file the reactor's thread gets its turn again and again."""

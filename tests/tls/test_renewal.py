@@ -165,6 +165,29 @@ class WatchTests(FilesCase):
         looks[0].callback({})
         self.assertEqual((self.clock.getDelayedCalls(), self.reads), ([], []))
 
+    def test_unreadable(self) -> None:
+        """A file that was read as root, and can't be read as another user, is noticed."""
+        self.watch()
+        self.clock.advance(INTERVAL)
+        self.patch(os, "access", lambda *arguments, **more: False)
+        self.clock.advance(INTERVAL)
+        self.clock.advance(QUIET)
+        self.assertEqual(len(self.reads), 1)
+
+    def test_noFiles(self) -> None:
+        """Where there are no files no thread is asked; there may be some later."""
+        files: list[str] = []
+        self.runInThread = lambda *arguments: self.fail("a thread")
+        made = CertificateWatch(INTERVAL, self.clock, lambda: files, Deferred, self.inThread)
+        made.start()
+        self.addCleanup(made.stop)
+        self.clock.pump([INTERVAL] * 3)
+        self.runInThread = runInline
+        files.append(str(self.path))
+        self.clock.advance(INTERVAL)
+        self.clock.advance(QUIET)
+        self.assertEqual(list(made.known), files)
+
     def test_stopped(self) -> None:
         """After a stop nothing is looked at, and stopping twice is no harm."""
         made = self.watch()

@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import makeCertificate
-from twisted_smtpserver import Discard, Options
+from twisted_smtpserver import ConfigurationError, Discard, Options
 from twisted_smtpserver.testing import makeFactory
 from twisted_smtpserver.tls.certificates import FileContent
 from twisted_smtpserver.tls.context import TLSSettings
@@ -71,3 +71,16 @@ class TogetherTests(SynchronousTestCase):
             useAll(prepareAll([self.factory], lambda _: {}, self.paths), isWatched=True)
         )
         self.assertNotEqual(certificatesOf([self.factory]), before)
+
+    def test_denied(self) -> None:
+        """Where permission is missing the log says whose."""
+        reason = "key ('/key'): can't be read: Permission denied"
+
+        def read(server: object) -> dict[str, Any]:
+            raise ConfigurationError(reason)
+
+        with capturedLogs() as events:
+            self.assertFalse(useAll(prepareAll([self.factory], read, []), isWatched=True))
+        (text,) = map(formatEvent, events)
+        self.assertTrue(text.startswith(f"Keeping the old certificates: {reason}; the user"), text)
+        self.assertIn(f"uid {os.geteuid()}, has to be able to read it", text)

@@ -248,7 +248,10 @@ class RefusalTests(SynchronousTestCase):
         self.assertRefused(f"--auth: there is no file {path!r}", "--auth=file:no/such")
         reason = "--auth: there is no file '/no/such'"
         self.assertRefused(reason, "--auth=memory:joe:sesame", "--auth=file:/no/such")
-        self.assertRefused("Unexpected error: 'file' requires a filename", "--auth=file: ")
+        self.assertRefused("--auth: Unexpected error: 'file' requires a filename", "--auth=file: ")
+        reason = "there is no method 'fill'; did you mean 'file'? (--help-auth lists them)"
+        self.assertRefused(f"--auth: {reason}", "--auth=fill:passwd")
+        self.assertRefused("--auth: needs dovecot:SOCKET", "--auth=dovecot: ")
 
     def test_passwordFileInChroot(self) -> None:
         """Inside of --chroot it is another file, and so isn't looked for yet."""

@@ -127,6 +127,13 @@ BROKEN = {
     '[logins]\nauth = "file:nowhere"\nallow-insecure-auth = true\n': (
         ", line 2: [logins] auth: there is no file '{folder}/nowhere'"
     ),
+    '[logins]\nauth = "htpaswd:users"\n': (
+        ", line 2: [logins] auth: there is no method 'htpaswd'; did you mean 'htpasswd'? "
+        "(--help-auth lists them)"
+    ),
+    '[messages]\n"si\\u001bze" = 5\n': (
+        r", line 1: [messages] si\x1bze: there is no key 'si\x1bze'; did you mean 'size'?"
+    ),
     "[policies]\ngreylist-delay = 5\n": (
         ", line 2: [policies] greylist-delay: needs [policies] greylist"
     ),
@@ -267,7 +274,7 @@ class ValueTests(ConfigCase):
     def test_values(self) -> None:
         """Numbers, switches, texts and lists are what the flags make of them."""
         parsed = self.parse(
-            """
+            """\ufeff
             messages = { size = "20M", max-recipients = 5 }
             [limits]
             socket-timeout = 2.5

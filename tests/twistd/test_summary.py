@@ -130,9 +130,11 @@ class CheckTests(ConfigCase):
             ),
             ("[tls]\nsecured = true\n", "\n  TLS     ended upstream\n"),
             ("", "\n  TLS     none\n"),
+            ("[policies]\ngreylist = 'grey.db'\n", "\n  with    greylist grey.db\n"),
             ("[recipients]\nrecipients = 'known'\n", "\n  to      those in known\n"),
         ):
             self.assertIn(said, self.check(text))
+        self.assertFalse((self.folder / "grey.db").exists())
 
     def test_logins(self) -> None:
         """Whoever may log in; a password in a flag isn't shown."""

@@ -154,6 +154,24 @@ class HtpasswdTests(TableTestCase):
         self.assertNotIn("secret", line)
         self.assertEqual(self.plain(client, "ann", "sesame"), 235)
 
+    def test_changedMeanwhile(self) -> None:
+        """A password that is being checked when the file changes is still checked."""
+        threads: list[Any] = []
+
+        def start(function: Any, *arguments: Any) -> Deferred[Any]:
+            threads.append((function, arguments))
+            return Deferred()
+
+        handler = self.make()
+        self.patch(handler._checks, "_runInThread", start)
+        client = self.client(handler)
+        client.send(f"AUTH PLAIN {b64(chr(0) + 'joe' + chr(0) + 'sesame')}\r\n".encode())
+        self.write("ann:" + scramSecret("sesame").toString())
+        self.look(handler)
+        self.successResultOf(Deferred.fromCoroutine(handler._file.content()))
+        [(function, arguments)] = threads
+        self.assertTrue(function(*arguments))
+
     def test_busy(self) -> None:
         """When too many passwords wait to be checked the client may come again."""
         threads: list[Deferred[Any]] = []

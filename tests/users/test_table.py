@@ -91,6 +91,14 @@ class UserTableTests(CountingTestCase):
         known = table(f"joe:{BCRYPT}", f"joe:{scram}", f"ann:{BCRYPT}", f"ann:{scram}")
         self.assertEqual(self.checked(known, "eve", "x"), [("bcrypt", 4, b"x")])
 
+    def test_dispose(self) -> None:
+        """An old table can be emptied while a check goes on."""
+        known = table(f"joe:{BCRYPT}", "joe:" + scramSecret("open").toString())
+        check = known.begin("joe")
+        known.dispose()
+        self.assertEqual(len(known), 0)
+        self.assertTrue(check("sesame"))
+
     def test_nobody(self) -> None:
         """With an empty file nobody logs in, and nothing is offered that couldn't work."""
         known = table()

@@ -35,7 +35,7 @@ class Chain(CheckedHandler):
 
     * ``onConnect``, ``onSecure``, ``onHello``, ``onMailFrom``, ``onRcptTo``: the stages are asked
       in order; the first refusal ends it. The result is the first one that isn't ``None``.
-    * ``onAuth``, ``scramSecret``: likewise, but the first result that isn't ``None`` ends it, too.
+    * ``onAuth``, ``scramSecret``: in order, too; the first result that isn't ``None`` ends it.
     * ``onData``: the one stage that has it.
     * ``onClose``: every stage that ``onConnect`` got to, whether the stage has that hook or not, in
       reverse order. The stage that refused is the last one it got to.
@@ -48,7 +48,7 @@ class Chain(CheckedHandler):
 
     :param stages: the handlers.
     :param isPart: whether it is to be a stage of another chain. Then it needs no ``onData``.
-    :param otherHooks: names like hooks' that the stages may have, too, because whoever made the
+    :param otherHooks: names of further hooks that the stages may have, because the maker of the
         chain calls them.
     :ivar stages: the handlers.
     :ivar otherHooks: these names.

@@ -43,7 +43,7 @@ _deliveries = itertools.count(1)
 
 class Maildir(SMTPHandler):
     """
-    Stores each accepted message, whoever it is for, as one file of a Maildir.
+    Stores each accepted message, for any recipient, as one file of a Maildir.
 
     A message is answered 250 when it is on the disk: written to ``tmp``, synced, renamed into
     ``new``, and that directory synced, too. ``Return-Path:`` and ``Received:`` are put before it; a
@@ -154,7 +154,7 @@ class Maildir(SMTPHandler):
         if created:  # a synced message is lost if the way to it is
             syncDirectory(self.path)
             syncDirectory(os.path.dirname(self.path))
-            # Who expected it to be there has a disk that isn't mounted, or a flag mistyped.
+            # Say it: if the Maildir should exist already, a disk isn't mounted, or a flag is wrong.
             _log.info("Made the Maildir {path}", path=self.path)
 
     def _cleanUp(self) -> None:

@@ -1,5 +1,5 @@
 """
-Who may ask at all.
+Which requests are served at all.
 
 A page of another site may make a browser ask us things, so what the browser says of that counts:
 ``Host`` (against DNS rebinding), ``Sec-Fetch-Site`` and ``Origin`` (against forged requests). There
@@ -18,7 +18,7 @@ from twisted.web.http import Request
 
 from twisted_smtpserver.inbox.answers import Problem
 
-#: These say whether the server lives; whoever watches it has no password.
+#: These paths say whether the server lives. They need no password.
 OPEN_PATHS = {"/livez", "/readyz"}
 
 #: Pictures of a message are asked for by its HTML, which is a site of its own.

@@ -42,15 +42,15 @@ class _Stage:
         self._desk.chaos.sender()
 
     def onRcptTo(self, address: Address, session: Session) -> None:
-        """Nothing against any recipient, likewise."""
+        """Accept any recipient, unless chaos refuses it."""
         self._desk.chaos.recipient()
 
 
 class InboxHandler(_Stage, SMTPHandler):
     """
-    Takes every message, whoever it is for, and stores it.
+    Stores every message, for any recipient.
 
-    :param desk: where.
+    :param desk: stores the messages.
     """
 
     async def onData(self, stream: IncomingMessage, session: Session) -> str:

@@ -39,9 +39,9 @@ def where(identifier: str) -> str:
 
 def which(identifier: str) -> tuple[str, ...]:
     """
-    What belongs into its question marks.
+    The values for the question marks in :func:`where`.
 
-    :param identifier: likewise.
+    :param identifier: as for that function.
     """
     return () if identifier == _LATEST else (identifier,)
 

@@ -35,7 +35,7 @@ async def release(store: Any, octets: bytes, sender: str, recipients: Sequence[o
         :class:`~twisted_smtpserver.stores.forward.Forward`.
     :param octets: the message.
     :param sender: its reverse-path; empty for the null one.
-    :param recipients: whom it shall go to.
+    :param recipients: its recipients.
     :raises Problem: if it doesn't go there.
     """
     session = _makeSession(sender, recipients, _parametersOf(octets, sender, recipients))

@@ -46,8 +46,9 @@ class Inbox(Service):
     :param address: the host and port of the page. Port 0 is any that is free.
     :param database: an SQLite database for the messages, created when the service starts; ``None``
         keeps them in memory.
-    :param maxMessages: beyond that the oldest are deleted.
-    :param maxOctets: likewise, by what they take in the database, about.
+    :param maxMessages: how many messages are kept; if there are more, the oldest are deleted.
+    :param maxOctets: how many octets the messages may take in the database, about; if they take
+        more, the oldest are deleted.
     :param password: what the page asks for: ``"name:password"``, or a password for any name.
     :param hosts: names that the page may be called by, besides ``localhost`` and addresses.
     :param acceptLogins: whether AUTH is offered, and every login accepted.

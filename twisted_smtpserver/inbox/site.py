@@ -171,7 +171,7 @@ def makeSite(
 
     :param desk: the inbox.
     :param hosts: as for :class:`~twisted_smtpserver.inbox.gate.Gate`.
-    :param password: likewise.
+    :param password: as for that class.
     :param reactor: for its timeouts.
     """
     resource = InboxResource(desk, Gate(hosts, password))

@@ -46,8 +46,9 @@ class MessageStore:
     Keeps the newest messages.
 
     :param path: the database's file, created if need be; ``None`` keeps them in memory.
-    :param maxMessages: beyond that the oldest are deleted.
-    :param maxOctets: likewise, by what they take in the database, about.
+    :param maxMessages: how many messages are kept; if there are more, the oldest are deleted.
+    :param maxOctets: how many octets the messages may take in the database, about; if they take
+        more, the oldest are deleted.
     :param clock: the time, in seconds since 1970.
     :ivar contents: what is in each message.
     :raises ConfigurationError: if the file can't be used.

@@ -20,18 +20,21 @@ class LogFile:
     :param path: its path.
     :param size: when it is full, in octets; 0 for never.
     :param mode: the mode of a new file.
+    :param flags: further flags for :func:`os.open`.
     :raises OSError: if it can't be opened.
     """
 
-    def __init__(self, path: str, size: int = ROTATE_SIZE, mode: int = 0o666) -> None:
+    def __init__(
+        self, path: str, size: int = ROTATE_SIZE, mode: int = 0o666, flags: int = 0
+    ) -> None:
         self.path = os.path.abspath(path)
         self._size = size
         self._mode = mode
+        self._flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags
         self._open()
 
     def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        self._descriptor = os.open(self.path, flags, self._mode)
+        self._descriptor = os.open(self.path, self._flags, self._mode)
 
     def write(self, octets: bytes) -> None:
         """

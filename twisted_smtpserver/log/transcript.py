@@ -7,6 +7,7 @@ bounds, in time and size, and ends by itself.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -98,7 +99,8 @@ class _Sink:
 
     def __init__(self, rule: Rule, reactor: Any) -> None:
         self.rule = rule
-        self._file = LogFile(rule.path, 0, mode=0o600)
+        # In a folder like /tmp a link may be somebody else's, and lead to any file of ours.
+        self._file = LogFile(rule.path, 0, mode=0o600, flags=os.O_NOFOLLOW)
         self._lines = BatchedLogObserver(self._file, _lineOf, reactor)
         self._count = self._octets = 0
 

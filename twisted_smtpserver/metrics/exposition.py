@@ -111,21 +111,17 @@ def counter(name: str, text: str, value: float) -> Family:
 class Page:
     """
     The page that Prometheus reads, made at most once a second: scrapers can't keep the server busy.
+    It has what prometheus-client knows of the process, too: processor time, memory, open files.
 
     :param collectors: what has figures: objects with a ``collect``.
     :param clock: the reactor.
-    :param isWhole: whether to add what prometheus-client knows of the process: processor time,
-        memory, open files.
     """
 
-    def __init__(
-        self, collectors: Iterable[Any], clock: IReactorTime, isWhole: bool = True
-    ) -> None:
+    def __init__(self, collectors: Iterable[Any], clock: IReactorTime) -> None:
         self._registry = CollectorRegistry()
         for collector in collectors:
             self._registry.register(_Undescribed(collector))
-        if isWhole:
-            ProcessCollector(registry=self._registry)
+        ProcessCollector(registry=self._registry)
         self._clock = clock
         self._octets = b""
         self._madeAt: float | None = None

@@ -34,7 +34,7 @@ class RedisAddress:
     :ivar path: the unix socket's path; empty for a host.
     :ivar database: the number of the database.
     :ivar isSecure: whether to use TLS.
-    :ivar username: whom to log in as, if Redis has users.
+    :ivar username: the user to log in as, if Redis has users.
     :ivar password: the password, if there is one.
     """
 

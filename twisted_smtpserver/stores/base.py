@@ -240,8 +240,9 @@ def oneAnswer(results: Sequence[object], store: object, envelope: Envelope) -> o
     Make one answer of several recipients' results: SMTP has no more (RFC 5321 §4.2.5).
 
     It must not be 250 unless the message is stored for all of them: a recipient would be lost. So
-    it is a refusal, a temporary one if any of them is. For those for whom the message *is* stored,
-    that means a second copy when the client tries again, or a bounce too many. The log tells who.
+    it is a refusal, a temporary one if any of them is. The recipients whose store *has* the message
+    get a second copy when the client tries again, or the sender gets a needless bounce. The log
+    names these recipients.
 
     :param results: as for :func:`~twisted_smtpserver.results.messageReplies`, in the order of
         ``envelope.rcptTo``.

@@ -30,7 +30,7 @@ __all__ = ["ByRecipient"]
 
 _log = Logger()
 
-#: The key for everybody else.
+#: The key for all other recipients.
 OTHERS = "*"
 
 _NOT_HERE = Rejection("No mail is taken for this recipient", 550, "5.7.1")
@@ -71,8 +71,8 @@ class ByRecipient(SMTPHandler):
             "*": Forward("smtp+starttls://relay.example.net"),
         })
 
-    A recipient's address is looked for first, then its domain, then ``"*"``. Who isn't found is
-    refused with 550 5.7.1.
+    The stores are searched for a recipient's address first, then for its domain, then for ``"*"``.
+    If none is found, the recipient is refused with 550 5.7.1.
 
     A client of LMTP is told for each recipient what its store says. A client of SMTP gets one
     answer: 250 if all stores have accepted; else a refusal, a temporary one if any is. The log says
@@ -84,9 +84,9 @@ class ByRecipient(SMTPHandler):
     is put aside first.
 
     :param stores: handlers with ``onData``, by address, domain or ``"*"``.
-    :param memory: as for :class:`~twisted_smtpserver.filters.spool.Spool`; ``folder`` likewise.
-    :param runInThread: where the disk is waited for; by default the reactor's thread pool.
-    :raises ConfigurationError: if there is no store, or one can't store.
+    :param memory: as for :class:`~twisted_smtpserver.filters.spool.Spool`, and so is ``folder``.
+    :param runInThread: runs what waits for the disk; by default, in the reactor's thread pool.
+    :raises ConfigurationError: if there is no store, or a store has no ``onData``.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class ByRecipient(SMTPHandler):
         return share
 
     def _transaction(self, session: Session) -> _Transaction:
-        """The current one; what was left of the last one is ended."""
+        """The current transaction; the last one is forgotten."""
         sender = session.envelope.mailFrom
         transaction = self._transactions.get(session)
         if transaction is None or transaction.sender is not sender:
@@ -176,7 +176,7 @@ class ByRecipient(SMTPHandler):
             (share,) = shares
             return await _call(share.store, "onData", stream, share.session)
         if results and not envelope.perRecipient:
-            # Nobody has got anything yet, so that one answer is true for all.
+            # No store has the message yet, so one answer is true for all recipients.
             return oneAnswer(list(results.values()), self, envelope)
         await self._storeAside(stream, shares, session, results)
         ordered = [results[number] for number in range(len(envelope.rcptTo))]
@@ -184,8 +184,8 @@ class ByRecipient(SMTPHandler):
 
     async def _settleShares(self, session: Session, results: dict[int, object]) -> list[_Share]:
         """
-        The shares for exactly the envelope's recipients: another stage may have refused somebody
-        whom a store had accepted, and a filter may have changed the recipients.
+        Make the shares fit the envelope's recipients. Another stage may have refused a recipient
+        that a store had accepted, and a filter may have changed the recipients.
 
         :param results: gets the refusals.
         """

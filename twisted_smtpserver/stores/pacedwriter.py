@@ -12,8 +12,7 @@ __all__ = ["PacedWriter"]
 @implementer(IPushProducer)
 class PacedWriter:
     """
-    Who writes to a transport, and waits while its buffer is full. Register it as the transport's
-    producer.
+    Lets a writer wait while a transport's buffer is full. Register it as the transport's producer.
 
     :ivar pause: what to wait for before the next write; ``None`` while there is room.
     """
@@ -33,5 +32,5 @@ class PacedWriter:
             pause.callback(None)
 
     def stopProducing(self) -> None:
-        """(The transport's call.) The connection is lost: whoever waits will see that."""
+        """(The transport's call.) The connection is lost: the writer will notice."""
         self.resumeProducing()

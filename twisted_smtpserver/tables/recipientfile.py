@@ -17,13 +17,16 @@ import re
 from collections.abc import Sequence
 
 from twisted_smtpserver.tables.addresses import keyOf, localKey, readAddress, readDomain
-from twisted_smtpserver.tables.watched import Lines, TableError, inTurns
-from twisted_smtpserver.wire.path import Path
+from twisted_smtpserver.tables.watched import Lines, TableError, empty, inTurns
 
 __all__ = ["MAX_EXPANSION", "RecipientTable"]
 
 #: How many addresses one may stand for, and how many aliases may lead to them.
 MAX_EXPANSION = 1000
+
+#: An address: its local part without quotes, its domain, and as text. Plain tuples of text, because
+#: the garbage collector needn't look at them, however many there are.
+Target = tuple[str, str, str]
 
 _POSTMASTER = "postmaster"
 _EVERYBODY = "*"
@@ -43,7 +46,7 @@ class RecipientTable:
     def __init__(self, delimiter: str = "+") -> None:
         self._delimiter = delimiter
         # By an address's key, "@domain", or a word: the targets; empty for "as it is".
-        self._entries: dict[str, tuple[Path, ...]] = {}
+        self._entries: dict[str, tuple[Target, ...]] = {}
         self.domains: set[str] = set()
 
     @classmethod
@@ -66,19 +69,19 @@ class RecipientTable:
                 raise TableError("the alias leads back to itself", numbers[key])
         return table
 
-    def _readLine(self, line: str, number: int) -> tuple[str, tuple[Path, ...]]:
+    def _readLine(self, line: str, number: int) -> tuple[str, tuple[Target, ...]]:
         match = _KEY.fullmatch(line)
         if match is None:
             raise TableError("a line is: address, blanks, targets separated by commas", number)
         texts = _COMMA.split(match[2].strip(", \t")) if match[2] else []
         if len(texts) > MAX_EXPANSION:
             raise TableError(f"these are more than {MAX_EXPANSION} addresses", number)
-        targets = tuple(readAddress(text, number) for text in texts if text)
+        targets = tuple(_target(text, number) for text in texts if text)
         return self._readKey(match[1], targets, number)
 
     def _readKey(
-        self, text: str, targets: tuple[Path, ...], number: int
-    ) -> tuple[str, tuple[Path, ...]]:
+        self, text: str, targets: tuple[Target, ...], number: int
+    ) -> tuple[str, tuple[Target, ...]]:
         if text == _EVERYBODY:
             return text, targets
         if text.lower() == _POSTMASTER:
@@ -87,13 +90,17 @@ class RecipientTable:
             domain = readDomain(text, number)
             self.domains.add(domain)
             return f"@{domain}", targets
-        path = readAddress(text, number)
-        assert path.domain is not None
-        self.domains.add(path.domain)
-        return keyOf(path.local, path.domain), targets or (path,)
+        target = _target(text, number)
+        local, domain, _ = target
+        self.domains.add(domain)
+        return keyOf(local, domain), targets or (target,)
 
     def __str__(self) -> str:
         return f"{len(self._entries)} lines, {len(self.domains)} domains"
+
+    def dispose(self) -> None:
+        """(In a thread.) Free the memory: there is a newer table."""
+        empty(self._entries)
 
     @property
     def namesPostmaster(self) -> bool:
@@ -101,7 +108,7 @@ class RecipientTable:
         keys = [_POSTMASTER, _EVERYBODY, *(f"{_POSTMASTER}@{domain}" for domain in self.domains)]
         return any(key in self._entries for key in keys)
 
-    def find(self, local: str, domain: str | None) -> Sequence[Path] | None:
+    def find(self, local: str, domain: str | None) -> Sequence[Target] | None:
         """
         Look a recipient up.
 
@@ -118,7 +125,7 @@ class RecipientTable:
             return None
         return self._expand(known, targets)
 
-    def _own(self, key: str) -> tuple[str | None, tuple[Path, ...]]:
+    def _own(self, key: str) -> tuple[str | None, tuple[Target, ...]]:
         """The line of an address, or of the one without its detail."""
         if key in self._entries:
             return key, self._entries[key]
@@ -129,7 +136,7 @@ class RecipientTable:
                 return (short, self._entries[short]) if short in self._entries else (None, ())
         return None, ()
 
-    def _wild(self, local: str, domain: str | None) -> tuple[str | None, tuple[Path, ...]]:
+    def _wild(self, local: str, domain: str | None) -> tuple[str | None, tuple[Target, ...]]:
         """The line for all addresses of a domain, for the postmaster, or for everybody."""
         isServed = domain is None or domain in self.domains
         isPostmaster = isServed and localKey(local) == _POSTMASTER
@@ -141,23 +148,30 @@ class RecipientTable:
         # RFC 5321 §4.5.1: mail to postmaster is always taken.
         return (_POSTMASTER, ()) if isPostmaster else (None, ())
 
-    def _expand(self, key: str, targets: tuple[Path, ...], number: int | None = None) -> list[Path]:
+    def _expand(
+        self, key: str, targets: tuple[Target, ...], number: int | None = None
+    ) -> list[Target]:
         """
         Follow aliases to their ends. An alias that names itself is delivered under its own name.
 
         :raises TableError: if that leads too far.
         """
-        found: dict[tuple[str, str | None], Path] = {}
+        found: dict[Target, None] = {}
         followed = {key}
         waiting = [(key, target) for target in reversed(targets)]
         while waiting:
-            source, path = waiting.pop()
-            known, further = self._own(keyOf(path.local, path.domain))
+            source, target = waiting.pop()
+            known, further = self._own(keyOf(*target[:2]))
             if known is None or known == source:
-                found.setdefault((path.local, path.domain), path)
+                found[target] = None
             elif known not in followed:
                 followed.add(known)
                 waiting += [(known, target) for target in reversed(further)]
             if len(found) > MAX_EXPANSION or len(followed) > MAX_EXPANSION:
                 raise TableError(f"it leads to more than {MAX_EXPANSION} addresses", number)
-        return list(found.values())
+        return list(found)
+
+
+def _target(text: str, number: int) -> Target:
+    path = readAddress(text, number)
+    return path.local, path.domain or "", path.address

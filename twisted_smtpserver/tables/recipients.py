@@ -15,13 +15,14 @@ from twisted.logger import Logger
 
 from twisted_smtpserver.errors import ConfigurationError, Rejection, asRejection
 from twisted_smtpserver.handlers.base import SMTPHandler
-from twisted_smtpserver.handlers.check import checkHandler
+from twisted_smtpserver.handlers.check import checkHandler, descriptorsPerClient
 from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.session import Address, Envelope, Session
-from twisted_smtpserver.tables.recipientfile import RecipientTable
+from twisted_smtpserver.tables.recipientfile import RecipientTable, Target
 from twisted_smtpserver.tables.watched import WatchedFile
 from twisted_smtpserver.wire.path import Path
 from twisted_smtpserver.wire.text import escape
@@ -120,6 +121,15 @@ class Recipients:
         hook: Hook = getattr(self._store, name)
         return hook
 
+    @property
+    def descriptorsPerClient(self) -> int:
+        """See :func:`~twisted_smtpserver.handlers.check.descriptorsPerClient`: the store's."""
+        return descriptorsPerClient(self._store)
+
+    async def ready(self) -> None:
+        """Whether the store is ready."""
+        await askReady([self._store])
+
     def __repr__(self) -> str:
         return f"<Recipients {self._file.path!r} before {self._store!r}>"
 
@@ -131,12 +141,12 @@ class Recipients:
         :raises Rejection: 550 5.1.1 if it isn't known.
         """
         table = await self._file.content()
-        paths = table.find(address.local, address.domain)
-        if paths is None:
+        found = table.find(address.local, address.domain)
+        if found is None:
             if not (self._relayForUsers and session.user is not None):
                 raise Rejection("No such recipient here", 550, "5.1.1")
-            paths = []
-        return [_target(path, address) for path in paths] or [address]
+            found = []
+        return [_target(each, address) for each in found] or [address]
 
     async def onRcptTo(self, address: Address, session: Session) -> Any:
         """
@@ -216,12 +226,12 @@ class KnownRecipients(SMTPHandler):
         await self._recipients.find(address, session)
 
 
-def _target(path: Path, named: Address) -> Address:
+def _target(found: Target, named: Address) -> Address:
     """An address of the file as a recipient, with what the client said about the one it named."""
-    if (path.local, path.domain) == named.key:
+    local, domain, text = found
+    if (local, domain) == named.key:
         return named
-    parts = Path(path.local, path.domain, path.address, named.raw, path.needsUtf8)
-    target = Address(parts, named.args)
+    target = Address(Path(local, domain, text, named.raw, not text.isascii()), named.args)
     target.values, target.dsn = named.values, named.dsn
     return target
 

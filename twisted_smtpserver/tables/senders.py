@@ -14,7 +14,7 @@ from twisted_smtpserver.message.files import RunInThread
 from twisted_smtpserver.sasl.names import saslprep
 from twisted_smtpserver.session import Address
 from twisted_smtpserver.tables.addresses import keyOf, readAddress, readDomain
-from twisted_smtpserver.tables.watched import Lines, TableError, WatchedFile
+from twisted_smtpserver.tables.watched import Lines, TableError, WatchedFile, empty
 
 __all__ = ["SenderTable", "Senders"]
 
@@ -51,6 +51,10 @@ class SenderTable:
 
     def __str__(self) -> str:
         return f"{len(self._users)} login names"
+
+    def dispose(self) -> None:
+        """(In a thread.) Free the memory: there is a newer table."""
+        empty(self._users)
 
     def allows(self, name: str, address: Address) -> bool:
         """

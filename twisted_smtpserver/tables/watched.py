@@ -18,7 +18,7 @@ from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.message.files import RunInThread
 
-__all__ = ["LOOK_INTERVAL", "MAX_LINE", "Lines", "TableError", "WatchedFile", "inTurns"]
+__all__ = ["LOOK_INTERVAL", "MAX_LINE", "Lines", "TableError", "WatchedFile", "empty", "inTurns"]
 
 _log = Logger()
 _T = TypeVar("_T")
@@ -80,7 +80,8 @@ class WatchedFile(Generic[_T]):
     :param path: the file's path.
     :param parse: makes the content of the file's lines, without empty lines and comments. It runs
         in a thread, and raises :class:`TableError`. What it returns describes itself with
-        ``str()``, for the log: ``"12 users"``.
+        ``str()``, for the log: ``"12 users"``. If it has a method ``dispose``, that is called in a
+        thread when there is newer content.
     :param clock: measures the interval; by default the reactor.
     :param runInThread: by default the reactor's thread pool.
     :ivar path: the file's path.
@@ -130,7 +131,8 @@ class WatchedFile(Generic[_T]):
 
     async def content(self) -> _T:
         """
-        :returns: the content, read again if the file has changed.
+        :returns: the content, read again if the file has changed. Use it at once, and not again
+            after having waited for something else.
         """
         isDue = self._clock.seconds() - self._lookedAt >= LOOK_INTERVAL
         if isDue and not self._isLooking:
@@ -182,8 +184,10 @@ class WatchedFile(Generic[_T]):
         if reading.content is None:
             self._keep(reading.problem)
             return
-        self._content = reading.content
+        old, self._content = self._content, reading.content
         self._problem = ""
+        if hasattr(old, "dispose"):
+            self._runInThread(old.dispose)
         if isNew:
             _log.info(
                 "{path} was read again: {content}", path=self.path, content=str(self._content)
@@ -217,6 +221,17 @@ def inTurns(items: Iterable[_T]) -> Iterator[_T]:
         if number % _ITEMS_AT_ONCE == 0:
             time.sleep(0)
         yield item
+
+
+def empty(items: dict[Any, Any]) -> None:
+    """
+    (In a thread.) Empty a large dict step by step: to free all of it at once would keep the
+    reactor's thread waiting.
+
+    :param items: nobody else may use it any more.
+    """
+    for _ in inTurns(range(len(items))):
+        items.popitem()
 
 
 def _versionOf(status: os.stat_result) -> _Version:

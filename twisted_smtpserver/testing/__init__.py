@@ -1,7 +1,7 @@
 """
-Two desks for tests.
+Tools for two kinds of tests.
 
-To test your *handler*, there is a client in memory, without sockets, threads or waiting::
+To test your *handler*, use the client in memory. It needs no sockets, no threads and no waiting::
 
     class InboxTests(SynchronousTestCase):
         def test_strangersAreRefused(self):
@@ -13,8 +13,8 @@ To test your *handler*, there is a client in memory, without sockets, threads or
 
 Time stands still until ``client.clock.advance(seconds)``.
 
-To test a program that *sends* mail, there is a real server that keeps what arrives:
-:class:`CapturingServer`, in pytest the fixture ``smtpserver``.
+To test a program that *sends* mail, use :class:`CapturingServer`, a real server that keeps the
+messages that arrive. In pytest it is the fixture ``smtpserver``.
 """
 
 from twisted.internet.task import Clock

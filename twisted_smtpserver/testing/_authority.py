@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted_smtpserver.errors import ConfigurationError
 
-#: What the server's certificate is for.
+#: The names and addresses in the server's certificate.
 NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -37,18 +37,18 @@ class Authority:
         authority.cert_pem.write_to_path(self.caFile)
 
     def clientContext(self) -> ssl.SSLContext:
-        """For clients: it trusts this authority and nobody else."""
+        """Make a context for clients, which trusts this authority only."""
         return ssl.create_default_context(cafile=self.caFile)
 
 
 @functools.cache
 def theAuthority() -> Authority:
-    """The one of this process."""
+    """Return the authority of this process."""
     return Authority()
 
 
 def _trustme() -> Any:
-    """The package, which only those need who want TLS."""
+    """Import the package, which only TLS needs."""
     try:
         import trustme
     except ImportError:

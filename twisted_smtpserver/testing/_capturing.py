@@ -1,4 +1,4 @@
-"""A handler that keeps what arrives, unless it is told that something goes wrong."""
+"""A handler that keeps the messages that arrive, and can be told to fail."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MAX_SIZE = 2**30
 @dataclass
 class Limits:
     """
-    What a server takes before it refuses; ``None`` for any number.
+    The limits of a server; ``None`` for no limit.
 
-    :ivar connections: open at the same time.
-    :ivar messages: in one connection.
-    :ivar recipients: of one message.
-    :ivar size: of one message, in octets.
+    :ivar connections: how many may be open at the same time.
+    :ivar messages: how many a connection may send.
+    :ivar recipients: how many a message may have.
+    :ivar size: how many octets a message may have.
     """
 
     connections: int | None = None
@@ -44,11 +44,11 @@ class CapturingHandler(SMTPHandler):
     """
     Keeps every message.
 
-    :param reactor: what delays are measured by.
-    :ivar mailbox: where the messages go.
-    :ivar faults: what goes wrong.
-    :ivar limits: what is too much.
-    :ivar factory: the server's, once there is one: a connection is dropped through it.
+    :param reactor: the clock for delays.
+    :ivar mailbox: the messages go there.
+    :ivar faults: the failures that tests asked for.
+    :ivar limits: the limits that tests set.
+    :ivar factory: the server's factory, once there is one. Connections are dropped through it.
     """
 
     reactor: Any
@@ -100,7 +100,7 @@ class CapturingHandler(SMTPHandler):
         self.mailbox.remark(f"{_client(session)}: left{last}")
 
     def _check(self, name: str, count: int, session: Session, code: int, enhanced: str) -> None:
-        """Refuse what is beyond a limit."""
+        """Refuse if a limit is exceeded."""
         limit = getattr(self.limits, name)
         if limit is not None and count > limit:
             self.mailbox.remark(f"{_client(session)}: over limit({name}={limit})")
@@ -113,7 +113,7 @@ class CapturingHandler(SMTPHandler):
         sender: Address | None = None,
         recipients: list[Address] | tuple[Address, ...] = (),
     ) -> None:
-        """Let happen what goes wrong here."""
+        """Let the faults of a stage happen."""
         to = [address.address for address in recipients]
         for fault in self.faults.next(stage, sender.address if sender else None, to):
             self.mailbox.remark(f"{_client(session)}: {_said(fault, to)}")
@@ -135,9 +135,9 @@ class CapturingHandler(SMTPHandler):
 @dataclass
 class LoginHandler(CapturingHandler):
     """
-    Asks for a login first.
+    Requires a login.
 
-    :ivar users: the passwords by user; ``None`` lets anybody in.
+    :ivar users: the passwords by user; ``None`` accepts any login.
     """
 
     users: Mapping[str, str] | None = None

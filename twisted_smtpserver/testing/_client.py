@@ -1,4 +1,4 @@
-"""A client in memory that says what it is told to."""
+"""A client in memory, which tests control line by line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])([- ])(?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?([^\r\n]*)\r\n")
 
-#: The hook that a command is for.
+#: The hook that each command calls.
 _HOOKS = {
     "HELO": "onHello",
     "EHLO": "onHello",
@@ -49,7 +49,7 @@ _HOOKS = {
 
 def runInline(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Deferred[Any]:
     """
-    Stand in for :func:`twisted.internet.threads.deferToThread`, without a thread.
+    Replace :func:`twisted.internet.threads.deferToThread`, without a thread.
 
     :param function: called at once.
     :returns: a Deferred that has fired with its result.
@@ -64,12 +64,12 @@ def makeFactory(
     **keywords: Unpack[Keywords],
 ) -> SMTPServerFactory:
     """
-    A factory for tests: its time is a :class:`Clock`, its threads are none.
+    Make a factory for tests. Its time is a :class:`Clock`; it uses no threads.
 
     :param handler: as for :class:`~twisted_smtpserver.factory.SMTPServerFactory`.
-    :param options: likewise.
-    :param reactor: likewise, but a new :class:`Clock` by default.
-    :param keywords: likewise. The name is ``mx.test`` unless given.
+    :param options: as for that class.
+    :param reactor: as for that class, but a new :class:`Clock` by default.
+    :param keywords: as for that class. The name is ``mx.test`` unless given.
     """
     if options is None:
         keywords.setdefault("name", "mx.test")
@@ -94,9 +94,9 @@ def connect(
     :param peer: the client's address; by default 192.0.2.1, port 40000.
     :param transport: a :class:`MemoryTransport` of your own.
     :param options: as for :class:`~twisted_smtpserver.factory.SMTPServerFactory`.
-    :param reactor: likewise, but a new :class:`Clock` by default.
+    :param reactor: as for that class, but a new :class:`Clock` by default.
     :param keywords: options and hooks, unless a factory is given.
-    :returns: the client; its :attr:`Client.greeting` has come, if the handler let it.
+    :returns: the client. Its :attr:`Client.greeting` is there, unless the handler delays it.
     """
     if isinstance(handler, SMTPServerFactory):
         given = {"options": options, "reactor": reactor, **keywords}
@@ -125,13 +125,13 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The lines' texts, joined by spaces."""
+        """The texts of all lines, joined by spaces."""
         return " ".join(self.lines)
 
 
 class Client:
     """
-    A client in memory that says what you tell it to.
+    A client in memory.
 
     :param factory: the server.
     :param transport: the connection.
@@ -169,9 +169,9 @@ class Client:
 
     def send(self, octets: bytes) -> None:
         """
-        Send octets as they are, in one segment.
+        Send octets in one segment.
 
-        :param octets: sent even while the server has paused its reading.
+        :param octets: the octets; they are sent even if the server has paused reading.
         """
         if self.transport.isClosed:
             return
@@ -184,7 +184,7 @@ class Client:
 
     def say(self, line: str | bytes) -> Answer:
         """
-        Send a line and take its answer.
+        Send a line, and take the answer.
 
         :param line: without its CRLF.
         :raises AssertionError: if there isn't exactly one answer.
@@ -198,7 +198,7 @@ class Client:
         Send several lines in one segment (RFC 2920).
 
         :param lines: without their CRLFs.
-        :returns: the answers that came.
+        :returns: the answers that have come.
         """
         self.send(b"".join(_octets(line) + b"\r\n" for line in lines))
         return self.answers()
@@ -216,9 +216,9 @@ class Client:
         :param content: complete lines, which end in CRLF; dots are stuffed here. Or an
             :class:`email.message.EmailMessage`, which goes as :meth:`smtplib.SMTP.send_message`
             would send it: to those in To, Cc and Bcc, unless recipients are given.
-        :param sender: by default the one in the EmailMessage, else ``joe@example.org``.
-        :param recipients: by default ``jane@example.com``, where the EmailMessage names nobody.
-        :param hello: said first; ``None`` for a further message.
+        :param sender: by default the sender in the EmailMessage, else ``joe@example.org``.
+        :param recipients: by default the recipients in the EmailMessage, else ``jane@example.com``.
+        :param hello: the first line; ``None`` for a further message.
         :raises ValueError: if the content isn't complete lines.
         :raises AssertionError: if there isn't exactly one answer. The text says why, if that can be
             seen: the server has closed, a hook waits for a thread, or for something else.
@@ -245,7 +245,7 @@ class Client:
         return answers[0]
 
     def _silence(self, hook: str | None) -> str:
-        """Why there is no answer, as far as can be seen from here."""
+        """Say why there is no answer, as far as the client can tell."""
         if self.isClosed:
             return "the server has closed the connection"
         if hook is None or findHook(self.factory.handler, hook) is None:
@@ -264,7 +264,7 @@ class Client:
     # -- Listening --------------------------------------------------------------------------------
 
     def answer(self) -> Answer | None:
-        """The next answer; ``None`` if it hasn't come."""
+        """Take the next answer; ``None`` if it hasn't come."""
         self.settle()
         lines: list[str] = []
         first: re.Match[bytes] | None = None
@@ -287,7 +287,7 @@ class Client:
         return Answer(int(found.group(1)), enhanced, tuple(lines))
 
     def answers(self) -> list[Answer]:
-        """All answers that have come and weren't taken."""
+        """Take all answers that have come."""
         found = []
         while (answer := self.answer()) is not None:
             found.append(answer)
@@ -331,7 +331,7 @@ class Client:
             self.transport.protocol.dataReceived(octets)
 
     def settle(self) -> None:
-        """Let the server finish what needs no time to pass, and take what it wrote."""
+        """Let the server do all work that needs no time to pass, and read its output."""
         self.clock.advance(0)
         octets = bytes(self.transport.output)
         self.transport.output.clear()
@@ -355,7 +355,7 @@ class Client:
         """
         Let time pass.
 
-        :param seconds: how much.
+        :param seconds: how long.
         """
         self.clock.advance(seconds)
         self.settle()

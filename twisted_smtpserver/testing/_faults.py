@@ -1,4 +1,4 @@
-"""Faults on demand: what a server on the Internet does on a bad day."""
+"""Faults on demand: a server refuses, delays its answers, or drops the connection."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ DROP = "drop"
 @dataclass(eq=False)
 class Fault:
     """
-    Something that goes wrong.
+    A fault.
 
-    :ivar stage: where.
+    :ivar stage: where it happens.
     :ivar action: what happens: a :class:`~twisted_smtpserver.Rejection` is the answer, a number of
         seconds delays it, ``"drop"`` closes the connection without one, ``None`` is nothing.
     :ivar to: only for this recipient. (At "data" and "message": if it is one of them.)
@@ -59,7 +59,7 @@ class Fault:
             raise ConfigurationError(f"sender: none is known yet at {self.stage!r}")
 
     def concerns(self, stage: Stage, sender: str | None, recipients: list[str]) -> bool:
-        """Whether it may happen here."""
+        """Whether the fault may happen here."""
         return (
             self.stage == stage
             and (self.times is None or self.hits < self.times)
@@ -70,9 +70,9 @@ class Fault:
 
 class Faults:
     """
-    The faults of a server, which tests give and the server's thread asks for.
+    The faults of a server. Tests add them, the server's thread asks for them.
 
-    :param seed: makes what happens by chance the same in each run.
+    :param seed: makes random faults the same in each run.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -81,26 +81,26 @@ class Faults:
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> Fault:
-        """Have it happen from now on. Those that were added first come first."""
+        """Add a fault from now on. Faults that were added first happen first."""
         with self._lock:
             self._faults.append(fault)
         return fault
 
     def clear(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def script(self, stage: Stage, steps: tuple[Step, ...]) -> list[Fault]:
-        """Have one thing happen after the other."""
+        """Let faults happen one after the other."""
         return [self.add(Fault(stage, makeAction(step), times=1)) for step in steps]
 
     def next(self, stage: Stage, sender: str | None, recipients: list[str]) -> list[Fault]:
         """
-        What happens now: delays, and at most one other fault behind them.
+        Choose the faults of this moment: delays, and at most one other fault behind them.
 
         :param sender: the sender, where it is known.
-        :param recipients: the recipients that this is about.
+        :param recipients: the recipients that are concerned.
         """
         happening: list[Fault] = []
         with self._lock:
@@ -115,8 +115,10 @@ class Faults:
 
 def makeAction(step: Step) -> Rejection | float | str | None:
     """
-    :param step: what a script's author wrote.
-    :raises ConfigurationError: if that means nothing.
+    Make a fault of a script's step.
+
+    :param step: the step.
+    :raises ConfigurationError: if it isn't one of those that :data:`Step` allows.
     """
     if step is None or step == DROP or isinstance(step, (Rejection, float)):
         return step
@@ -129,7 +131,7 @@ def makeAction(step: Step) -> Rejection | float | str | None:
 
 def refusal(code: int, text: str | None = None, enhanced: str | None = None) -> Rejection:
     """
-    A refusal.
+    Make a refusal.
 
     :param code: from 400 to 559, as in ``550``.
     """

@@ -1,4 +1,4 @@
-"""A handler that keeps what it is given."""
+"""A handler that records messages and calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twisted_smtpserver.session import Address, Envelope, Session
 @dataclass
 class ReceivedMessage:
     """
-    What :class:`RecordingHandler` keeps of a message.
+    A message that :class:`RecordingHandler` has recorded.
 
     :ivar envelope: its envelope.
     :ivar content: its octets.
@@ -28,12 +28,12 @@ class ReceivedMessage:
 @dataclass
 class RecordingHandler(SMTPHandler):
     """
-    Accepts everything and keeps it.
+    Accepts and records everything.
 
     :ivar messages: the messages, in order.
     :ivar calls: the hooks that were called, by name, in order.
     :ivar outcomes: the transactions' outcomes.
-    :ivar errors: the failures that ``onError`` was told.
+    :ivar errors: the failures that ``onError`` was given.
     """
 
     messages: list[ReceivedMessage] = field(default_factory=list)

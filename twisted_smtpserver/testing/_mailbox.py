@@ -1,4 +1,4 @@
-"""What arrived, as a test sees it."""
+"""The messages that arrived, as a test sees them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twisted_smtpserver.session import Envelope, Session
 #: How long :meth:`Mailbox.waitFor` waits unless told otherwise, in seconds.
 WAIT_SECONDS = 5.0
 
-#: How many of the latest happenings are kept to be told when a wait was in vain.
+#: How many of the latest events the error tells when a wait was in vain.
 REMEMBERED = 30
 
 
@@ -28,7 +28,7 @@ class CapturedMessage(EmailMessage):
 
     :ivar content: its octets, as they came.
     :ivar envelope: its envelope: ``mailFrom``, ``rcptTo``, ``bodyType`` …
-    :ivar session: the client's session, as it is when it is looked at: ``secure``, ``user`` …
+    :ivar session: the client's session: ``secure``, ``user`` … It shows the current state.
     """
 
     content: bytes = b""
@@ -43,13 +43,12 @@ class CapturedMessage(EmailMessage):
 
     @property
     def recipients(self) -> list[str]:
-        """The forward-paths: the addresses that RCPT named and the server took."""
+        """The forward-paths: the addresses of RCPT that the server accepted."""
         return [address.address for address in self.envelope.rcptTo]
 
     def parsed(self) -> ParsedMessage:
         """
-        The message as its reader sees it: text, HTML, addresses and attachments, decoded, whatever
-        is wrong with them.
+        Parse the message: text, HTML, addresses and attachments, decoded. Parsing never fails.
         """
         return parseMessage(self.content)
 
@@ -60,21 +59,21 @@ class CapturedMessage(EmailMessage):
 
     @property
     def html(self) -> str:
-        """The HTML, likewise."""
+        """The HTML; an empty string if there is none."""
         return self.parsed().html
 
     def describe(self) -> str:
-        """Say in one line what it is, with nothing that a terminal would obey."""
+        """Describe the message in one line, without control characters."""
         to = ", ".join(self.recipients)
         return f"{_subject(self)!r} from <{self.sender}> to {to}"
 
 
 class NoSuchMail(AssertionError):
-    """What was waited for didn't arrive. The text says what did."""
+    """The message didn't arrive. The text says what did."""
 
 
 class Mailbox:
-    """Messages that arrive in one thread and are waited for in others."""
+    """Messages that arrive in one thread, and that other threads wait for."""
 
     def __init__(self) -> None:
         self._arrival = threading.Condition()
@@ -105,9 +104,9 @@ class Mailbox:
 
     def remark(self, happening: str) -> None:
         """
-        Remember something for those who wait in vain.
+        Remember an event for the error of a wait in vain.
 
-        :param happening: what happened, in a line.
+        :param happening: the event, in a line.
         """
         with self._arrival:
             self._happenings.append(happening)
@@ -128,15 +127,15 @@ class Mailbox:
         timeout: float = WAIT_SECONDS,
     ) -> CapturedMessage:
         """
-        Wait until a message is there. All that is given must fit.
+        Wait for a message. It must fit all arguments.
 
         :param subject: a part of the subject, or a regular expression to search it for.
-        :param to: one of the recipients that the envelope has.
-        :param sender: the sender that the envelope has.
-        :param where: called with a message, it says whether that is the one.
+        :param to: one of the envelope's recipients.
+        :param sender: the envelope's sender.
+        :param where: a function that takes a message, and returns whether it is the right one.
         :param timeout: how long to wait, in seconds.
-        :returns: the first one that fits, whether it came before or comes now.
-        :raises NoSuchMail: if none has come in time; the text says what has.
+        :returns: the first message that fits, whether it came before or comes now.
+        :raises NoSuchMail: if none has come in time; the text says what has come.
         """
         __tracebackhide__ = True  # pytest shows the test's own line
         wanted = {"subject": subject, "to": to, "sender": sender, "where": where}
@@ -159,11 +158,11 @@ class Mailbox:
 
     def waitForCount(self, count: int, timeout: float = WAIT_SECONDS) -> list[CapturedMessage]:
         """
-        Wait until so many messages are there.
+        Wait until a number of messages have arrived.
 
         :param timeout: how long to wait, in seconds.
-        :returns: all there are, which may be more.
-        :raises NoSuchMail: if there are less; the text says which.
+        :returns: all messages; there may be more.
+        :raises NoSuchMail: if there are fewer; the text lists them.
         """
         __tracebackhide__ = True
         with self._arrival:
@@ -173,15 +172,15 @@ class Mailbox:
 
     async def waitForAsync(self, *arguments: Any, **keywords: Any) -> CapturedMessage:
         """
-        Do as :meth:`waitFor`, in an asyncio program, whose loop goes on meanwhile.
+        Wait as :meth:`waitFor` does, in an asyncio program. The loop goes on meanwhile.
 
-        :param arguments: those of :meth:`waitFor`.
+        :param arguments: as for :meth:`waitFor`.
         """
         __tracebackhide__ = True
         return await asyncio.to_thread(self.waitFor, *arguments, **keywords)
 
     def _complaint(self, wanted: str, timeout: float) -> str:
-        """Why a wait was in vain."""
+        """Say why a wait was in vain."""
         lines = [f"no mail with {wanted} within {timeout:g} s."]
         if self._messages:
             lines.append(f"What did arrive ({len(self._messages)}):")
@@ -197,7 +196,7 @@ class Mailbox:
 
 
 def _subject(message: CapturedMessage) -> str:
-    """The subject; the email package stumbles over some that are malformed."""
+    """The subject; the email package fails on some that are malformed."""
     try:
         return str(message["Subject"] or "")
     except Exception:
@@ -210,7 +209,7 @@ def _hasSubject(message: CapturedMessage, wanted: str | re.Pattern[str]) -> bool
 
 
 def _same(wanted: str, addresses: list[str]) -> bool:
-    """Whether an address is among others; the case of domains makes no difference."""
+    """Whether an address is among others; domains are compared without case."""
 
     def canonical(address: str) -> tuple[str, str]:
         local, _, domain = address.rpartition("@")

@@ -14,7 +14,7 @@ from twisted_smtpserver.testing._faults import DROP, Fault, Faults, Stage, Step,
 from twisted_smtpserver.testing._mailbox import Mailbox
 from twisted_smtpserver.threaded import ServerThread, privateReactor
 
-#: What a server for tests does otherwise than one for the world.
+#: The options whose defaults differ from those of a server on the Internet.
 _DEFAULTS: dict[str, Any] = {
     "name": "smtpserver.test",
     "authFailureDelay": 0,
@@ -41,10 +41,10 @@ class CapturingServer(Mailbox):
         :meth:`clientContext` trusts. Needs ``twisted-smtpserver[testing]``.
     :param secure: begin each connection with TLS (port 465's way), with the same certificate.
     :param users: require a login: passwords by user name.
-    :param anyLogin: require a login, and take any.
-    :param seed: makes what happens by ``rate=`` the same in each run.
-    :param options: options of the server (:class:`~twisted_smtpserver.Options`); logins are offered
-        without TLS only if there is none.
+    :param anyLogin: require a login, and accept any.
+    :param seed: makes the faults with ``rate=`` the same in each run.
+    :param options: options of the server (:class:`~twisted_smtpserver.Options`). Without TLS,
+        logins are offered in clear; with TLS they aren't.
     :ivar host: the address that it listens on.
     :ivar port: the port that it listens on.
     """
@@ -122,7 +122,7 @@ class CapturingServer(Mailbox):
 
     def clientContext(self) -> ssl.SSLContext:
         """
-        For clients: trusts this server, and no one else::
+        Make a context for clients, which trusts this server only::
 
             smtplib.SMTP(server.host, server.port).starttls(context=server.clientContext())
         """
@@ -131,7 +131,7 @@ class CapturingServer(Mailbox):
     @property
     def caFile(self) -> str:
         """
-        The path of a file with the certificate to trust, PEM, for clients that want a file::
+        The path of a PEM file with the certificate to trust, for clients that need a file::
 
             monkeypatch.setenv("SSL_CERT_FILE", server.caFile)
         """
@@ -161,10 +161,10 @@ class CapturingServer(Mailbox):
         :param at: ``"connect"``, ``"hello"``, ``"auth"``, ``"mail"``, ``"rcpt"``, ``"data"``
             (before the content) or ``"message"`` (when it has all come). By default "rcpt" if there
             is a recipient, "mail" if there is a sender, otherwise "message".
-        :param sender: only what comes from this address.
+        :param sender: refuse this sender's mail only.
         :param times: how often at most; by default always.
         :param rate: how probable it is, from 0 to 1.
-        :returns: what was set up; its ``hits`` tells how often it has happened.
+        :returns: the fault; its ``hits`` is how often it has happened.
         """
         stage = at or ("rcpt" if to is not None else "mail" if sender is not None else "message")
         action = refusal(code, text, enhanced)
@@ -185,7 +185,7 @@ class CapturingServer(Mailbox):
 
         :param seconds: how late.
         :param at: as for :meth:`reject`, and so are the other parameters.
-        :returns: as :meth:`reject`.
+        :returns: the fault, as :meth:`reject` does.
         """
         return self._handler.faults.add(Fault(at, float(seconds), to, sender, times, rate))
 

@@ -118,8 +118,12 @@ class CertificateWatch:
         self._timer = self._clock.callLater(seconds, self._look)
 
     def _look(self) -> None:
-        looking = self._runInThread(stampsOf, self._files())
-        looking.addCallback(self._looked, self._timer)
+        files = self._files()
+        if files:
+            looking = self._runInThread(stampsOf, files)
+            looking.addCallback(self._looked, self._timer)
+        else:  # not worth a thread
+            self._lookIn(self._interval)
 
     def _looked(self, found: Stamps, timer: Any) -> None:
         if self._timer is not timer:  # it was stopped meanwhile

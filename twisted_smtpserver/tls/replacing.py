@@ -4,6 +4,8 @@ New certificates for servers that run: their files are read and checked together
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -117,5 +119,14 @@ def useAll(prepared: Prepared, *, isWatched: bool) -> bool:
         if isinstance(error, KeyMismatchError) and isWatched:
             _log.warn("Keeping the old certificates until both are new: {error}", error=error)
         else:
-            _log.error("Keeping the old certificates: {error}", error=error)
+            _log.error(
+                "Keeping the old certificates: {error}{hint}", error=error, hint=_hint(error)
+            )
     return not prepared.errors
+
+
+def _hint(error: ConfigurationError) -> str:
+    if not str(error).endswith(os.strerror(errno.EACCES)):
+        return ""
+    # Root may have read it at the start.
+    return f"; the user that the server runs as, uid {os.geteuid()}, has to be able to read it"

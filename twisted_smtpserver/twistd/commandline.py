@@ -14,13 +14,14 @@ from typing import Any
 
 from twisted.cred.checkers import FilePasswordDB
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
-from twisted.cred.strcred import AuthOptionMixin
+from twisted.cred.strcred import AuthOptionMixin, findCheckerFactories
 from twisted.python import usage
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.log import batches
 from twisted_smtpserver.log.files import ROTATE_SIZE
 from twisted_smtpserver.log.formats import FORMATS
+from twisted_smtpserver.options import unknownName
 from twisted_smtpserver.twistd.checks import checkFlags
 from twisted_smtpserver.twistd.configfile import parseConfig, readText
 from twisted_smtpserver.twistd.credentials import resolveCredential
@@ -240,12 +241,26 @@ class Options(usage.Options, AuthOptionMixin):
         if method == "file" and path.strip():
             # strcred would look for the file in the current folder, and print its own warning.
             self.addChecker(FilePasswordDB(self._fromHere(path)))
-        elif method in METHODS and path.strip():
+        elif method in METHODS:
+            if not path.strip():
+                raise usage.UsageError(f"--auth: needs {method}:{METHODS[method][0]}")
             isPath = method == "htpasswd"
             login = (method, self._fromHere(path) if isPath else path)
             self.setdefault("logins", []).append(login)
         else:
+            self._addPlugin(method, description)
+
+    def _addPlugin(self, method: str, description: str) -> None:
+        """Add a checker of twisted.cred's."""
+        known = {*METHODS, *(each.authType for each in findCheckerFactories())}
+        if method not in known:
+            raise usage.UsageError(
+                f"--auth: {unknownName(method, known, 'method')} (--help-auth lists them)"
+            )
+        try:
             super().opt_auth(description)
+        except usage.UsageError as error:
+            raise usage.UsageError(f"--auth: {error}") from None
 
     def opt_help_auth(self) -> None:
         """List the methods of ``--auth``."""

@@ -16,6 +16,7 @@ from twisted_smtpserver.twistd.flags import (
     Flag,
 )
 from twisted_smtpserver.twistd.layers import LISTEN, ConfigFile, Setting
+from twisted_smtpserver.wire.text import escape
 
 #: The largest file, in octets.
 MAX_OCTETS = 2**20
@@ -76,7 +77,7 @@ def readText(path: str) -> str:
             octets = file.read(MAX_OCTETS + 1)
         if len(octets) > MAX_OCTETS:
             raise ConfigurationError(f"--config: {path!r} is larger than {MAX_OCTETS} octets")
-        return octets.decode("utf-8")
+        return octets.decode("utf-8-sig")  # some editors begin with a byte order mark
     except OSError as error:
         reason = f"can't be read: {error.strerror}"
     except UnicodeDecodeError as error:
@@ -167,7 +168,7 @@ class _Reader:
         return settings
 
     def _setting(self, table: str, number: int, key: str, value: Any) -> Setting:
-        name = f"[[{table}]] {key}" if table == LISTENER else f"[{table}] {key}"
+        name = _nameOf(table, key)
         reason = _misplaced(table, key)
         if not reason:
             try:
@@ -177,9 +178,14 @@ class _Reader:
         raise self._error(reason, table, number, key)
 
 
+def _nameOf(table: str, key: str) -> str:
+    """What messages call a key."""
+    return f"[[{table}]] {escape(key)}" if table == LISTENER else f"[{table}] {escape(key)}"
+
+
 def _misplaced(table: str, key: str) -> str:
     """Say why a key can't stand in a table; empty if it can."""
-    name = f"[[{table}]] {key}" if table == LISTENER else f"[{table}] {key}"
+    name = _nameOf(table, key)
     if key in COMMAND_LINE_ONLY:
         return f"{name}: is for the command line only"
     if key not in TABLE_OF:

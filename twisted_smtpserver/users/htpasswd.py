@@ -92,7 +92,7 @@ class Htpasswd:
             isRight = name in table
         elif credentials.password is not None:
             client = _clientOf(session)
-            isRight = await self._checks.run(client, table.check, name, credentials.password)
+            isRight = await self._checks.run(client, table.begin(name), credentials.password)
         elif credentials.challengeResponse is not None:
             isRight = table.checkProof(name, credentials)
         else:

@@ -7,17 +7,20 @@ A user may have two lines, if one of them is a SCRAM secret.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from functools import partial
 
 from twisted_smtpserver.sasl import Credentials, FakeSecrets, ScramSecret
 from twisted_smtpserver.sasl.names import MAX_PASSWORD, decodeName, saslprep
 from twisted_smtpserver.sasl.scramsecret import MIN_ITERATIONS
-from twisted_smtpserver.tables.watched import Lines, TableError
-from twisted_smtpserver.users.schemes import PlainText, Scheme, Scram, identify
+from twisted_smtpserver.tables.watched import Lines, TableError, empty
+from twisted_smtpserver.users.schemes import SCHEMES, PlainText, Scheme, Scram, identify
 
 __all__ = ["UserTable", "preparedName"]
 
+SCRAM = SCHEMES[Scram.name]
+
+_Cost = tuple[Scheme, Hashable]
 _SCRAM = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256")
 
 
@@ -30,21 +33,6 @@ def preparedName(name: str) -> str:
     return prepared if decodeName(prepared.encode("utf-8", "replace")) is not None else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """
-    What is kept of a password.
-
-    :ivar scheme: how.
-    :ivar cost: what it costs to check one.
-    :ivar text: the hash.
-    """
-
-    scheme: Scheme
-    cost: Hashable
-    text: str
-
-
 class UserTable:
     """
     The users.
@@ -53,11 +41,16 @@ class UserTable:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[str, _Kept] = {}
-        self._scram: dict[str, _Kept] = {}
-        # What an unknown user's password is checked against; None if there is nobody.
-        self._decoy: _Kept | None = None
-        self._iterations = MIN_ITERATIONS
+        # Nothing but text: the garbage collector needn't look at it, however many users there are.
+        self._kept: dict[str, str] = {}
+        self._scram: dict[str, str] = {}
+        # How many passwords are checked at which cost, and a hash with that cost.
+        self._costs: Counter[_Cost] = Counter()
+        self._samples: dict[_Cost, str] = {}
+        self._iterations: Counter[int] = Counter()
+        # What an unknown user's password is checked against; empty if there is nobody.
+        self._decoy = ""
+        self._plainText = False
         self.mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
 
     @classmethod
@@ -69,39 +62,47 @@ class UserTable:
         :raises TableError: if a line can't be used.
         """
         table = cls()
+        table._plainText = plainText
         for number, line in lines:
             try:
-                table._add(line, plainText)
+                table._add(line)
             except ValueError as error:
                 raise TableError(str(error), number) from None
         if len(table):
             table._complete()
         return table
 
-    def _add(self, line: str, plainText: bool) -> None:
+    def _add(self, line: str) -> None:
         text, colon, kept = line.partition(":")
         name = preparedName(text)
         if not colon or not name:
             raise ValueError("a line is: name, colon, hash")
-        scheme = identify(kept, plainText)
-        users = self._scram if isinstance(scheme, Scram) else self._kept
+        scheme = self._schemeOf(kept)
+        isScram = isinstance(scheme, Scram)
+        users = self._scram if isScram else self._kept
         if name in users:
             raise ValueError("there is such a line for this name already")
-        users[name] = _Kept(scheme, scheme.costOf(kept), kept)
+        cost = scheme, scheme.costOf(kept)
+        users[name] = kept
+        self._samples.setdefault(cost, kept)
+        if isScram:
+            self._iterations[ScramSecret.fromString(kept).iterations] += 1
+        # A password is checked against a user's other hash, not against the SCRAM secret.
+        if not isScram or name not in self._kept:
+            self._costs[cost] += 1
+        if not isScram and name in self._scram:
+            self._costs[SCRAM, SCRAM.costOf(self._scram[name])] -= 1
+
+    def _schemeOf(self, kept: str) -> Scheme:
+        return identify(kept, self._plainText)
 
     def _complete(self) -> None:
         """Find out what most users have, and what all of them have."""
-        checked = {**self._scram, **self._kept}
-        samples = {(kept.scheme, kept.cost): kept for kept in checked.values()}
-        costs = Counter((kept.scheme, kept.cost) for kept in checked.values())
-        sample = samples[costs.most_common(1)[0][0]]
-        self._decoy = _Kept(sample.scheme, sample.cost, sample.scheme.decoy(sample.text))
-        iterations = Counter(kept.text.split("$")[1] for kept in self._scram.values())
-        if iterations:
-            self._iterations = int(iterations.most_common(1)[0][0].partition(":")[0])
+        ((scheme, cost), _), *_ = self._costs.most_common(1)
+        self._decoy = scheme.decoy(self._samples[scheme, cost])
         if self._scram.keys() >= self._kept.keys():
             self.mechanisms = (*_SCRAM, *self.mechanisms)
-        if not self._scram and {type(scheme) for scheme, _ in costs} == {PlainText}:
+        if not self._scram and {type(scheme) for scheme, _ in self._samples} == {PlainText}:
             self.mechanisms += ("CRAM-MD5",)
 
     def __str__(self) -> str:
@@ -113,21 +114,33 @@ class UserTable:
     def __contains__(self, name: str) -> bool:
         return name in self._kept or name in self._scram
 
+    def dispose(self) -> None:
+        """(In a thread.) Free the memory: there is a newer table."""
+        empty(self._kept)
+        empty(self._scram)
+
     def check(self, name: str, password: str) -> bool:
         """
-        (In a thread.) Check a password. It takes the same time for a user who doesn't exist.
+        Check a password, which takes time.
 
         :param name: as :func:`preparedName` returned it.
         :param password: as it was sent.
         """
+        return self.begin(name)(password)
+
+    def begin(self, name: str) -> Callable[[str], bool]:
+        """
+        Begin to check a password: what takes time doesn't need the table any more.
+
+        :param name: as :func:`preparedName` returned it.
+        :returns: says whether a password is right. It is for a thread, and takes the same time for
+            a user who doesn't exist.
+        """
         kept = self._kept.get(name) or self._scram.get(name)
         against = kept or self._decoy
-        if against is None:
-            return False
-        isRight = False
-        for spelling in _spellings(password):
-            isRight |= against.scheme.verify(against.text, spelling)
-        return isRight and kept is not None
+        if not against:
+            return lambda password: False
+        return partial(_verify, self._schemeOf(against), against, kept is not None)
 
     def checkProof(self, name: str, credentials: Credentials) -> bool:
         """
@@ -136,10 +149,9 @@ class UserTable:
         :param name: as :func:`preparedName` returned it.
         :param credentials: what was presented.
         """
-        kept = self._kept.get(name)
-        isKnown = kept is not None and isinstance(kept.scheme, PlainText)
-        text = kept.text if kept is not None else ""
-        return credentials.validatePassword(text) and isKnown
+        kept = self._kept.get(name, "")
+        isKnown = bool(kept) and isinstance(self._schemeOf(kept), PlainText)
+        return credentials.validatePassword(kept) and isKnown
 
     def scramSecret(self, name: str, key: bytes) -> ScramSecret:
         """
@@ -150,8 +162,16 @@ class UserTable:
         """
         kept = self._scram.get(name)
         if kept is None:
-            return FakeSecrets(key, self._iterations).secretOf(name)
-        return ScramSecret.fromString(kept.text)
+            common = self._iterations.most_common(1)
+            return FakeSecrets(key, common[0][0] if common else MIN_ITERATIONS).secretOf(name)
+        return ScramSecret.fromString(kept)
+
+
+def _verify(scheme: Scheme, against: str, isKnown: bool, password: str) -> bool:
+    isRight = False
+    for spelling in _spellings(password):
+        isRight |= scheme.verify(against, spelling)
+    return isRight and isKnown
 
 
 def _spellings(password: str) -> list[bytes]:

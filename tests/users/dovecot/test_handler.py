@@ -363,6 +363,14 @@ class ServiceTests(DovecotTestCase):
         self.assertIn("can't be asked: ConnectionRefusedError", self.log[-1])
         self.assertIn("logins get 454 until it can", self.log[-1])
 
+    def test_ready(self) -> None:
+        """It is ready if Dovecot can be asked."""
+        self.successResultOf(Deferred.fromCoroutine(self.stage.ready()))
+        self.endpoint.lose()
+        self.endpoint.error = error.ConnectionRefusedError()
+        waiting = Deferred.fromCoroutine(self.stage.ready())
+        self.failureResultOf(waiting, error.ConnectionRefusedError)
+
     def test_close(self) -> None:
         """At the end the connection is closed."""
         self.stage.close()

@@ -118,7 +118,6 @@ def path(command: Command, address: str, parameters: Iterable[str] = ()) -> byte
 
 def header(name: str, value: bytes, agreement: Agreement) -> bytes:
     """
-    :param name: a field's name.
     Make the packet about a header field.
 
     :param name: the field's name.

@@ -234,10 +234,10 @@ class Agreement:
     """
     What was negotiated.
 
-    :ivar version: the older one of both sides'.
+    :ivar version: the protocol's version.
     :ivar actions: what the milter may do.
-    :ivar steps: what it doesn't want, or doesn't answer.
-    :ivar macros: by stage, the macros that it wants, where it has said so.
+    :ivar steps: the commands that it doesn't want, or doesn't answer.
+    :ivar macros: by stage, the macros that it asked for.
     """
 
     version: int
@@ -246,11 +246,11 @@ class Agreement:
     macros: Mapping[Command, frozenset[str]]
 
     def wants(self, command: Command) -> bool:
-        """Whether the milter wants to be sent a command."""
+        """Whether the milter wants a command."""
         if command is Command.DATA and self.version < 4:
             return False
         return not self.steps & UNWANTED.get(command, Step(0))
 
     def answers(self, command: Command) -> bool:
-        """Whether the milter answers it."""
+        """Whether the milter answers a command."""
         return not self.steps & UNANSWERED.get(command, Step(0))

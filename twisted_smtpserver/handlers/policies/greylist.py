@@ -158,7 +158,7 @@ class GreylistTable:
     """
     What a greylist knows, in a file. The methods block; they may be called in any thread.
 
-    :param path: as for :class:`Greylist`; the others likewise.
+    :param path: as for :class:`Greylist`, and so are the others.
     :ivar path: the file, by its whole path.
     :raises sqlite3.Error: if the database can't be used.
     """

@@ -30,15 +30,15 @@ def nameOfUser(user: Any) -> str | None:
 
 class RateLimit(SMTPHandler):
     """
-    Bounds what one client does in a time: an address, or a /64 of IPv6. Messages and recipients of
-    a user who has logged in are bounded likewise, from whatever addresses they come. Clients on a
-    unix socket are left alone, but for their users.
+    Limits what one client does in a time: an address, or a /64 of IPv6. The messages and recipients
+    of a user who has logged in are limited, too, from all addresses together. Clients on a unix
+    socket aren't limited, but their users are.
 
-    Who is over the limit gets a temporary refusal, and may come again when the time is over.
+    A client over the limit gets a temporary refusal, and may try again when the time is over.
 
-    :param connections: how many; ``None`` for no limit. The rest likewise.
-    :param messages: MAIL commands.
-    :param recipients: RCPT commands.
+    :param connections: how many connections; ``None`` for no limit, here and below.
+    :param messages: how many MAIL commands.
+    :param recipients: how many RCPT commands.
     :param seconds: in this time, which begins with the client's first connection.
     :param maxClients: how many clients are remembered, and how many users; beyond that, the oldest
         one of the network (/24 of IPv4, /48 of IPv6) that has the most of them is forgotten.

@@ -1,4 +1,4 @@
-"""Who may send as whom."""
+"""Which sender addresses a user may use."""
 
 from __future__ import annotations
 

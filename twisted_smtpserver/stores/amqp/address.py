@@ -24,7 +24,7 @@ class BrokerAddress:
     :ivar port: its port.
     :ivar virtualHost: the broker's virtual host.
     :ivar isSecure: whether to use TLS.
-    :ivar username: whom to log in as.
+    :ivar username: the user to log in as.
     :ivar password: the password.
     """
 

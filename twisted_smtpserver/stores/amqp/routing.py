@@ -70,7 +70,7 @@ def headersOf(session: Session, recipients: Sequence[Address]) -> dict[str, Any]
     The headers of a message in AMQP.
 
     :param session: the session, in a transaction.
-    :param recipients: those whom this message is for.
+    :param recipients: the message's recipients.
     """
     envelope = session.envelope
     user = session.user

@@ -44,8 +44,8 @@ class Forward(SMTPHandler):
     """
     Forwards each message to another server while it comes in: *cut-through*.
 
-    MAIL and RCPT are asked there while they are asked here, so whom the next hop refuses is refused
-    at RCPT. The message is streamed, at the slower side's pace; the next hop's answer is the
+    MAIL and RCPT are passed on at once, so a recipient that the next hop refuses is refused at
+    RCPT. The message is streamed at the slower side's pace, and the next hop's answer is the
     client's. There is no queue and no bounce: if no next hop can be reached, the client gets 451
     and keeps the message. A ``Received:`` field is added.
 
@@ -54,7 +54,7 @@ class Forward(SMTPHandler):
 
     With a next hop of LMTP, each recipient has an answer at the end. A client of LMTP gets them as
     they are. A client of SMTP gets one: 250 if the message is stored for all, else a refusal, a
-    temporary one if any is; the log says for whom it is stored.
+    temporary one if any is; the log names the recipients whose message is stored.
 
     Close it with :meth:`close` when the server is stopped.
 
@@ -165,7 +165,7 @@ class Forward(SMTPHandler):
         if transaction is not None:
             if transaction.sender is envelope.mailFrom and _areSame(transaction, envelope):
                 return transaction, {}
-            # A filter has changed the envelope, or somebody refused whom the next hop accepted.
+            # A filter has changed the envelope, or another stage has refused a recipient.
             transaction.abandon()
         assert envelope.mailFrom is not None
         transaction = await Transaction.begin(self._pool, envelope.mailFrom, envelope)
@@ -182,7 +182,7 @@ class Forward(SMTPHandler):
     def _note(
         self, envelope: Envelope, transaction: Transaction, answers: list[Answer | Unavailable]
     ) -> None:
-        """Where it went, and what it is called there: whoever looks for a message needs that."""
+        """Log where the message went, and its name there: an operator may have to find it."""
         for answer in dict.fromkeys(map(str, filter(_isAcceptance, answers))):
             _log.info(
                 "Message {id} is forwarded to {host}: {answer}",
@@ -260,7 +260,7 @@ def _isAcceptance(answer: Answer | Unavailable) -> bool:
 
 
 def _areSame(transaction: Transaction, envelope: Envelope) -> bool:
-    """Whether the next hop has accepted exactly those whom we have."""
+    """Whether the next hop has accepted the same recipients as we have."""
     ours, theirs = envelope.rcptTo, transaction.recipients
     return len(ours) == len(theirs) and all(a is b for a, b in zip(ours, theirs, strict=True))
 

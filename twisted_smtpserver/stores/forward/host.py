@@ -25,7 +25,7 @@ class Host:
     :ivar name: its host name or address; empty for a unix socket.
     :ivar port: its port; 0 for a unix socket.
     :ivar path: the path of its unix socket; empty if it has none.
-    :ivar user: whom to log in as; empty for nobody.
+    :ivar user: the user to log in as; empty for no login.
     """
 
     scheme: str

@@ -58,7 +58,7 @@ class Connection:
     :param pool: where it belongs.
     :param offers: what the next hop offers.
     :ivar host: the next hop.
-    :ivar offers: likewise.
+    :ivar offers: what the next hop offers.
     :ivar messages: how many transactions there were.
     """
 
@@ -170,7 +170,7 @@ class HostPool:
 
     :param host: the next hop.
     :param settings: what holds for all hosts.
-    :ivar host: likewise.
+    :ivar host: the next hop.
     """
 
     def __init__(self, host: Host, settings: Settings) -> None:

@@ -30,10 +30,10 @@ class Transaction:
     """
     A transaction whose MAIL was accepted.
 
-    :param connection: where.
-    :param sender: whose.
+    :param connection: the connection to the next hop.
+    :param sender: the sender.
     :param envelope: the client's transaction.
-    :ivar sender: likewise.
+    :ivar sender: the sender.
     :ivar recipients: those that the next hop has accepted, in order.
     """
 
@@ -110,7 +110,7 @@ class Transaction:
         """
         Say RCPT for several recipients, all at once if the next hop has PIPELINING (RFC 2920).
 
-        :param recipients: likewise.
+        :param recipients: the recipients.
         :returns: the refusals, by the recipients' numbers.
         """
         refusals: dict[int, Rejection] = {}

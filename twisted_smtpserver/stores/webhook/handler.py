@@ -61,8 +61,8 @@ class Webhook(SMTPHandler):
     It is signed as the Standard Webhooks specification has it, so that a library can verify it:
     ``webhook-id``, ``webhook-timestamp``, ``webhook-signature``. ``Idempotency-Key`` is the same as
     ``webhook-id``: made of the sender, the recipients and the content, it is the same if the client
-    sends the message again because it never got our answer. Who has stored that key answers 200 and
-    does nothing.
+    sends the message again because it never got our answer. A program that has stored this key
+    answers 200 and does nothing.
 
     The message is kept in memory up to 1 MiB, and beyond in a temporary file. Close it with
     :meth:`close` when the server is stopped.

@@ -128,6 +128,14 @@ class DovecotAuth:
 
     # -- The connection ----------------------------------------------------------------------------
 
+    async def ready(self) -> None:
+        """
+        Whether Dovecot can be asked; so ``/readyz`` tells of it.
+
+        :raises Unavailable: (or ConnectError) if it can't.
+        """
+        await self._connected()
+
     def check(self) -> None:
         """Connect now. If that fails the log says why, and logins get 454 until it succeeds."""
         connecting = Deferred.fromCoroutine(self._connected())
