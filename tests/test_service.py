@@ -83,6 +83,17 @@ class ListeningTests(SynchronousTestCase):
         service.startService()
         self.assertEqual(len(memory.tcpServers), 1)
 
+    def test_twoServices(self) -> None:
+        """Two services for one factory: one's stop would be the other's end; in turn they may."""
+        factory = makeFactory(Discard())
+        first, second = (SMTPService([("tcp:25", factory)], Memory()) for _ in range(2))
+        first.startService()
+        error = self.assertRaises(ConfigurationError, second.startService)
+        self.assertIn("put all listeners into one, or make a factory for each", str(error))
+        first.stopService()
+        second.startService()
+        self.assertEqual(len(second.ports), 1)
+
     def test_unprivileged(self) -> None:
         """A service that is only started binds its ports then."""
         endpoint = Endpoint(succeed(Port()))

@@ -116,6 +116,12 @@ class SMTPService(Service):
             ``onError``.
         """
         super().privilegedStartService()
+        for factory in self.factories():
+            if factory.servedBy not in (None, self):
+                raise ConfigurationError(
+                    "listeners: another SMTPService serves this SMTPServerFactory, and would end it"
+                    " for both: put all listeners into one, or make a factory for each"
+                )
         try:
             for (endpoint, factory), hasBacklog in zip(
                 self._listeners, self._haveBacklog, strict=True
@@ -278,6 +284,7 @@ class SMTPService(Service):
             elif not failure.check(CancelledError):
                 factory.reportError(failure)
 
+        factory.servedBy = self
         listening: Deferred[Any] = endpoint.listen(factory)
         self._waiting.append(listening)
         if not hasBacklog:
@@ -300,6 +307,8 @@ class SMTPService(Service):
     def _stopListening(self) -> list[Deferred[Any]]:
         waiting, self._waiting = self._waiting, []
         self.ports = []
+        for factory in self.factories():
+            factory.servedBy = None
         self._served = []
         for listening in waiting:
             listening.cancel()

@@ -38,6 +38,7 @@ HYPHENATED = {
     "sasl/bearer.py": "a token (RFC 6750)",
     "sasl/gs2.py": "a channel binding's name",
     "twistd/layers.py": "a flag",
+    "users/schemes.py": "the name of a password's hash",
     "wire/authresults.py": "a keyword (RFC 8601)",
     "wire/domain.py": "an address literal's tag",
     "wire/hostname.py": "the one",

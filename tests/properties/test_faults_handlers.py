@@ -279,7 +279,13 @@ class ClockTests(SynchronousTestCase):
             if told.search(path.read_text(encoding="utf-8"))
         }
         written = {
+            "log/transcript.py",  # when it was said, and until when it is written down
+            "metrics/readiness.py",  # whether a certificate is good
+            "tables/watched.py",  # the age of a file
             "tls/certificates.py",  # from when to when one of ours is good
+            "tls/renewal.py",  # how long one is good
+            "twistd/transcript.py",  # until when a file's rules hold
+            "users/editing.py",  # a command's, which has no reactor
             "log/serverlog.py",  # the log's time
             "auth/passwordfile.py",  # the age of a file
             "extensions/futurerelease.py",  # what the client asks for is a date

@@ -87,20 +87,23 @@ class LiveTests(ReloadCase):
 
     def test_conversation(self) -> None:
         """All that a factory makes of its options is new: what clients are told, and counts."""
-        (factory,) = self.make("[conversation]\nbanner = 'old'\n")
+        (factory,) = self.make("[conversation]\nbanner = 'old'\n[limits]\nmax-clients = 1\n")
         text = (
             "[conversation]\nbanner = 'new'\nhide = 'SIZE'\n[limits]\nmax-clients = 2\n"
             "max-clients-per-address = 1\n[logins]\nlogin-delay = 5\n"
         )
-        failures = factory.loginFailures
+        failures, lookUp = factory.loginFailures, factory.lookUp
         self.assertTrue(self.hangUp(text)[0])
         self.assertTrue(factory.greeting.text.endswith(" new"))
         self.assertEqual(factory.options.hide, {"SIZE"})
-        self.assertEqual(factory.counts.limit, 1)
+        self.assertEqual((factory.maxClients, factory.counts.limit), (2, 1))
         self.assertIsNot(factory.loginFailures, failures)
+        self.assertIs(factory.lookUp, lookUp)
         kept = factory.loginFailures
         self.assertTrue(self.hangUp(text)[0])
         self.assertIs(factory.loginFailures, kept)
+        self.assertTrue(self.hangUp(text.replace("hide =", "no-reverse-lookup = true\nhide ="))[0])
+        self.assertIsNot(factory.lookUp, lookUp)
 
     def test_certificates(self) -> None:
         """Certificates are read again, wherever they are now; STARTTLS may be new."""
@@ -190,6 +193,13 @@ class RestartTests(ReloadCase):
             self.fixed("", '[[listener]]\nlisten = ["tcp:1", "tcp:2"]\n'),
             ["the listener", "the listener on tcp:1 and tcp:2"],
         )
+
+    def test_maxClients(self) -> None:
+        """Whether there is a limit of a listener's own; another limit is no matter."""
+        text = "[limits]\nmax-clients = 5\n"
+        for before, after in (("", text), (text, "")):
+            self.assertEqual(self.fixed(before, after), ["[limits] max-clients"])
+        self.assertEqual(self.fixed(text, text.replace("5", "6")), [])
 
     def test_sharedState(self) -> None:
         """A limit that all servers count together."""

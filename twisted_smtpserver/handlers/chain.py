@@ -68,7 +68,8 @@ class Chain(CheckedHandler):
         self._checkData()
 
     def __getattr__(self, name: str) -> Hook:
-        # Only what isn't found otherwise gets here: a hook assigned to the chain itself doesn't.
+        # Python calls this only for names that it doesn't find otherwise, such as a hook that was
+        # assigned to the chain itself.
         if name not in HOOKS or not self._having(name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return functools.partial(_COMBINED.get(name, Chain._askAll), self, name)

@@ -52,7 +52,7 @@ class CredHandler:
         self._logouts: WeakKeyDictionary[Session, Callable[[], object]] = WeakKeyDictionary()
         if len(authorities) == 1 and isinstance(authorities[0], Portal):
             self._realm = authorities[0].realm
-            # One checker may be there for several interfaces.
+            # One checker may serve several interfaces.
             checkers = tuple(dict.fromkeys(authorities[0].checkers.values()))
         elif authorities and all(ICredentialsChecker.providedBy(a) for a in authorities):
             checkers = authorities
@@ -91,7 +91,7 @@ class CredHandler:
                 continue
             if isinstance(avatarId, str):
                 avatarId = avatarId.encode("utf-8")
-            # cred's word for anonymous is an empty tuple, and anything else is nobody, either.
+            # cred's avatar id for anonymous is an empty tuple. Nothing but text or bytes is a user.
             if isinstance(avatarId, bytes) and avatarId:
                 return avatarId
         return None
@@ -102,8 +102,7 @@ class CredHandler:
             return maybeDeferred(checker.requestAvatarId, presented)
         ask = partial(_askFile, checker) if isFile else checker.requestAvatarId
         answer: Deferred[Any] = deferToThread(ask, presented)
-        # What comes out of the thread is a Deferred that has fired. It has to be waited for: by
-        # itself it is an object like any other, and no LoginFailed.
+        # The thread's result is a Deferred that has fired. Waiting for it raises LoginFailed.
         return answer.addCallback(lambda result: result)
 
 
@@ -119,7 +118,7 @@ def checkFile(checker: FilePasswordDB) -> None:
 
 
 def _askFile(checker: FilePasswordDB, presented: Any) -> Any:
-    # By itself it says of a file that it can't read that the login is wrong, which sends every user
-    # away for good, and counts against them.
+    # The checker would report an unreadable file as a wrong login. That would refuse every user for
+    # good, and count as failed logins.
     checkFile(checker)
     return checker.requestAvatarId(presented)

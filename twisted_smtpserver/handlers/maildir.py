@@ -34,7 +34,7 @@ from twisted_smtpserver.session import Session
 
 _log = Logger()
 
-# The Maildir specification: what nobody has touched for so long was left by a crash.
+# The Maildir specification: a file that wasn't touched for so long was left by a crash.
 _STALE_SECONDS = 36 * 3600
 
 # Several handlers of one process may write to the same Maildir.
@@ -92,7 +92,7 @@ class Maildir(SMTPHandler):
         trace = returnPathHeader(session.envelope) + receivedHeader(session, hostName=self.hostName)
         stream.prepend(trace)
         try:
-            # One hop is ours.
+            # Our own Received: counts as one hop.
             limited = _Limited(stream, self.maxHops + 1)
             await saveStream(limited, durable, self._runInThread, self._commit)
         except MessageIncomplete:  # one kind of it is an OSError as well
@@ -122,7 +122,7 @@ class Maildir(SMTPHandler):
                 reason = errno.EACCES if os.path.isdir(folder) else errno.ENOENT
                 raise OSError(reason, os.strerror(reason), folder)
         system = os.statvfs(self.path)
-        # Some file systems have no number of files.
+        # Some file systems don't report a number of files.
         if not system.f_bavail or (system.f_files and not system.f_favail):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
 
@@ -140,7 +140,7 @@ class Maildir(SMTPHandler):
         at random still differs.
         """
         seconds, microseconds = divmod(time.time_ns() // 1000, 10**6)
-        # Neither character may be in a name; the specification says what to write for them.
+        # Neither character may be in a name; the specification has a substitute for each.
         host = self.hostName.replace("/", r"\057").replace(":", r"\072")
         drawn = secrets.token_hex(8)
         return f"{seconds}.M{microseconds}P{os.getpid()}Q{next(_deliveries)}R{drawn}.{host}"
@@ -161,7 +161,7 @@ class Maildir(SMTPHandler):
         oldest = time.time() - _STALE_SECONDS
         with os.scandir(self._inside("tmp")) as entries:
             for entry in entries:
-                # Another program may be about the same work.
+                # Another program may be removing the same files.
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode) and status.st_mtime < oldest:

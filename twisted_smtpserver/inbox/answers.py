@@ -15,12 +15,12 @@ from twisted_smtpserver.inbox.contents import Content
 #: The largest JSON that is read in the reactor's thread, in octets: the ids of 10,000 messages.
 MAX_JSON = 256 * 1024
 
-#: For what isn't a page of ours: nothing runs, nothing is loaded, and it is a site of its own.
+#: The policy for content that isn't ours: nothing runs or is loaded, and its origin is its own.
 DEAD = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 
 _TEXT = "text/plain; charset=utf-8"
 
-#: What browsers may show instead of saving it. None of it can run anything, and DEAD is sent along.
+#: The types that browsers may show instead of saving. None can run code; DEAD is sent along.
 _SHOWN = {
     *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"),
     *("text/plain", "application/pdf"),

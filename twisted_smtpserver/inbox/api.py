@@ -29,12 +29,12 @@ from twisted_smtpserver.inbox.tags import tagsOf
 
 T = TypeVar("T")
 
-#: What Mailpit's clients take for its version.
+#: The version of Mailpit that clients are told.
 VERSION = "v1.29.0+twisted_smtpserver"
 
 _PAGE = 50
 
-# 1 × 1 pixel, transparent: what there is instead of a thumbnail of something that is no picture.
+# 1 × 1 pixel, transparent: the thumbnail of an attachment that is no picture.
 _BLANK = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
 )

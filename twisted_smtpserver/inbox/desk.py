@@ -47,9 +47,9 @@ class Desk:
         self.chaos = chaos or Chaos()
         self.events = Events(clock)
         self.accepted = self.acceptedOctets = self.rejected = self.deleted = 0
-        #: The SMTP servers that fill the inbox, for the page to say where they are.
+        #: The SMTP servers that fill the inbox. The page shows their addresses.
         self.servers: list[Listening] = []
-        #: Where messages are released to, a handler; ``None`` if that isn't offered.
+        #: The handler that releases messages; ``None`` if the inbox doesn't offer that.
         self.relay: Any = None
         self._clock = clock
         self._started = clock.seconds()

@@ -10,10 +10,10 @@ from twisted.internet.task import LoopingCall
 from twisted.web.http import Request
 from zope.interface import implementer
 
-#: How many pages may be open.
+#: How many pages may listen for events.
 MAX_LISTENERS = 64
 
-#: A comment is sent so often, in seconds, so that proxies keep the connection.
+#: The interval of comments, in seconds. They make proxies keep the connection.
 HEARTBEAT = 20
 
 

@@ -23,7 +23,7 @@ from twisted_smtpserver.session import Address, Session
 
 _log = Logger()
 
-#: How much of a message that is coming in is in memory; the rest is in a temporary file.
+#: How much of an incoming message stays in memory, in octets; the rest is in a temporary file.
 SPOOLED = 256 * 1024
 
 
@@ -38,11 +38,11 @@ class _Stage:
         self._desk = desk
 
     def onMailFrom(self, address: Address, session: Session) -> None:
-        """Nothing against any sender, unless a chaos trigger strikes."""
+        """Accept any sender, unless a chaos trigger refuses it."""
         self._desk.chaos.sender()
 
     def onRcptTo(self, address: Address, session: Session) -> None:
-        """Accept any recipient, unless chaos refuses it."""
+        """Accept any recipient, unless a chaos trigger refuses it."""
         self._desk.chaos.recipient()
 
 
@@ -80,7 +80,7 @@ class InboxHandler(_Stage, SMTPHandler):
 
 
 def _refusal(error: Exception) -> Rejection:
-    """What the client is told, which is nothing about our disks (RFC 3463 §3.4)."""
+    """The refusal for the client, which says nothing about our disks (RFC 3463 §3.4)."""
     if isinstance(error, OSError):
         return storageRefusal(error)
     isFull = isinstance(error, sqlite3.OperationalError) and "full" in str(error)
@@ -118,10 +118,10 @@ def _read(message: Message) -> bytes:
 
 
 class AnyLoginHandler(InboxHandler):
-    """The same, for clients that insist on a login: it accepts every one."""
+    """The same handler for clients that insist on a login: it accepts every login."""
 
     def onAuth(self, credentials: Credentials, session: Session) -> str:
-        """Accept the login, unless a chaos trigger strikes."""
+        """Accept the login, unless a chaos trigger refuses it."""
         self._desk.chaos.login()
         return credentials.username or "anonymous"
 
@@ -137,7 +137,7 @@ class ChaosLogin:
         self._desk = desk
 
     def onAuth(self, credentials: Credentials, session: Session) -> None:
-        """Leave it to the next stage, unless a chaos trigger strikes."""
+        """Let the next stage decide, unless a chaos trigger refuses the login."""
         self._desk.chaos.login()
 
 

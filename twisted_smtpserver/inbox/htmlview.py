@@ -29,7 +29,7 @@ _CONNECTING = re.compile(
     r"<(?=(?:link|iframe|frame|frameset|fencedframe|portal|object|embed)[\s/>])", re.IGNORECASE
 )
 
-#: How many characters are looked at in one go, about.
+#: About how many characters are searched in one slice.
 _SLICE = 16 * 1024
 
 _CID = re.compile(r"cid:([^\s\"'<>()&\\]{1,250})", re.IGNORECASE)

@@ -13,7 +13,7 @@ from twisted_smtpserver.message.parsed import Attachment, ParsedMessage
 
 SNIPPET_LENGTH = 250
 
-#: How much of a text is looked at for the snippet, in characters.
+#: How many characters of a text are read for the snippet.
 _SNIPPET_SOURCE = 20_000
 
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}\Z")
@@ -36,7 +36,7 @@ def textOf(page: str) -> str:
 
 
 def _shown(page: str) -> Iterable[str]:
-    """The page without what is between the tags that hide it."""
+    """Remove the elements that a browser doesn't show."""
     lower, position = page.lower(), 0
     if len(lower) != len(page):  # a few letters have no lower case of the same length
         page = lower

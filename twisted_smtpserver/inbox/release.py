@@ -1,4 +1,4 @@
-"""A message of the inbox goes on to a real server: by hand, one at a time."""
+"""Releasing a message of the inbox to a real server: by hand, one at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def release(store: Any, octets: bytes, sender: str, recipients: Sequence[o
     :param octets: the message.
     :param sender: its reverse-path; empty for the null one.
     :param recipients: its recipients.
-    :raises Problem: if it doesn't go there.
+    :raises Problem: if the server refuses it, or can't be reached.
     """
     session = _makeSession(sender, recipients, _parametersOf(octets, sender, recipients))
     try:
@@ -71,7 +71,7 @@ async def inPieces(octets: bytes) -> AsyncIterator[bytes]:
 def _parametersOf(
     octets: bytes, sender: str, recipients: Sequence[object]
 ) -> dict[str, str | bool]:
-    """What MAIL has to say of the message (RFC 6152, RFC 6531)."""
+    """The parameters of MAIL for the message (RFC 6152, RFC 6531)."""
     header = octets.partition(b"\r\n\r\n")[0]
     isASCII = header.isascii() and all(str(box).isascii() for box in (sender, *recipients))
     parameters: dict[str, str | bool] = {} if octets.isascii() else {"BODY": "8BITMIME"}

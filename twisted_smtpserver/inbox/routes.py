@@ -1,4 +1,4 @@
-"""Which path is whose."""
+"""The paths of the API, and the functions that answer them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from twisted_smtpserver.inbox.answers import Problem, Responder
 
-#: A path with its gaps, such as ``/api/v1/message/{id}``, and who answers each method.
+#: A path with placeholders, such as ``/api/v1/message/{id}``, and the function for each method.
 Table = dict[str, dict[str, Responder]]
 
 

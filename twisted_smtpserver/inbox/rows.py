@@ -14,7 +14,7 @@ from twisted_smtpserver.inbox.mail import isInline, shorten, snippetOf, textOf, 
 from twisted_smtpserver.message.mailboxes import Mailbox
 from twisted_smtpserver.message.parsed import Attachment, ParsedMessage
 
-#: How much of a message can be searched, in characters.
+#: How many characters of a message can be searched.
 MAX_INDEXED = 128 * 1024
 
 # What the index takes for a character, in octets: each begins a trigram.
@@ -68,7 +68,7 @@ class Entry:
 
     @property
     def stored(self) -> int:
-        """How many octets it takes in the database, about."""
+        """About how many octets the message takes in the database."""
         message = self.message
         texts = len(self.indexed) * _INDEX_COST + len(message.text) + len(message.html)
         return len(self.raw) + sum(len(part.content) for part in message.attachments) + texts
@@ -112,7 +112,7 @@ def _first(boxes: tuple[Mailbox, ...]) -> dict[str, str]:
 
 
 def _hidden(message: ParsedMessage, envelope: Envelope) -> tuple[Mailbox, ...]:
-    """Recipients that no field names: those of ``Bcc``, which senders take out."""
+    """Recipients that no field names: those of ``Bcc``, which programs remove when they send."""
     named = {box.address.lower() for box in (*message.to, *message.cc)}
     hidden = [address for address in envelope.recipients if address.lower() not in named]
     return tuple(Mailbox("", address) for address in dict.fromkeys(hidden))
@@ -193,7 +193,7 @@ def _dump(value: Any) -> str:
 
 
 def _detail(entry: Entry) -> dict[str, Any]:
-    """What only the view of a single message has."""
+    """The values that only the view of a single message has."""
     message, envelope = entry.message, entry.envelope
     date = message.date.timestamp() if message.date is not None else entry.created
     return {

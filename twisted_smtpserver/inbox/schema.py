@@ -7,7 +7,7 @@ import sqlite3
 
 from twisted_smtpserver.errors import ConfigurationError
 
-#: Goes up when the tables change; a file of another version isn't touched.
+#: The version of the tables. A file of another version isn't touched.
 VERSION = 1
 
 _TABLES = """
@@ -88,7 +88,7 @@ def openDatabase(path: str | None) -> sqlite3.Connection:
 
 
 def _prepare(database: sqlite3.Connection) -> None:
-    # Nobody else writes while we count in memory.
+    # No other process may write, because the counts are in memory.
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
     isNew = not database.execute("SELECT 1 FROM sqlite_master").fetchone()

@@ -29,7 +29,7 @@ __all__ = ["Inbox"]
 
 _log = Logger()
 
-#: Where the page is unless told otherwise.
+#: The page's address by default.
 DEFAULT_ADDRESS = ("127.0.0.1", 8025)
 
 

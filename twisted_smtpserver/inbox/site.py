@@ -1,4 +1,4 @@
-"""The web side: one resource, which asks the gate, then the routes, and writes the answer."""
+"""The web side: one resource. It asks the gate, then the routes, and writes the answer."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _log = Logger()
 #: How many connections there may be; a browser makes six.
 MAX_CONNECTIONS = 128
 
-#: A connection on which nothing happens is closed, in seconds.
+#: How long a connection may be idle, in seconds.
 IDLE_TIME = 60
 
-#: A wrong password is answered so late, in seconds.
+#: The delay of the answer to a wrong password, in seconds.
 FAILURE_DELAY = 1
 
 _POLICY = (
@@ -119,7 +119,7 @@ class InboxResource(Resource):
 
 
 def _failed(failure: Failure) -> Answer | None:
-    """Say what the problem is; of a bug only that there is one."""
+    """Describe the problem; for a bug, say only that there is one."""
     problem = failure.value
     if isinstance(problem, CancelledError):  # the browser has left
         return None

@@ -29,7 +29,7 @@ _log = Logger()
 
 __all__ = ["MessageStore", "TooLargeForInbox"]
 
-#: How many messages are kept, and how many octets they take, unless told otherwise.
+#: How many messages are kept, and how many octets they may take, by default.
 DEFAULT_MESSAGES = 10_000
 DEFAULT_OCTETS = 256 * 2**20
 
@@ -38,7 +38,7 @@ MAX_PAGE = 250
 
 
 class TooLargeForInbox(Exception):
-    """The message alone is larger than all that the inbox may keep."""
+    """The message alone is larger than the whole inbox may be."""
 
 
 class MessageStore:
@@ -68,11 +68,11 @@ class MessageStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._database = openDatabase(path)
-        # A program that forgets the store, or ends, leaves no journal behind.
+        # If a program forgets the store, or ends, no journal is left.
         weakref.finalize(self, self._database.close)
         self.contents = Contents(self._database, self._lock)
         self._isFull = False
-        # Nobody else writes, so what takes a walk through the table is counted here.
+        # No other process writes, so counts that would need a scan of the table are kept here.
         self._total, self._octets = self._database.execute(
             "SELECT count(*), coalesce(sum(stored), 0) FROM message"
         ).fetchone()
@@ -279,7 +279,7 @@ class MessageStore:
         return dict(rows)
 
     def counts(self) -> dict[str, int]:
-        """How many messages there are, how many are unread, and the octets that they take."""
+        """Count the messages, the unread ones, and the octets that they take."""
         with self._lock:
             return {"Total": self._total, "Unread": self._unread(), "Octets": self._octets}
 

@@ -1,4 +1,4 @@
-"""Where a Redis is."""
+"""The address of a Redis server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twisted_smtpserver.hooks.reactor import theReactor
 #: The port of Redis.
 DEFAULT_PORT = 6379
 
-#: How long it may take to connect, in seconds.
+#: How long a connection may take, in seconds.
 CONNECT_TIME = 5
 
 _ADVICE = "write redis://HOST:PORT/DATABASE, rediss://… for TLS, or unix:///PATH"
@@ -96,7 +96,7 @@ class RedisAddress:
             password=self.password,
             replyTimeout=seconds,
         )
-        # Otherwise that goes into the log as an error that nobody has cared for.
+        # Otherwise it would be logged as an unhandled error.
         factory.deferred.addErrback(refused)
         factory.startConnecting(self._endpoint())
         return factory.handler

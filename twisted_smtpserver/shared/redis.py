@@ -26,13 +26,13 @@ from twisted_smtpserver.shared.address import RedisAddress
 
 _log = Logger()
 
-#: How long an answer of Redis is awaited, in seconds: a client waits for it.
+#: How long an answer of Redis may take, in seconds: a client waits for it.
 ANSWER_TIME = 1.0
 
-#: After a failure Redis isn't asked for so long, in seconds.
+#: How long Redis isn't asked after a failure, in seconds.
 RETRY_TIME = 5.0
 
-#: How long a server that gives no sign of life is believed to have its connections, in seconds.
+#: How long the connections of a server without a sign of life are counted, in seconds.
 LIFE_TIME = 60.0
 
 #: How long the connections of an address are counted after the last one came, in seconds.
@@ -130,11 +130,11 @@ class RedisState:
         await self._ask(scripts.LEAVE, f"clients:{key}", self._server)
 
     async def close(self) -> None:
-        """Say that this server's connections are gone, and disconnect."""
+        """Tell Redis that this server's connections are gone, and disconnect."""
         if self._pulse is not None:
             self._pulse.stop()
             self._pulse = None
-            # What was said before this was understood, too, when it is answered.
+            # When this is answered, Redis has done all earlier commands, too.
             await self._ask(scripts.GONE, f"alive:{self._server}")
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -143,7 +143,7 @@ class RedisState:
     # -- Asking ------------------------------------------------------------------------------------
 
     def _beginPulse(self) -> None:
-        """Say from now on that this server lives: otherwise its connections are forgotten."""
+        """Give signs of life from now on: otherwise Redis forgets this server's connections."""
         if self._pulse is None:
             self._pulse = LoopingCall(self._live)
             self._pulse.clock = self._clock
@@ -169,11 +169,11 @@ class RedisState:
         if self._isDown:
             if now < self._retryAt:
                 return None
-            # The others needn't wait until it is known whether Redis is back.
+            # Other questions don't wait until it is known whether Redis is back.
             self._retryAt = now + RETRY_TIME
         try:
             asked = self._connected().eval(script, [self._prefix + key], arguments)
-            # txredisapi itself bounds the answer, not the wait for a connection.
+            # txredisapi limits the wait for an answer, not the wait for a connection.
             answer: int = await asked.addTimeout(1.5 * ANSWER_TIME, self._clock)
         except CancelledError:
             raise  # the client left, which says nothing about Redis
@@ -191,14 +191,14 @@ class RedisState:
         return self._connection
 
     def _refused(self, failure: Failure) -> None:
-        """Redis doesn't let us in: the password is wrong, or there is no such database."""
+        """Note that the login failed: a wrong password, or no such database."""
         self._refusal = failure.getErrorMessage()
 
     def _failed(self, error: Exception) -> None:
         self._retryAt = self._clock.seconds() + RETRY_TIME
         why = self._refusal or ("no answer" if isinstance(error, TimeoutError) else str(error))
         if self._refusal:
-            # txredisapi doesn't try again, but somebody may correct the password over there.
+            # txredisapi doesn't try again, but an operator may correct the password at Redis.
             self._connection, self._refusal = None, ""
         if self._isDown:
             return
@@ -216,5 +216,5 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _digest(text: str) -> str:
-    """What stands for text of the client's: short, and nothing that anybody could read."""
+    """A digest of a client's text: short, and not readable."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

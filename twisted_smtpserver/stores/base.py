@@ -61,16 +61,16 @@ _T = TypeVar("_T")
 
 _END = b"-----END CERTIFICATE-----"
 
-#: How long a store waits for its other side unless told otherwise, in seconds.
+#: How long a store waits for its other side by default, in seconds.
 DEADLINE = 60.0
 
-#: ``Received:`` fields after which a message is going in circles (RFC 5321 §6.3).
+#: The most ``Received:`` fields of a message; one with more goes in circles (RFC 5321 §6.3).
 MAX_HOPS = 50
 
-# Characters of a reason that go into one log line.
+# The most characters of a reason in a log line.
 _MAX_REASON = 300
 
-# Recipients that are named in one log line.
+# The most recipients in a log line.
 _MAX_NAMES = 20
 
 # Errors whose text is about a connection, never about a message.

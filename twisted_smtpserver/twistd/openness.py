@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from twisted.logger import Logger
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.twistd.logins import hasLogins
+from twisted_smtpserver.wire.ip import parseAddress
 
 _log = Logger()
 
@@ -64,7 +64,5 @@ def isReachable(address: Any) -> bool:
     :param address: of one of our ports.
     :returns: whether other machines can reach it, as far as the address tells.
     """
-    try:
-        return not ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
-    except (AttributeError, ValueError):  # a unix socket
-        return False
+    parsed = parseAddress(getattr(address, "host", None))
+    return parsed is not None and not parsed.is_loopback  # None: a unix socket

@@ -243,8 +243,11 @@ def _changed(running: Running, fresh: Options) -> list[str]:
 def _isFixed(name: str, running: Running, fresh: Options) -> bool:
     """Whether a flag can't have another value without a restart."""
     option = BY_NAME[name].option
+    before, after = option in running.keywords, option in fresh.keywords
     if option in ("cert", "key"):
-        return (option in running.keywords) > (option in fresh.keywords)  # STARTTLS was offered
+        return before and not after  # STARTTLS was offered
+    if option == "maxClients":
+        return before != after  # without it all listeners count together
     isShared = "state" in running.keywords and option == "maxClientsPerAddress"
     return not option or option in FIXED or isShared
 

@@ -22,7 +22,7 @@ from twisted_smtpserver.wire.ip import Networks, parseAddress
 _log = Logger()
 
 _LISTED = Networks(["127.0.0.0/8"], "listed")  # RFC 5782 §2.1
-# What lists answer to those whose questions they don't like, instead of to the question.
+# Lists answer this to clients that they block, instead of an answer to the question.
 _ERRORS = Networks(["127.255.255.0/24"], "errors")
 
 
@@ -78,6 +78,6 @@ def _nothing(failure: Failure) -> bool:
     if not failure.check(
         DomainError, AuthoritativeDomainError, defer.TimeoutError, defer.CancelledError
     ):
-        # The network is down, for one. That mustn't keep anybody's mail out.
+        # The network may be down. That must not keep mail out.
         _log.failure("A block list can't be asked", failure, LogLevel.warn)
     return False

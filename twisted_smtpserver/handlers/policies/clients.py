@@ -33,8 +33,8 @@ class ClientsPerAddress(SMTPHandler):
         if session.remoteAddress is None or self in session.data:
             return
         key = str(addressBlock(session.remoteAddress))
-        # The state is asked to the end even if the client leaves before: otherwise it could have
-        # counted a connection that nobody takes back.
+        # The state's answer is awaited even if the client leaves: otherwise the state might count a
+        # connection that is never taken back.
         asked = Deferred.fromCoroutine(self._state.enter(key, self._limit))
         session.data[self] = key, asked
         if await _observe(asked) is False:

@@ -20,10 +20,10 @@ from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
 
 _log = Logger()
 
-# How many entries are forgotten at one call, of those that have expired.
+# How many expired entries one call forgets.
 _FORGOTTEN_AT_ONCE = 100
 
-# Each client's entries are counted, and each network's: who has the most must be found at once.
+# The entries of each client and each network are counted, so that the largest is found at once.
 _SCHEMA = (
     """
     CREATE TABLE IF NOT EXISTS greylist (client TEXT, sender TEXT, recipient TEXT,
@@ -62,7 +62,7 @@ _SCHEMA = (
     """,
 )
 
-# Of the largest network's largest client, what expires first.
+# The entry of the largest network's largest client that expires first.
 _LARGEST = """
 WHERE client = (
     SELECT client FROM clients
@@ -180,7 +180,7 @@ class GreylistTable:
         self._maxEntries = maxEntries
         self._clock = clock
         self._lock = threading.Lock()
-        # Used by one thread at a time, and in no transaction that lasts.
+        # One thread at a time uses it, and no transaction lasts longer than a call.
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=OFF")  # what a crash loses, comes again
@@ -239,7 +239,7 @@ class GreylistTable:
             return True
 
     def _forgetExpired(self, now: float) -> None:
-        # Some of them: all at once could take long, and the others would wait for it.
+        # Only some of them: all at once could take long, and other calls would wait.
         self._delete("WHERE expires < ? LIMIT ?", now, _FORGOTTEN_AT_ONCE)
 
     def _insert(self, key: tuple[str, str, str], now: float) -> None:
@@ -251,7 +251,7 @@ class GreylistTable:
             self._database.execute(
                 "INSERT OR IGNORE INTO clients VALUES (?, ?, 0)", (key[0], _network(key[0]))
             )
-            # Another process with the same file may have done so since we looked.
+            # Another process with the same file may have made it in the meantime.
             self._database.execute(
                 "INSERT OR IGNORE INTO greylist VALUES (?, ?, ?, ?, ?)",
                 (*key, now + self._window, now),

@@ -12,7 +12,7 @@ from twisted_smtpserver.handlers.policies.fairtable import FairTable
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
 
-# How many clients whose time is over are forgotten at one call.
+# How many clients whose time is over one call forgets.
 _FORGOTTEN_AT_ONCE = 10
 
 
@@ -71,7 +71,7 @@ class RateLimit(SMTPHandler):
         self._nameOf = nameOf
         self._state = state
         self._name = name or f"{seconds:g}s"
-        # When a client's time began, and its counts.
+        # By client: when its time began, and its counts.
         self._clients: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
         self._users: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
 
@@ -126,7 +126,7 @@ class RateLimit(SMTPHandler):
         what: str,
     ) -> int:
         now = self._clock()
-        # A few at a time: all of them together could take long.
+        # A few at a time: all of them could take long.
         for _ in range(_FORGOTTEN_AT_ONCE):
             oldest = table.oldest()
             if oldest is None or now - oldest[1][0] < self._seconds:

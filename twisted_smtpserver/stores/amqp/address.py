@@ -1,4 +1,4 @@
-"""Where brokers are."""
+"""The addresses of brokers."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ from twisted_smtpserver.stores.amqp.address import BrokerAddress
 from twisted_smtpserver.stores.base import Unavailable
 from twisted_smtpserver.stores.pacedwriter import PacedWriter
 
-#: How often the broker and we tell each other that we are there, in seconds.
+#: The interval of heartbeats, in seconds.
 HEARTBEAT = 30
 
 #: The largest message of a RabbitMQ before version 4, unless it was told otherwise, in octets.
 OLD_LIMIT = 128 * 2**20
 
-#: Likewise from version 4 on.
+#: The largest message of RabbitMQ from version 4 on, by default, in octets.
 NEW_LIMIT = 16 * 2**20
 
 
@@ -68,7 +68,7 @@ def _isHarmless(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("pika.adapters.twisted_connection").addFilter(_isHarmless)
-# What goes wrong is told by us; without this, Python would print pika's view of it, too.
+# We log what goes wrong. Without this, Python would print pika's own messages, too.
 logging.getLogger("pika").addHandler(logging.NullHandler())
 
 
@@ -140,7 +140,7 @@ class Link(PacedWriter):
             if not channel.on_closed.called:
                 return channel
         channel = await self._protocol.channel()
-        # Whoever publishes is told; nobody else waits for this.
+        # The publisher gets the error; nothing else waits for this.
         channel.on_closed.addErrback(lambda _: None)
         await channel.confirm_delivery()
         return channel
@@ -173,7 +173,7 @@ class Link(PacedWriter):
         except ChannelClosedByBroker:
             raise
         except BaseException:
-            # The broker waits for octets, or we for it: nothing can be said on this connection.
+            # The broker waits for octets, or we wait for the broker: the connection is blocked.
             confirmed.addErrback(lambda _: None)
             self.abort()
             raise
@@ -192,13 +192,13 @@ class Link(PacedWriter):
             self._protocol.transport.write(Body(channel.channel_number, octets).marshal())
 
     def abort(self) -> None:
-        """End it at once."""
+        """Close the connection at once."""
         self.isOpen = False
         if self._protocol.transport is not None:
             self._protocol.transport.abortConnection()
 
     def close(self) -> Deferred[Any]:
-        """End it with a word to the broker."""
+        """Close the connection in an orderly way."""
         self.isOpen = False
         closed: Deferred[Any] = Deferred()
         if self._protocol.closed is None:

@@ -1,4 +1,4 @@
-"""Which message goes where, and what its headers say."""
+"""The routing key and the headers of a message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from twisted_smtpserver.errors import ConfigurationError, Rejection
 from twisted_smtpserver.session import Address, Session
 
-#: Octets of a message's recipients together: the headers have to fit into one frame.
+#: The most octets of all recipients together: the headers have to fit into one frame.
 MAX_RECIPIENTS = 48 * 1024
 
 #: Octets of a routing key (AMQP 0-9-1 §4.2.5.3).
@@ -97,5 +97,5 @@ def headersOf(session: Session, recipients: Sequence[Address]) -> dict[str, Any]
 
 
 def _text(value: object) -> str:
-    """What UTF-8 can encode."""
+    """Replace characters that UTF-8 can't encode."""
     return str(value).encode("utf-8", "replace").decode()

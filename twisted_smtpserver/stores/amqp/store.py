@@ -37,10 +37,10 @@ from twisted_smtpserver.stores.base import (
 
 _log = Logger()
 
-#: How long it may take to connect, in seconds.
+#: How long a connection may take, in seconds.
 CONNECT_TIME = 10.0
 
-#: How many messages a store publishes at the same time, unless told otherwise.
+#: How many messages a store publishes at the same time by default.
 CHANNELS = 32
 
 _PERSISTENT = 2
@@ -123,13 +123,13 @@ class AMQP(SMTPHandler):
     # -- The handler -------------------------------------------------------------------------------
 
     def onMailFrom(self, address: Address, session: Session) -> None:
-        """552 for what the client says is too large (RFC 1870 §6.1)."""
+        """Refuse with 552 if the size that the client states is too large (RFC 1870 §6.1)."""
         size = address.values.get("SIZE")
         if isinstance(size, int) and self._maxSize is not None and size > self._maxSize:
             raise MessageTooLarge
 
     def onRcptTo(self, address: Address, session: Session) -> None:
-        """452 if the recipients get too many for a message's headers, 550 if one is too long."""
+        """Refuse with 452 if there are too many recipients, with 550 if one is too long."""
         self._router.check([*session.envelope.rcptTo, address])
 
     async def onData(self, stream: IncomingMessage, session: Session) -> Any:
@@ -214,7 +214,7 @@ class AMQP(SMTPHandler):
             raise MessageTooLarge
 
     def _refusal(self, error: ChannelClosedByBroker) -> Exception:
-        """The broker closed the channel. A message that is too large will be so again."""
+        """The broker closed the channel. A message that was too large is refused for good."""
         found = _TOO_LARGE.search(error.reply_text)
         if found is None:
             return Unavailable(f"the broker: {describe(error)}")
@@ -229,7 +229,7 @@ class AMQP(SMTPHandler):
     # -- The connection ----------------------------------------------------------------------------
 
     async def _linked(self) -> Link:
-        """The connection, made if need be, by one message for all."""
+        """The connection. The first message that needs it opens it for all."""
         if self._link is not None and self._link.isOpen and self._isPrepared:
             return self._link
         await self._connecting.acquire()
@@ -264,7 +264,7 @@ class AMQP(SMTPHandler):
         raise Unavailable("; ".join(reasons))
 
     async def _prepare(self, link: Link) -> None:
-        """See that the queue or the exchange is there."""
+        """Check that the queue or the exchange exists."""
         channel = await link.channel()
         if self._queue is None:
             await channel.exchange_declare(self._exchange, passive=True)
@@ -334,7 +334,7 @@ class AMQP(SMTPHandler):
 
 
 class _Bounded:
-    """A message whose reading fails when it is larger than the broker takes."""
+    """A message; reading fails if it is larger than the broker accepts."""
 
     def __init__(self, chunks: AsyncIterable[bytes], limit: int | None) -> None:
         self._chunks = chunks.__aiter__()

@@ -15,10 +15,10 @@ from twisted_smtpserver.stores.forward.answers import Answer
 from twisted_smtpserver.stores.pacedwriter import PacedWriter
 from twisted_smtpserver.wire.text import escape
 
-#: Octets in a line of a reply. RFC 5321 §4.5.3.1.5 has 512; some servers write more.
+#: The most octets in a line of a reply. RFC 5321 §4.5.3.1.5 has 512; some servers write more.
 MAX_LINE = 4096
 
-#: Lines in a reply: EHLO's has the most.
+#: The most lines in a reply. EHLO's is the longest.
 MAX_LINES = 128
 
 _REPLY = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
@@ -65,7 +65,7 @@ class Client(Protocol):
 
     @property
     def isAhead(self) -> bool:
-        """Whether the next hop has said more than it was asked."""
+        """Whether the next hop has sent more replies than expected."""
         return bool(self._buffer or self._unread or self._lines)
 
     def abort(self) -> None:
@@ -108,10 +108,10 @@ class Client(Protocol):
             self._end(f"it said, without having been asked: {answer}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """(Twisted's call.) Whoever waits is told why."""
+        """(Twisted's call.) Fail the replies that are awaited."""
         if self.isUsable:
             self.isUsable = False
-            # Of TLS, too: that is how a certificate that can't be verified shows.
+            # A certificate that can't be verified ends here, too.
             self._reason = f"it closed the connection ({escape(str(reason.value))})"
         waiting, self._waiting = self._waiting, deque()
         self.lost.callback(None)  # first: who waits asks whether it is so

@@ -1,4 +1,4 @@
-"""The handler that forwards."""
+"""The handler that forwards messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from twisted_smtpserver.stores.forward.host import Host, parseURL
 from twisted_smtpserver.stores.forward.pool import Pool, Settings
 from twisted_smtpserver.stores.forward.transaction import Transaction
 
-#: Connections to one host at a time, unless told otherwise. Each client in a transaction has one.
+#: The most connections to one host by default. Each client in a transaction has one.
 MAX_CONNECTIONS = 100
 
 _log = Logger()
@@ -172,7 +172,7 @@ class Forward(SMTPHandler):
         try:
             refusals = await transaction.addAll(envelope.rcptTo)
             if refusals and not envelope.perRecipient:
-                # Nobody has got anything yet, so one answer is true for all.
+                # No recipient has the message yet, so one answer is true for all.
                 oneAnswer(list(refusals.values()), self, envelope)
         except BaseException:
             transaction.abandon()
@@ -192,7 +192,7 @@ class Forward(SMTPHandler):
             )
 
     def _result(self, answer: Answer | Unavailable, envelope: Envelope) -> object:
-        """What a recipient's answer is to our client."""
+        """Turn a recipient's answer into one for our client."""
         try:
             with outcomes(self, envelope):
                 if isinstance(answer, Unavailable):

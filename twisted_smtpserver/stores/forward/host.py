@@ -1,4 +1,4 @@
-"""What a URL of a next hop says."""
+"""The URL of a next hop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the greeting to a connection that takes mail: EHLO, STARTTLS, AUTH."""
+"""Opening a connection: the greeting, EHLO, STARTTLS, AUTH."""
 
 from __future__ import annotations
 

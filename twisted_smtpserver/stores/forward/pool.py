@@ -77,7 +77,7 @@ class Connection:
 
     @property
     def transport(self) -> Any:
-        """What a message is written to."""
+        """The consumer for a message."""
         return self._client.transport
 
     @property
@@ -141,7 +141,7 @@ class Connection:
             self.quit()
 
     def beginIdling(self) -> None:
-        """(The pool's call.) From now on nobody uses it."""
+        """(The pool's call.) The connection isn't used any more."""
         self._idleEnd = self._pool.reactor.callLater(IDLE_TIME, self._idleForLong)
 
     def _idleForLong(self) -> None:

@@ -365,7 +365,7 @@ class Claims:
 
 @contextlib.contextmanager
 def _toldOnly() -> Iterator[None]:
-    """Whoever took too long for one message is told, and goes on with the next one."""
+    """Tell a consumer that took too long for a message, and go on with the next one."""
     try:
         yield
     except ClaimLost as error:

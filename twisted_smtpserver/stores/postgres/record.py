@@ -1,4 +1,4 @@
-"""What the database is told of a message, beside its octets."""
+"""A message's row in the database, beside its octets."""
 
 from __future__ import annotations
 

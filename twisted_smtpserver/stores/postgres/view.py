@@ -1,4 +1,4 @@
-"""What can be asked of a message in the database without reading its octets."""
+"""The view of a message in the database: columns that need no reading of its octets."""
 
 from __future__ import annotations
 

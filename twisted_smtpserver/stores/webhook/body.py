@@ -40,7 +40,7 @@ class Form:
 
     @property
     def contentType(self) -> str:
-        """What ``Content-Type`` is to say."""
+        """The value of ``Content-Type``."""
         return f'multipart/form-data; boundary="{self._boundary}"'
 
     def add(self, name: str, content: bytes | Spool, contentType: str, fileName: str = "") -> None:

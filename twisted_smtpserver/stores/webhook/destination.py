@@ -30,7 +30,7 @@ from twisted_smtpserver.wire.ip import isPublic
 
 @implementer(IResolutionReceiver)
 class _OnlyPublic:
-    """Hands on the public addresses."""
+    """Passes public addresses on, and no others."""
 
     def __init__(self, receiver: Any, refused: list[str]) -> None:
         self._receiver = receiver
@@ -84,7 +84,7 @@ class _PublicReactor:
         self.nameResolver = _PublicResolver(reactor.nameResolver, refused)
 
     def installNameResolver(self, resolver: Any) -> Any:
-        """(Of the interface.) It is another one's business."""
+        """(Of the interface.) Nobody calls this."""
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:

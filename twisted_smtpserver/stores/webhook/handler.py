@@ -1,4 +1,4 @@
-"""The handler that posts."""
+"""The handler that posts messages to a program."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def _judge(status: int) -> None:
 
 
 def _checkedURL(url: str, allowPrivate: bool) -> str:
-    """What the log calls it: paths and queries may have a secret."""
+    """The URL's name in the log: without path and query, which may have a secret."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -227,7 +227,7 @@ def _checkedURL(url: str, allowPrivate: bool) -> str:
 
 
 def _addresses(envelope: Envelope) -> bytes:
-    """The envelope's part of the key."""
+    """The part of the key that is made of the envelope."""
     return _json([str(envelope.mailFrom), [str(each) for each in envelope.rcptTo]])
 
 

@@ -101,7 +101,7 @@ class Poster:
 
 
 class _Drain(Protocol):
-    """Reads an answer, which is the condition for its connection to be used again."""
+    """Reads an answer to its end, so that the connection can be used again."""
 
     transport: Any
 
@@ -119,7 +119,7 @@ class _Drain(Protocol):
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It is over, one way or the other."""
+        """(Twisted's call.) The answer has ended, or the connection is lost."""
         if self._end.active():
             self._end.cancel()
         self.done.callback(None)
