@@ -309,7 +309,9 @@ class SMTPServerFactory(ServerFactory):
         if not self.options.selfSigned:
             self.contextFactory = other.contextFactory
         self.counts.limit = other.options.maxClientsPerAddress
-        self.options, self.log, self.lookUp = other.options, other.log, other.lookUp
+        if other.options.disableReverseLookup != self.options.disableReverseLookup:
+            self.lookUp = other.lookUp  # else the old one, which remembers names
+        self.options, self.log = other.options, other.log
         self.extensions, self.verbs, self.steps = other.extensions, other.verbs, other.steps
         self.greeting, self.authNeeded = other.greeting, other.authNeeded
         self.maxClients = other.maxClients

@@ -42,10 +42,17 @@ class FlagTests(WorkerCase):
             factory.metrics.connected()
         self.assertEqual(sample(ask(pages.site, "/metrics")[2], "smtp_connections"), 2)
 
+    def test_number(self) -> None:
+        """A mere number is a port of loopback's."""
+        pages: Any = make("--discard", "--metrics=9154").services[-1]
+        self.assertEqual((pages._endpoint._port, pages._endpoint._interface), (9154, "127.0.0.1"))
+
     def test_wrong(self) -> None:
         """An endpoint that is none is refused in one line."""
         error = self.assertRaises(SystemExit, make, "--discard", "--metrics=nothing:1")
-        self.assertRegex(str(error), "^twistd smtpserver: --metrics: 'nothing:1' is no endpoint: ")
+        self.assertRegex(
+            str(error), "^twistd smtpserver: --metrics: 'nothing:1' is no endpoint such"
+        )
 
     def test_supervisor(self) -> None:
         """The supervisor shows what its workers count."""
