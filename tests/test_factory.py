@@ -96,7 +96,7 @@ class HandlerKindsTests(SynchronousTestCase):
 
     def test_none(self):
         """What has no hook isn't one."""
-        for wrong in (object(), 5, "onData", {"onData": print}, print):
+        for wrong in (object(), 5, "onData", {"onData": print}):
             with self.assertRaisesRegex(ConfigurationError, "has none of the hooks: onAuth, "):
                 makeFactory(wrong)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import resource
 import sys
 from collections.abc import Callable, Collection
@@ -308,7 +309,9 @@ class SMTPServerFactory(ServerFactory):
         if not self.options.selfSigned:
             self.contextFactory = other.contextFactory
         self.counts.limit = other.options.maxClientsPerAddress
-        self.options, self.log, self.lookUp = other.options, other.log, other.lookUp
+        if other.options.disableReverseLookup != self.options.disableReverseLookup:
+            self.lookUp = other.lookUp  # else the old one, which remembers names
+        self.options, self.log = other.options, other.log
         self.extensions, self.verbs, self.steps = other.extensions, other.verbs, other.steps
         self.greeting, self.authNeeded = other.greeting, other.authNeeded
         self.maxClients = other.maxClients
@@ -342,9 +345,9 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
         return fromFunctions(**hooks)
     if hooks:
         raise ConfigurationError("give either a handler object or hooks by name, not both")
-    if isinstance(handler, type):
+    if inspect.isroutine(handler):
         name = handler.__name__
-        raise ConfigurationError(f"{name} is a class: give an instance of it, {name}()")
+        raise ConfigurationError(f"{name} is a function: name its hook, as in onData={name}")
     if isinstance(handler, Chain) and findHook(handler, "onData") is None:
         raise ConfigurationError("a Chain that is part of another one can't be the handler")
     _checkHooks(handler)

@@ -213,7 +213,9 @@ class PortTests(ServiceCase):
     def test_wrong(self) -> None:
         """So is an endpoint that is none."""
         for endpoint in ("9154x", "tcp:", "nothing:1"):
-            with self.assertRaisesRegex(ConfigurationError, "^metrics: .* is no endpoint: "):
+            with self.assertRaisesRegex(
+                ConfigurationError, "^metrics: .* is no endpoint such as tcp"
+            ):
                 self.make(endpoint)
 
     def test_missing(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.messages import CONTENT
 from tests.support.talk import HELLO, MAIL, RCPT, brief, talk
-from twisted_smtpserver import ConfigurationError, Rejection, SMTPService
+from twisted_smtpserver import ConfigurationError, Rejection, SMTPServerFactory, SMTPService
 from twisted_smtpserver.dialogue import dialogue
-from twisted_smtpserver.handlers import Maildir
+from twisted_smtpserver.handlers import Chain, Maildir
 from twisted_smtpserver.hooks import coroutines, task
 from twisted_smtpserver.message import transfer
 from twisted_smtpserver.states import Phase
@@ -193,6 +194,9 @@ class AdviceTests(SynchronousTestCase):
             "await it in an async def": {"onData": lambda stream, _: len(stream.read())},
             "read the message by async for": {"onData": lambda stream, _: list(stream)},
             "has 0 of 1 recipients, and 1 that": {"onData": lambda *_: {"a@b.example": None}},
+            "not str: encode() text": {"onData": lambda stream, _: stream.prepend("X: y")},
+            'octets, as by "wb"': {"onData": lambda stream, _: stream.saveTo(io.StringIO())},
+            "saveTo() takes a path": {"onData": lambda stream, _: stream.saveTo(None)},
         }
         for advice, hooks in table.items():
             self.assertIn(advice, self.incident(**hooks))
@@ -227,6 +231,18 @@ class AdviceTests(SynchronousTestCase):
             self.assertEqual(answer.code, 451, hook)
             (failure,) = self.flushLoggedErrors(ValueError)
             self.assertIn(f"{hook} returned False", failure.getErrorMessage())
+
+    def test_function(self) -> None:
+        """A function in the place of a handler."""
+        for function, name in ((Maildir.onData, "onData"), (lambda *_: None, "<lambda>")):
+            error = self.assertRaises(ConfigurationError, SMTPServerFactory, function)
+            self.assertIn(f"{name} is a function: name its hook, as in onData=", str(error))
+
+    def test_class(self) -> None:
+        """A class in the place of a handler, also of a stage."""
+        for make in (SMTPServerFactory, Chain):
+            error = self.assertRaises(ConfigurationError, make, Maildir)
+            self.assertEqual(str(error), "Maildir is a class: give an instance of it, Maildir()")
 
     def test_service(self) -> None:
         """What a service is made of: pairs."""

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.figures import ask, sample
-from tests.support.liveserver import PATIENCE
-from tests.support.services import until
-from tests.twistd import test_workers_live as live
 from tests.twistd.test_worker import WorkerCase, settingsWith
 from twisted_smtpserver import tap
 from twisted_smtpserver.metrics import Metrics, MetricsService, StoreWatch
@@ -47,10 +42,17 @@ class FlagTests(WorkerCase):
             factory.metrics.connected()
         self.assertEqual(sample(ask(pages.site, "/metrics")[2], "smtp_connections"), 2)
 
+    def test_number(self) -> None:
+        """A mere number is a port of loopback's."""
+        pages: Any = make("--discard", "--metrics=9154").services[-1]
+        self.assertEqual((pages._endpoint._port, pages._endpoint._interface), (9154, "127.0.0.1"))
+
     def test_wrong(self) -> None:
         """An endpoint that is none is refused in one line."""
         error = self.assertRaises(SystemExit, make, "--discard", "--metrics=nothing:1")
-        self.assertRegex(str(error), "^twistd smtpserver: --metrics: 'nothing:1' is no endpoint: ")
+        self.assertRegex(
+            str(error), "^twistd smtpserver: --metrics: 'nothing:1' is no endpoint such"
+        )
 
     def test_supervisor(self) -> None:
         """The supervisor shows what its workers count."""
@@ -98,49 +100,3 @@ class FlagTests(WorkerCase):
         watch._clock.advance(10)
         self.assertEqual(figures.states(), [0, 2])
         watch.stopService()
-
-
-class LiveTests(SynchronousTestCase):
-    def test_killed(self) -> None:
-        """The sums are right when a worker was killed and replaced; nothing goes down."""
-        folder = Path(self.mktemp()).absolute()
-        server = live.Server(folder, "--discard", "--metrics=unix:metrics")
-        self.addCleanup(server.kill)
-        self.path = str(folder / "metrics")
-        self.send(server.port, 5)
-        self.assertMessages(5)
-        held = live.connect(server.port)
-        self.addCleanup(held.close)
-        self.assertFigure("smtp_connections", 1)
-        for name in (1, 2):
-            server.killWorker(name)
-        self.assertMessages(5)
-        self.send(server.port, 5)
-        self.assertMessages(10)
-        self.assertFigure("smtp_worker_exits_total", 2)
-        self.assertFigure("smtp_connections", 0)
-        self.assertFigure("smtp_workers", 2)
-        until(lambda: "200 OK" in self.get("/readyz"), "ready")
-        server.stop()
-
-    def send(self, port: int, count: int) -> None:
-        for _ in range(count):
-            with live.connect(port) as client:
-                client.sendmail("a@client.example", "b@server.example", "Subject: x\r\n\r\n")
-
-    def assertMessages(self, count: int) -> None:
-        self.assertFigure('smtp_messages_total{outcome="accepted"}', count)
-
-    def assertFigure(self, name: str, value: float) -> None:
-        """A figure gets to a value, sooner or later: the page is as old as a second."""
-        until(lambda: sample(self.get("/metrics"), name) == value, f"{name} {value}")
-
-    def get(self, path: str) -> str:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
-            client.connect(self.path)
-            client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-            answer = b""
-            while octets := client.recv(65536):
-                answer += octets
-        return answer.decode()

@@ -92,15 +92,18 @@ class LiveTests(ReloadCase):
             "[conversation]\nbanner = 'new'\nhide = 'SIZE'\n[limits]\nmax-clients = 2\n"
             "max-clients-per-address = 1\n[logins]\nlogin-delay = 5\n"
         )
-        failures = factory.loginFailures
+        failures, lookUp = factory.loginFailures, factory.lookUp
         self.assertTrue(self.hangUp(text)[0])
         self.assertTrue(factory.greeting.text.endswith(" new"))
         self.assertEqual(factory.options.hide, {"SIZE"})
         self.assertEqual((factory.maxClients, factory.counts.limit), (2, 1))
         self.assertIsNot(factory.loginFailures, failures)
+        self.assertIs(factory.lookUp, lookUp)
         kept = factory.loginFailures
         self.assertTrue(self.hangUp(text)[0])
         self.assertIs(factory.loginFailures, kept)
+        self.assertTrue(self.hangUp(text.replace("hide =", "no-reverse-lookup = true\nhide ="))[0])
+        self.assertIsNot(factory.lookUp, lookUp)
 
     def test_certificates(self) -> None:
         """Certificates are read again, wherever they are now; STARTTLS may be new."""

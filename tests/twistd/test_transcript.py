@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import smtplib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,6 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.liveserver import PATIENCE, LiveServer
-from tests.support.services import until
-from tests.twistd.test_workers_live import Server
 from twisted_smtpserver import SMTPService
 from twisted_smtpserver.log.transcript import Rule
 from twisted_smtpserver.testing import connect, makeFactory
@@ -130,56 +126,3 @@ class ServerTests(TranscriptCase):
         self.assertEqual(transcriptServices(config, worker), [])
         self.assertEqual(signal.getsignal(signal.SIGUSR2), signal.SIG_IGN)
         worker.onTranscripts([])
-
-
-class LiveTests(TranscriptCase):
-    def talk(self, client: smtplib.SMTP) -> None:
-        """Say something until it is in the transcript."""
-
-        def heard() -> bool:
-            client.noop()
-            return self.log.exists() and "C: NOOP" in self.log.read_text()
-
-        until(heard, "it is written down")
-
-    def test_oneProcess(self) -> None:
-        """A connection that is open already is in it, from the signal on; its login isn't."""
-        (self.folder / "passwd").write_text("joe:open sesame\n")
-        server = LiveServer(
-            self.folder,
-            *("--transcript=rules", "--auth=file:passwd", "--allow-insecure-auth", "--discard"),
-        )
-        self.addCleanup(server.kill)
-        with smtplib.SMTP("127.0.0.1", server.port, timeout=PATIENCE) as client:
-            self.rules.write_text(f"127.0.0.0/8 {self.log}\n")
-            server.process.send_signal(signal.SIGUSR2)
-            server.awaitLog("begins, for 30 minutes")
-            self.talk(client)
-            client.login("joe", "open sesame")
-            client.sendmail("joe@x.test", ["ann@y.test"], "Subject: no\r\n\r\n")
-        until(lambda: "-- closed: quit" in self.log.read_text(), "the end is written down")
-        said = server.stop()
-        self.assertIn("ends: it isn't asked for any more", said)
-        text = self.log.read_text()
-        self.assertIn("C: AUTH PLAIN ***", text)
-        self.assertIn("C: mail FROM:<joe@x.test>", text)
-        self.assertNotIn("Subject", text)
-        self.assertEqual(said.count("Traceback"), 0)
-
-    def test_workers(self) -> None:
-        """All workers write it, those that start later, too."""
-        server = Server(self.folder, "--discard", "--transcript=rules")
-        self.addCleanup(server.kill)
-        self.rules.write_text(f"127.0.0.1 {self.log}\n")
-        server.process.send_signal(signal.SIGUSR2)
-        server.awaitCount("begins, for 30 minutes", 2)
-        with smtplib.SMTP("127.0.0.1", server.port, timeout=PATIENCE) as client:
-            self.talk(client)
-        server.killWorker(1)
-        server.awaitCount("begins, for ", 3)
-        os.kill(server.pids()[2], signal.SIGUSR2)
-        with smtplib.SMTP("127.0.0.1", server.port, timeout=PATIENCE) as client:
-            client.ehlo("again.example")
-        until(lambda: "C: ehlo again.example" in self.log.read_text(), "it is written down")
-        said = server.stop()
-        self.assertNotIn("killed by SIGUSR2", said)

@@ -296,4 +296,7 @@ def _granted(result: object) -> Authenticated:
     if isinstance(result, (str, bytes)) and result:
         return Authenticated(result)
     # {"user": None} and its like must never log anybody in.
-    raise TypeError(f"onAuth returned {type(result).__name__}: return text, Authenticated or None")
+    raise TypeError(
+        f"onAuth returned {type(result).__name__}: return the user's name, Authenticated(user), or "
+        "None to refuse"
+    )

@@ -31,9 +31,12 @@ def checkHandler(handler: object, others: Collection[str] = ()) -> None:
 
     :param handler: any object.
     :param others: names that it may have, too: somebody else calls these.
-    :raises ConfigurationError: if it has a function whose name is like a hook's and isn't one, or a
-        hook that can't be called as the server calls it.
+    :raises ConfigurationError: if it is a class; if it has a function whose name is like a hook's
+        and isn't one, or a hook that can't be called as the server calls it.
     """
+    if isinstance(handler, type):
+        name = handler.__name__
+        raise ConfigurationError(f"{name} is a class: give an instance of it, {name}()")
     for name in dir(handler):
         if name in HOOKS or (name not in others and _isLikeAHook(name)):
             value = getattr(handler, name, None)

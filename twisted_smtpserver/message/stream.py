@@ -7,6 +7,7 @@ then it asks its flow, the message transfer, to stop the socket.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from email.message import EmailMessage
@@ -346,12 +347,16 @@ class MessageStream:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.saveTo`."""
         if isinstance(target, (str, os.PathLike)):
             return self._begin("saveTo", saveToPath(self, target, self._runInThread))
+        if not hasattr(target, "write") or isinstance(target, io.TextIOBase):
+            raise TypeError('saveTo() takes a path, or a file that is open for octets, as by "wb"')
         return self._begin("saveTo", saveToFile(self, target, self._runInThread))
 
     def prepend(self, octets: bytes) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.prepend`."""
         if self._wanted:
             raise RuntimeError("prepend() comes before reading")
+        if not isinstance(octets, bytes):
+            raise TypeError(f"prepend() takes octets, not {type(octets).__name__}: encode() text")
         if not octets or self.failure is not None:
             return
         if not self._prepended and self._chunks:

@@ -63,7 +63,8 @@ class MetricsService(Service):
         try:
             self._endpoint = serverFromString(self._reactor, endpoint)
         except Exception as error:  # parsers of endpoints raise what they like
-            raise ConfigurationError(f"metrics: {endpoint!r} is no endpoint: {error}") from error
+            hint = "no endpoint such as tcp:9154:interface=127.0.0.1"
+            raise ConfigurationError(f"metrics: {endpoint!r} is {hint}: {error}") from error
         self._watch: StoreWatch | None = None
         if problems is None:
             self._watch = StoreWatch(server, self._reactor)

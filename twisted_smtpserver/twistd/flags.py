@@ -298,7 +298,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     ),
     "Watching": (
         Flag("metrics", "ENDPOINT", "figures for Prometheus at /metrics, and /healthz and /readyz "
-             "beside it: tcp:9154:interface=127.0.0.1, unix:/run/smtpserver/metrics …"),
+             "beside it: a port of 127.0.0.1, tcp:9154:interface=10.0.0.5, "
+             "unix:/run/smtpserver/metrics …"),
         Flag("transcript", "FILE", "at SIGUSR2 read there whose transcripts are wanted, and write "
              "them: an address or a network, a path, and for how many minutes in each line"),
         Flag("log-format", "WORD", "how the log is written: text; json, an object in each line; "

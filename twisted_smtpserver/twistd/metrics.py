@@ -11,6 +11,7 @@ from twisted.application.service import Service
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.twistd.supervisor import Supervisor
+from twisted_smtpserver.twistd.values import DEFAULT_HOST
 from twisted_smtpserver.twistd.worker import Handover
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class MetricsFlag:
     """
 
     def __init__(self, given: Mapping[str, Any], handover: Handover | None) -> None:
-        self._endpoint: str | None = given.get("metrics")
+        self._endpoint = _described(given.get("metrics"))
         self.figures: SharedFigures | None = None
         self.counting: Metrics | None = None
         self._row: Any = None
@@ -97,6 +98,11 @@ class MetricsFlag:
                 processes=supervisor.count,
             )
         yield service
+
+
+def _described(text: str | None) -> str | None:
+    """The endpoint; a mere number is a port of loopback's."""
+    return f"tcp:{text}:interface={DEFAULT_HOST}" if text and text.isdecimal() else text
 
 
 @contextlib.contextmanager
