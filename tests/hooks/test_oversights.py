@@ -83,6 +83,9 @@ class OversightTests(SynchronousTestCase):
 class Port:
     """A port."""
 
+    def stopListening(self) -> None:
+        """Be gone."""
+
     def getHost(self) -> IPv4Address:
         """Where it is."""
         return IPv4Address("TCP", "127.0.0.1", 25)
@@ -98,6 +101,7 @@ class WhenTests(SynchronousTestCase):
             service = SMTPService(where, reactor)
             self.assertEqual([e for e in events if e.get("event") == "oversight"], [])
             service.startService()
+            service.stopService()
         found = [event for event in events if event.get("event") == "oversight"]
         self.assertEqual({event["log_level"] for event in found} - {LogLevel.warn}, set())
         return [formatEvent(event) for event in found]

@@ -194,13 +194,13 @@ class CostTests(SynchronousTestCase):
     def test_oneByOne(self) -> None:
         """A write for each command, and nothing else, if the handler answers at once."""
         self.assertCost(
-            cost(Plain(), ONE_BY_ONE), write=4, Deferred=0, callLater=0, reset=0, call=85
+            cost(Plain(), ONE_BY_ONE), write=4, Deferred=0, callLater=0, reset=0, call=81
         )
 
     def test_pipelined(self) -> None:
         """A hundred replies to one read are one write, and no recipient costs a Deferred."""
         self.assertCost(
-            cost(Plain(), PIPELINED), write=2, Deferred=0, callLater=0, reset=0, call=1074
+            cost(Plain(), PIPELINED), write=2, Deferred=0, callLater=0, reset=0, call=971
         )
 
     def test_reading(self) -> None:
