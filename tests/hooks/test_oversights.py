@@ -130,8 +130,8 @@ class WhenTests(SynchronousTestCase):
                 """Listen to nobody."""
                 return succeed(Port())
 
-        self.assertEqual(self.said((Endpoint(), users)), [])
-        self.assertEqual(len(self.said(("tcp:25", users))), 1)
+        self.assertEqual(self.said((Endpoint(), makeFactory(USERS))), [])
+        self.assertEqual(len(self.said(("tcp:25", makeFactory(USERS)))), 1)
         self.assertEqual(self.said(("tcp:25", users), (Endpoint(), users)), [])
         self.assertEqual([speaksTLS(each) for each in ("ssl:465", "tcp:25")], [True, False])
 
