@@ -75,7 +75,7 @@ class Question:
 
     def number(self, name: str, default: int) -> int:
         """
-        Likewise, a whole number; the default if it is none.
+        A parameter that is a whole number; the default if it is none.
 
         :param name: its name.
         :param default: what it is if it isn't there.

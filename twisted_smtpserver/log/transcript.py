@@ -35,7 +35,7 @@ MAX_MINUTES = 24 * 60
 #: How many lines one has at most; then it ends.
 MAX_LINES = 100_000
 
-#: How many octets, likewise.
+#: How many octets one has at most.
 MAX_OCTETS = 16 * 2**20
 
 #: How many of them there may be at a time.

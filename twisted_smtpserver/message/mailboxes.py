@@ -64,7 +64,7 @@ def parsingMailboxes(value: str) -> Generator[None, None, tuple[Mailbox, ...]]:
     """
     The same in slices, none of which takes long.
 
-    :param value: likewise.
+    :param value: as for :func:`parseMailboxes`.
     :returns: (in the end, after a ``yield`` for each slice) the same.
     """
     found: list[Mailbox] = []

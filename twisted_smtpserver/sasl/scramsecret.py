@@ -75,7 +75,7 @@ class ScramSecret:
 
     def isOfEmptyPassword(self) -> bool:
         """
-        Whether whoever made it made it of the empty password. :func:`scramSecret` doesn't, but
+        Whether it was made of the empty password. :func:`scramSecret` makes none of those, but
         other programs do.
 
         The first time this takes as long as making a secret, so it is for a thread.

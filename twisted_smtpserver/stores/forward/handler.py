@@ -125,7 +125,7 @@ class Forward(SMTPHandler):
             )
 
     async def onRcptTo(self, address: Address, session: Session) -> Accepted | None:
-        """Likewise."""
+        """Put the recipient to the next hop, whose answer is ours."""
         transaction = self._transactions.get(session)
         if transaction is None:  # MAIL wasn't put to us: then all is asked when the message comes
             return None
@@ -208,7 +208,7 @@ class Forward(SMTPHandler):
         self._abandon(session)
 
     def onClose(self, session: Session) -> None:
-        """Likewise."""
+        """Give up the transaction of a client that is gone."""
         self._abandon(session)
 
     def _abandon(self, session: Session) -> None:
