@@ -83,6 +83,9 @@ class OversightTests(SynchronousTestCase):
 class Port:
     """A port."""
 
+    def stopListening(self) -> None:
+        """Be gone."""
+
     def getHost(self) -> IPv4Address:
         """Where it is."""
         return IPv4Address("TCP", "127.0.0.1", 25)
@@ -98,6 +101,7 @@ class WhenTests(SynchronousTestCase):
             service = SMTPService(where, reactor)
             self.assertEqual([e for e in events if e.get("event") == "oversight"], [])
             service.startService()
+            service.stopService()
         found = [event for event in events if event.get("event") == "oversight"]
         self.assertEqual({event["log_level"] for event in found} - {LogLevel.warn}, set())
         return [formatEvent(event) for event in found]
@@ -126,8 +130,8 @@ class WhenTests(SynchronousTestCase):
                 """Listen to nobody."""
                 return succeed(Port())
 
-        self.assertEqual(self.said((Endpoint(), users)), [])
-        self.assertEqual(len(self.said(("tcp:25", users))), 1)
+        self.assertEqual(self.said((Endpoint(), makeFactory(USERS))), [])
+        self.assertEqual(len(self.said(("tcp:25", makeFactory(USERS)))), 1)
         self.assertEqual(self.said(("tcp:25", users), (Endpoint(), users)), [])
         self.assertEqual([speaksTLS(each) for each in ("ssl:465", "tcp:25")], [True, False])
 

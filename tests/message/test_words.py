@@ -70,6 +70,11 @@ class CharsetTests(SynchronousTestCase):
         for (octets, charset), expected in table.items():
             self.assertEqual(decodeText(octets, charset), expected)
 
+    def test_raising(self) -> None:
+        """A codec that raises whatever it is told leaves a mark."""
+        self.patch(words, "_charsetFor", lambda octets, label: "undefined")
+        self.assertEqual(decodeText(b"x", "utf-8"), "\ufffd")
+
     def test_slices(self) -> None:
         """It makes no difference where the slices end."""
         text = "äöü€日本語" * 50

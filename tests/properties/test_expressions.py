@@ -214,7 +214,12 @@ def _takes(item: tuple[Any, Any], character: str) -> bool:
         return ord(character) == value
     if name == "RANGE":
         return bool(value[0] <= ord(character) <= value[1])
-    classes = {"CATEGORY_WORD": r"\w", "CATEGORY_DIGIT": r"\d", "CATEGORY_SPACE": r"\s"}
+    classes = {
+        "CATEGORY_WORD": r"\w",
+        "CATEGORY_DIGIT": r"\d",
+        "CATEGORY_SPACE": r"\s",
+        "CATEGORY_NOT_SPACE": r"\S",
+    }
     return re.match(classes[str(value)], character, re.ASCII) is not None
 
 

@@ -314,7 +314,15 @@ class RefusalTests(SynchronousTestCase):
         parsed = tap.Options()
         parsed.parent = usage.Options()
         error = self.assertRaises(SystemExit, parsed.parseOptions, ["--sise=5"])
-        self.assertEqual(str(error), "twistd smtpserver: option --sise not recognized (see --help)")
+        reason = "option --sise not recognized; did you mean --size? (see --help)"
+        self.assertEqual(str(error), f"twistd smtpserver: {reason}")
+
+    def test_unknown(self) -> None:
+        """A flag that doesn't exist is named, and the one that was meant if there is one."""
+        meant = "did you mean --max-clients?"
+        self.assertRefused(f"option --max-client-s not recognized; {meant}", "--max-client-s=5")
+        self.assertRefused("option --xyz not recognized", "--xyz")
+        self.assertRefused("Wrong number of arguments.", "xyz")
 
 
 class ServiceTests(SynchronousTestCase):

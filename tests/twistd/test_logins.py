@@ -191,7 +191,6 @@ class HtpasswdTests(TableTestCase):
         self.assertIn("  --auth htpasswd:FILE     users with hashed passwords", text)
         self.assertIn("  --auth dovecot:SOCKET", text)
         self.assertIn("memory", text)
-        self.flushWarnings()  # of a plugin of twisted.cred's
 
 
 class DovecotTests(TableTestCase):

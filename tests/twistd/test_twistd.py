@@ -141,7 +141,8 @@ class TwistdTests(SynchronousTestCase):
         """So is a flag that doesn't exist."""
         self.start("--prot=25")
         said = self.process.communicate(timeout=LIMIT)[0]
-        self.assertEqual(said, "twistd smtpserver: option --prot not recognized (see --help)\n")
+        reason = "option --prot not recognized; did you mean --port? (see --help)"
+        self.assertEqual(said, f"twistd smtpserver: {reason}\n")
         self.assertEqual(self.process.returncode, 1)
 
     def test_policies(self) -> None:

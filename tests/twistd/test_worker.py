@@ -339,6 +339,10 @@ class StoppingTests(WorkerCase):
         self.pipe.write(line[9:])
         control.doRead()
         self.assertEqual(received, [{"handed": {}, "groups": []}])
+        service.onTranscripts = received.append
+        self.pipe.write(b'{"transcripts": ["rule"]}\n')
+        control.doRead()
+        self.assertEqual(received[1:], [["rule"]])
         self.assertIn(control, memory.readers)
 
 

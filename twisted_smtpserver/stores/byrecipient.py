@@ -80,8 +80,8 @@ class ByRecipient(SMTPHandler):
 
     A store is asked from the first of its recipients on: ``onMailFrom``, ``onRcptTo``, ``onData``
     and ``onTransactionEnd`` are called, and see an envelope with its recipients only; then
-    ``onClose``. If a message is for one store, that reads the client's stream; if for several, it
-    is put aside first.
+    ``onClose``, because the next transaction has another session. If a message is for one store,
+    that reads the client's stream; if for several, it is put aside first.
 
     :param stores: handlers with ``onData``, by address, domain or ``"*"``.
     :param memory: as for :class:`~twisted_smtpserver.filters.spool.Spool`, and so is ``folder``.
@@ -107,7 +107,6 @@ class ByRecipient(SMTPHandler):
         self._folder = folder
         self._runInThread = runInThread
         self._transactions: WeakKeyDictionary[Session, _Transaction] = WeakKeyDictionary()
-        self._asked: WeakKeyDictionary[Session, dict[int, object]] = WeakKeyDictionary()
 
     @property
     def descriptorsPerClient(self) -> int:
@@ -142,8 +141,11 @@ class ByRecipient(SMTPHandler):
             if share.store is store:
                 return share
         share = _Share(store, _copyFor(session))
-        self._asked.setdefault(session, {})[id(store)] = store
-        await _call(store, "onMailFrom", _sender(session), share.session)
+        try:
+            await _call(store, "onMailFrom", _sender(session), share.session)
+        except BaseException:
+            await _leave(share)
+            raise
         transaction.shares.append(share)
         return share
 
@@ -250,18 +252,7 @@ class ByRecipient(SMTPHandler):
         if transaction is None:
             return None
         telling = [
-            Deferred.fromCoroutine(
-                _call(share.store, "onTransactionEnd", share.envelope, outcome, share.session)
-            )
-            for share in transaction.shares
-        ]
-        return DeferredList(telling, fireOnOneErrback=True, consumeErrors=True)
-
-    def onClose(self, session: Session) -> Any:
-        """Tell the stores that had a part in any of the client's transactions."""
-        telling = [
-            Deferred.fromCoroutine(_call(store, "onClose", session))
-            for store in self._asked.pop(session, {}).values()
+            Deferred.fromCoroutine(_endShare(share, outcome)) for share in transaction.shares
         ]
         return DeferredList(telling, fireOnOneErrback=True, consumeErrors=True)
 
@@ -277,6 +268,19 @@ class ByRecipient(SMTPHandler):
             if hasattr(store, "close")
         ]
         return DeferredList(closing)
+
+
+async def _endShare(share: _Share, outcome: str) -> None:
+    try:
+        await _call(share.store, "onTransactionEnd", share.envelope, outcome, share.session)
+    finally:
+        await _leave(share)
+
+
+async def _leave(share: _Share) -> None:
+    """The session that the store saw isn't used any more."""
+    share.session.forgetEnvelope()
+    await _call(share.store, "onClose", share.session)
 
 
 def _normalized(key: str) -> str:

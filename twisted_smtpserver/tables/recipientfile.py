@@ -31,7 +31,6 @@ Target = tuple[str, str, str]
 _POSTMASTER = "postmaster"
 _EVERYBODY = "*"
 _KEY = re.compile(r'("(?:[^"\\]|\\.)*"[^\s,]*|[^\s,]+)(?:\s+(\S.*))?')
-_COMMA = re.compile(r"\s*,\s*")
 
 
 class RecipientTable:
@@ -73,7 +72,7 @@ class RecipientTable:
         match = _KEY.fullmatch(line)
         if match is None:
             raise TableError("a line is: address, blanks, targets separated by commas", number)
-        texts = _COMMA.split(match[2].strip(", \t")) if match[2] else []
+        texts = [text.strip() for text in (match[2] or "").strip(", \t").split(",")]
         if len(texts) > MAX_EXPANSION:
             raise TableError(f"these are more than {MAX_EXPANSION} addresses", number)
         targets = tuple(_target(text, number) for text in texts if text)

@@ -28,7 +28,7 @@ from twisted_smtpserver.twistd.credentials import resolveCredential
 from twisted_smtpserver.twistd.environment import readEnvironment
 from twisted_smtpserver.twistd.example import exampleConfig
 from twisted_smtpserver.twistd.flags import BY_NAME, Flag
-from twisted_smtpserver.twistd.helptext import helpText, inFlags
+from twisted_smtpserver.twistd.helptext import helpText, inFlags, withMeant
 from twisted_smtpserver.twistd.inbox import inboxOptions
 from twisted_smtpserver.twistd.layers import (
     LISTEN,
@@ -120,7 +120,10 @@ class Options(usage.Options, AuthOptionMixin):
     def _parse(self) -> None:
         commandLine = self._readCommandLine()
         if commandLine is None or _PRINTING & set(commandLine):
-            super().parseOptions(self.arguments)  # which says what is wrong, or prints
+            try:
+                super().parseOptions(self.arguments)  # which says what is wrong, or prints
+            except usage.UsageError as error:
+                raise usage.UsageError(withMeant(str(error))) from None
         else:
             self._readAll(commandLine)
 

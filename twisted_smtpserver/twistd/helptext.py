@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import textwrap
 from dataclasses import fields
@@ -60,3 +61,14 @@ def inFlags(text: str) -> str:
     # Only names in camelCase: "name" and "size" are English words, too.
     camelCase = "|".join(name for name in _FLAG_OF if not name.islower())
     return re.sub(rf"\b(?:{camelCase})\b", lambda match: f"--{_FLAG_OF[match[0]]}", text)
+
+
+def withMeant(text: str) -> str:
+    """
+    Add the flag that was meant to an error of getopt's.
+
+    :param text: the error.
+    """
+    found = re.match(r"option --([^ =]+) not recognized", text)
+    close = difflib.get_close_matches(found[1], BY_NAME, 1) if found else []
+    return f"{text}; did you mean --{close[0]}?" if close else text

@@ -232,7 +232,7 @@ class ClientTests(MilterCase):
         self.assertEqual(self.lines, [])
 
     def test_leavingStores(self) -> None:
-        """Milters of the stores of ByRecipient are left, too."""
+        """Milters of the stores of ByRecipient are left after each transaction."""
         fakes = [FakeMilter(), FakeMilter(), FakeMilter()]
         routes = {
             name: Filtered(Store(), self.milter(fake), runInThread=runInline)
@@ -242,9 +242,37 @@ class ClientTests(MilterCase):
         client.deliver(MESSAGE, "joe@x.test", "ann@one.test", "bob@two.test")
         client.deliver(MESSAGE, "joe@x.test", "ann@one.test", hello=None)
         client.lose()
-        self.assertEqual([fake.said[-1:] for fake in fakes], ["Q", "Q", ""])
-        self.assertEqual([len(fake.transports) for fake in fakes], [1, 1, 0])
-        self.assertEqual([fake.said.count("E") for fake in fakes], [2, 1, 0])
+        once = "CHMRTLLNBEQ"
+        self.assertEqual([fake.said for fake in fakes], [once * 2, once, ""])
+
+    def test_refusedByStore(self) -> None:
+        """A milter of a store that refuses the sender is left as well."""
+        fake = FakeMilter({"M": REJECT})
+        routes = {"*": Filtered(Store(), self.milter(fake), runInThread=runInline)}
+        client = connect(ByRecipient(routes, runInThread=runInline), reactor=self.clock)
+        for line, code in ((HELLO, 250), (MAIL, 250), (RCPT, 550)):
+            self.assertEqual(client.say(line).code, code)
+        self.assertEqual((fake.said, fake.transports[0].isClosed), ("CHMAQ", True))
+
+    def test_oneMilterForTwo(self) -> None:
+        """One milter before several stores has a conversation about each store's message."""
+        fake = FakeMilter({"R": lambda data: REJECT if b"bad" in data else CONTINUE, "E": b""})
+        milter = self.milter(fake)
+        stores = {name: Store() for name in ("one.test", "two.test")}
+        routes = {
+            name: Filtered(store, milter, runInThread=runInline) for name, store in stores.items()
+        }
+        client = connect(ByRecipient(routes, runInThread=runInline), reactor=self.clock)
+        for line in (HELLO, MAIL, "RCPT TO:<ann@one.test>", "RCPT TO:<bob@two.test>", "DATA"):
+            client.say(line)
+        client.send(MESSAGE + b".\r\n")
+        first, second = fake.transports
+        second.protocol.dataReceived(REJECT)
+        first.protocol.dataReceived(CONTINUE)
+        self.assertEqual(client.answers()[-1].code, 550)  # not for both
+        counts = {name: len(store.messages) for name, store in stores.items()}
+        self.assertEqual(counts, {"one.test": 1, "two.test": 0})
+        self.assertEqual((first.isClosed, second.isClosed), (True, True))
 
     def test_pipelined(self) -> None:
         """What comes behind the slow answer of a milter waits, and each answer has its place."""

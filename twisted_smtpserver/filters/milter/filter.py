@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
@@ -143,6 +144,8 @@ class Milter:
         self._messageTimeout = messageTimeout
         self._hostName = hostName or socket.gethostname()
         self._reuse = reuse
+        # Not in session.data: the sessions that ByRecipient makes for its stores share that.
+        self._courses: WeakKeyDictionary[Session, _Course] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"<Milter {self._pool!r}>"
@@ -160,7 +163,7 @@ class Milter:
     async def onConnect(self, session: Session) -> None:
         """Ask the milter. Its refusal is 554, or its own reply."""
         self.onClose(session)  # after XCLIENT, this is another client
-        course = session.data[self] = _Course()
+        course = self._courses[session] = _Course()
         try:
             await self._open(course, session)
         except MilterError as error:
@@ -224,7 +227,7 @@ class Milter:
             self._course(session).isClientGone = True
 
     def _end(self, session: Session) -> None:
-        course = session.data.pop(self, None)
+        course = self._courses.pop(session, None)
         if course is None or course.conversation is None:
             return
         conversation, course.conversation = course.conversation, None
@@ -236,8 +239,7 @@ class Milter:
     # -- What they share ---------------------------------------------------------------------------
 
     def _course(self, session: Session) -> _Course:
-        course: _Course = session.data.setdefault(self, _Course())
-        return course
+        return self._courses.setdefault(session, _Course())
 
     async def _open(self, course: _Course, session: Session) -> None:
         """Take a connection, and tell the milter about the client."""
