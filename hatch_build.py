@@ -65,7 +65,7 @@ MODULES = (
     *("dialogue/dialogue.py", "dialogue/octets.py", "dialogue/outcome.py"),
     *("hooks/calling.py", "hooks/coroutines.py", "hooks/firing.py"),
     "log/serverlog.py",
-    *("message/stream.py", "message/transfer.py"),
+    "message/transfer.py",
     *("wire/commands.py", "wire/dotdata.py", "wire/hello.py"),
     *("wire/newlines.py", "wire/params.py", "wire/text.py"),
 )

@@ -8,7 +8,6 @@ from typing import Any, cast
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.interfaces import IMethod
 
-from twisted_smtpserver import isCompiled
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.message.stream import MessageStream
@@ -27,8 +26,6 @@ class IncomingMessageTests(SynchronousTestCase):
         for name, described in IMessageStream.namesAndDescriptions():
             if IMethod.providedBy(described):
                 promised = list(cast("Any", described).getSignatureInfo()["positional"])
-                # A compiled method doesn't tell its parameters.
-                kinds = (IncomingMessage,) if isCompiled else (IncomingMessage, MessageStream)
-                for kind in kinds:
+                for kind in (IncomingMessage, MessageStream):
                     parameters = list(inspect.signature(getattr(kind, name)).parameters)
                     self.assertEqual(parameters[1:], promised, (kind, name))

@@ -129,6 +129,12 @@ class SourceTests(SynchronousTestCase):
                     inner = [each for each in ast.walk(outer) if isinstance(each, ast.FunctionDef)]
                     self.assertEqual([each.name for each in inner if each is not outer], [], name)
 
+    def test_coroutines(self) -> None:
+        """There are none: what mypyc makes of ``await`` calls throw() as Python 3.12 deprecates."""
+        for name, code in sources():
+            found = [each for each in ast.walk(code) if isinstance(each, ast.AsyncFunctionDef)]
+            self.assertEqual(found, [], name)
+
     def test_classes(self) -> None:
         """
         No class is decorated, which mypyc leaves slow, or has a base that isn't compiled: with such
