@@ -180,6 +180,14 @@ class RunTests(SynchronousTestCase):
         __main__.run()
         self.assertEqual(calls, [(["--port=0"], sys.stdout, reactor)])
 
+    def test_command(self) -> None:
+        """A command gets what stands behind its name, and the catcher doesn't run."""
+        calls: list[list[str]] = []
+        self.patch(__main__, "findCommand", lambda arguments: calls.append)
+        self.patch(sys, "argv", ["smtpserver", "passwd", "users", "joe"])
+        __main__.run()
+        self.assertEqual(calls, [["users", "joe"]])
+
     def test_module(self) -> None:
         """It is what the package does when it is run."""
         self.patch(sys, "argv", ["smtpserver", "--version"])

@@ -76,6 +76,12 @@ class OfferTests(SynchronousTestCase):
         answer = greeted().say("MAIL FROM:<joe@example.org> PRDR=1")
         self.assertEqual((answer.code, answer.enhanced), (501, "5.5.4"))
 
+    def test_otherParameter(self):
+        """Another parameter of MAIL doesn't ask for it."""
+        handler = Results(None)
+        deliver(greeted(handler), "a", parameter="SIZE=100")
+        self.assertEqual(handler.wanted, [False])
+
     def test_perTransaction(self):
         """The handler is asked for results by recipient where the client said so, only there."""
         handler = Results(None)

@@ -201,6 +201,15 @@ class HookTests(CountingCase):
         self.assertEqual(client.say("hello\r\n.").code, 250)
         self.assertEqual(self.hooks(), {"onMailFrom": 2, "onRcptTo": 2, "onData": 1})
 
+    def test_helloRefused(self) -> None:
+        """A hook whose refusal has nothing more to do is counted, and refuses."""
+
+        def onHello(hostname: str, session: Any) -> None:
+            raise Rejection
+
+        self.assertEqual(self.connect(onHello=onHello).say(HELLO).code, 550)
+        self.assertEqual(self.hooks(), {"onHello": 1})
+
     def test_abandoned(self) -> None:
         """A hook whose client leaves has ended, too."""
         client = walk(self.connect(onData=lambda *_: Deferred()), Phase.RCPT)

@@ -79,6 +79,10 @@ class NextPostfix(OwnPostfix):
 
     def start(self) -> None:
         """Start it: when this returns it listens."""
+        # Files that a killed process hadn't named by then were never accepted, and postsuper takes
+        # offense at their names.
+        for path in (self.folder / "queue" / "incoming").glob("**/*.*"):
+            path.unlink()
         self.run("start")
         self.isRunning = True
 
