@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.examples import EXAMPLES
 from tests.support.liveserver import LiveServer
-from tests.support.services import PATIENCE, Service, freePort, need, once, until
+from tests.support.services import PATIENCE, Service, ask, freePort, need, once, until
 
 FOLDER = EXAMPLES / "metrics"
 
@@ -127,16 +127,7 @@ class ScrapeTests(SynchronousTestCase):
 
 class PromtoolTests(SynchronousTestCase):
     def promtool(self, *words: str) -> str:
-        done = subprocess.run(
-            [need("promtool"), *words],
-            cwd=FOLDER,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return done.stdout
+        return ask("promtool", *words, cwd=FOLDER)
 
     def test_rules(self) -> None:
         """promtool takes the rules and the configuration, and the rules do what they should."""

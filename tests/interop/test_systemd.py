@@ -8,7 +8,6 @@ import shutil
 import signal
 import smtplib
 import ssl
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.certificates import makeCertificate
 from tests.support.examples import DOCS, EXAMPLES
 from tests.support.liveserver import PATIENCE, START
-from tests.support.services import need
+from tests.support.services import ask, need
 from tests.support.systemd import Unit
 from twisted_smtpserver.users import passwd
 
@@ -38,21 +37,9 @@ class UnitTests(SynchronousTestCase):
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
 
-    def analyze(self, *arguments: str) -> str:
-        """Ask systemd-analyze."""
-        done = subprocess.run(
-            [need("systemd-analyze"), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return done.stdout
-
     def test_security(self) -> None:
         """systemd rates its exposure at 2.0 or less, of 10."""
-        said = self.analyze("security", "--offline=true", "--threshold=20", str(UNIT))
+        said = ask("systemd-analyze", "security", "--offline=true", "--threshold=20", str(UNIT))
         found = re.search(r"Overall exposure level for smtpserver.service: ([\d.]+)", said)
         assert found is not None
         self.assertLessEqual(float(found[1]), 2.0)
@@ -61,7 +48,7 @@ class UnitTests(SynchronousTestCase):
         """The system calls of sets as systemd has them, those in other sets included."""
         found: set[str] = set()
         for name in sets:
-            said = self.analyze("syscall-filter", name)
+            said = ask("systemd-analyze", "syscall-filter", name)
             for word in re.findall(r"^    ([@\w-]+)$", said, re.MULTILINE):
                 found |= self.systemCalls(word) if word.startswith("@") else {word}
         return found

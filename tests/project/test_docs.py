@@ -17,6 +17,7 @@ from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.examples import DOCS, EXAMPLES, load
+from tests.support.folders import enterFolder
 from twisted_smtpserver import Address, Envelope, Session, tap
 from twisted_smtpserver.extensions import BUILT_IN
 from twisted_smtpserver.interfaces import HOOKS, IMessageStream
@@ -112,11 +113,7 @@ class CodeTests(SynchronousTestCase):
     """What can be run in the pages and in the README."""
 
     def setUp(self) -> None:
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir()
-        before = os.getcwd()
-        os.chdir(folder)
-        self.addCleanup(os.chdir, before)
+        folder = enterFolder(self)
         for name in ("users", "senders", "recipients"):
             Path(name).write_text("# nobody yet\n")
         self.patch(sys, "path", [str(folder), *sys.path])

@@ -40,6 +40,26 @@ def need(program: str, *folders: str) -> str:
     return path
 
 
+def ask(program: str, *words: str, cwd: Path | None = None) -> str:
+    """
+    Run a program that must succeed.
+
+    :param cwd: the folder to run it in.
+    :returns: what it printed.
+    :raises SkipTest: as :func:`need` does.
+    """
+    done = subprocess.run(
+        [need(program), *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def freePort() -> int:
     """A TCP port of loopback that nobody listens on."""
     with socket.socket() as found:

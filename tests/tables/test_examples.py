@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.examples import EXAMPLES, load
+from tests.support.folders import enterFolder
 from tests.users.test_table import BCRYPT
 from twisted_smtpserver import Session
 from twisted_smtpserver.auth.credentials import Credentials
@@ -23,11 +23,7 @@ class MailHostTests(SynchronousTestCase):
     """``mailhost.py``, with the files of :file:`docs/examples/config`."""
 
     def setUp(self) -> None:
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir()
-        before = os.getcwd()
-        os.chdir(folder)
-        self.addCleanup(os.chdir, before)
+        enterFolder(self)
         for name in ("recipients", "senders"):
             shutil.copy(EXAMPLES / "config" / name, name)
         Path("users").write_text(f"joe@example.com:{BCRYPT}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.folders import enterFolder
 from tests.support.talk import sayScram
+from tests.support.twistdservice import makeTwistd
 from tests.users.test_table import BCRYPT
 from twisted_smtpserver import ConfigurationError, tap
 from twisted_smtpserver.handlers import cred
 from twisted_smtpserver.sasl import scramSecret
-from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.tables import Recipients
 from twisted_smtpserver.testing import Client, connect, runInline
 from twisted_smtpserver.twistd.logins import DovecotService
@@ -36,12 +36,7 @@ class TableTestCase(SynchronousTestCase):
     """A folder with such files."""
 
     def setUp(self) -> None:
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir()
-        before = os.getcwd()
-        os.chdir(folder)
-        self.addCleanup(os.chdir, before)
-        self.folder = folder
+        self.folder = folder = enterFolder(self)
         scram = scramSecret("sesame").toString()
         (folder / "users").write_text(f"joe:{BCRYPT}\n")
         (folder / "scram").write_text(f"joe:{scram}\n")
@@ -51,15 +46,9 @@ class TableTestCase(SynchronousTestCase):
         (folder / "recipients").write_text("sales@example.com joe@example.com\n")
 
     def make(self, *arguments: str) -> MultiService:
-        parsed = tap.Options()
-        parsed.parseOptions(arguments)
-        service = tap.makeService(parsed)
-        assert isinstance(service, MultiService)
-        self.service = service
-        server = service.services[-1]
-        assert isinstance(server, SMTPService)
+        self.service, server = makeTwistd(*arguments)
         self.factory = server.factories()[0]
-        return service
+        return self.service
 
     def start(self, *arguments: str) -> list[str]:
         """Start all but the ports; what was logged."""

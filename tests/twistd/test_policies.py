@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -18,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import makeCertificate
 from tests.support.talk import HELLO, MAIL, RCPT, brief, codes
+from tests.support.twistdservice import makeTwistd
 from twisted_smtpserver import ConfigurationError, SMTPHandler, tap
 from twisted_smtpserver.handlers import CredHandler
 from twisted_smtpserver.handlers.policies import (
@@ -51,15 +51,8 @@ class PolicyTests(SynchronousTestCase):
     """Each flag."""
 
     def make(self, *arguments: str) -> None:
-        parsed = tap.Options()
-        parsed.parseOptions(arguments)
-        service = tap.makeService(parsed)
-        assert isinstance(service, MultiService)
-        self.service = service
-        server = service.services[-1]
-        assert isinstance(server, SMTPService)
-        self.server = server
-        self.handler = server.factories()[0].handler
+        self.service, self.server = makeTwistd(*arguments)
+        self.handler = self.server.factories()[0].handler
 
     def stages(self) -> list[Any]:
         return list(self.handler.stages)  # type: ignore[attr-defined]
