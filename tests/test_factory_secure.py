@@ -144,7 +144,7 @@ class SecureTests(SynchronousTestCase):
         for changes, pattern in (
             ({"certs": "x"}, "no TLS option 'certs'; did you mean 'cert'"),
             ({"size": 5}, "no TLS option 'size'"),
-            ({"cert": b"nonsense"}, "cert: no PEM certificate"),
+            ({"cert": b"nonsense"}, "cert: it has no PEM certificate"),
             ({"key": TWO.keyPEM}, "key is not that of the certificate"),
             ({"key": None, "cert": None}, "a certificate is needed"),
             ({"requestCert": True}, "ca: missing"),
