@@ -98,7 +98,7 @@ class FlagTests(SynchronousTestCase):
         for flag in allFlags():
             self.assertIn(f"\n  --{flag.name} {flag.value}".rstrip(), text)
         self.assertIn("messages in flight [default: 30]\n", text)
-        self.assertIn("TCP_NODELAY is set [default: yes]\n", text)
+        self.assertIn("TCP_NODELAY [default: yes]\n", text)
         self.assertIn("offer [default: PLAIN,LOGIN]\n", text)
         self.assertIn("for localhost, to try things out\n", text)
         for width in (80, 100):

@@ -93,7 +93,7 @@ BROKEN = {
         ", line 2: [limits] close-timeout: '-1' is no number of seconds"
     ),
     '[policies]\nrate-messages = "many"\n': (
-        ", line 2: [policies] rate-messages: 'many' is no rate such as 600/h or 20/10m"
+        ", line 2: [policies] rate-messages: 'many' is not a rate such as 600/h or 20/10m"
     ),
     '[messages]\nmaildir = ""\n': ", line 2: [messages] maildir: its value is empty",
     '[messages]\nbare-newlines = "keep"\n': (

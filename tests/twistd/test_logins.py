@@ -177,7 +177,7 @@ class HtpasswdTests(TableTestCase):
         parsed.authOutput = io.StringIO()
         self.assertRaises(SystemExit, parsed.parseOptions, ["--help-auth"])
         text = parsed.authOutput.getvalue()
-        self.assertIn("  --auth htpasswd:FILE     users with hashed passwords", text)
+        self.assertIn("  --auth htpasswd:FILE   users with hashed passwords", text)
         self.assertIn("  --auth dovecot:SOCKET", text)
         self.assertIn("memory", text)
 

@@ -111,7 +111,7 @@ class PolicyTests(SynchronousTestCase):
         """A rate is a number above 0, and a time above 0 with its unit."""
         for text in ("600", "600/3600", "0/h", "5/0s", "/h", "5/w", "-1/h", "1.5/h", "٣/h", "5 /h"):
             for what in ("connections", "messages", "recipients"):
-                reason = f"--rate-{what}: {text!r} is no rate such as 600/h or 20/10m"
+                reason = f"--rate-{what}: {text!r} is not a rate such as 600/h or 20/10m"
                 self.assertRefused(reason, f"--rate-{what}={text}")
 
     def test_dnsbl(self) -> None:

@@ -20,7 +20,7 @@ _log = Logger()
 #: Our own methods: what stands behind the colon, and what that is.
 METHODS = {
     "htpasswd": ("FILE", "users with hashed passwords; python -m twisted_smtpserver passwd"),
-    "dovecot": ("SOCKET", "ask Dovecot: the path of its auth-client, or a client endpoint"),
+    "dovecot": ("SOCKET", "ask Dovecot: the path of its auth-client socket, or a client endpoint"),
 }
 
 #: What is offered where a file of users is all there is, as far as the file has what it takes.
@@ -150,9 +150,10 @@ def writeHelp(output: TextIO) -> None:
 
     :param output: where to.
     """
-    output.write("For users of mail programs:\n\n")
+    output.write("For mail users:\n\n")
     output.writelines(
-        f"  --auth {method}:{argument:9}{text}\n" for method, (argument, text) in METHODS.items()
+        f"  --auth {f'{method}:{argument}':16}{text}\n"
+        for method, (argument, text) in METHODS.items()
     )
     output.write("\nMethods of twisted.cred:\n\n")
 

@@ -75,7 +75,7 @@ def readRate(text: str) -> tuple[int, float]:
     """Read a rate, such as 600/h: how many, and in how many seconds."""
     match = re.fullmatch("([1-9][0-9]{0,8})/([1-9][0-9]{0,8})?([smhd])", text, re.ASCII)
     if match is None:
-        raise ValueError(f"{text!r} is no rate such as 600/h or 20/10m")
+        raise ValueError(f"{text!r} is not a rate such as 600/h or 20/10m")
     unit = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[3]]
     return int(match[1]), int(match[2] or 1) * unit
 
