@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -180,9 +181,14 @@ class RecipientTableTests(SynchronousTestCase):
 
     def test_dispose(self) -> None:
         """An old table is emptied."""
-        known = table("*")
+        known = table("*\n@example.com")
         known.dispose()
         self.assertEqual(str(known), "0 lines, 0 domains")
+
+    def test_text(self) -> None:
+        """What is kept is text: the garbage collector looks at nothing, however long the file."""
+        known = table("joe@example.com\nann@example.com joe@example.com, eve@example.org")
+        self.assertFalse(any(map(gc.is_tracked, known._entries.values())))
 
     def test_quoted(self) -> None:
         """A local part may be quoted, blanks and commas and all."""

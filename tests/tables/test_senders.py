@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -66,6 +67,11 @@ class SendersTests(TableTestCase):
         self.assertEqual(self.send("eve@x.example", "eve@x.example", "joe@example.com"), [250, 553])
         self.assertEqual(self.send(Authenticated(7), "joe@example.com"), [553])
         self.assertEqual(self.send(None, "joe@example.com"), [250])
+
+    def test_text(self) -> None:
+        """What is kept is text: the garbage collector looks at nothing, however long the file."""
+        known = Senders(self.path)._file.latest
+        self.assertFalse(any(map(gc.is_tracked, known._users.values())))
 
     def test_changed(self) -> None:
         """A file that has changed is read again."""

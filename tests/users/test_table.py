@@ -99,6 +99,13 @@ class UserTableTests(CountingTestCase):
         self.assertEqual(len(known), 0)
         self.assertTrue(check("sesame"))
 
+    def test_count(self) -> None:
+        """To count users needs no look at each of them, as they may be many."""
+        known = table(f"joe:{BCRYPT}", "joe:" + scramSecret("open").toString(), f"ann:{BCRYPT}")
+        self.patch(known, "_kept", None)
+        self.patch(known, "_scram", None)
+        self.assertEqual(str(known), "2 users")
+
     def test_nobody(self) -> None:
         """With an empty file nobody logs in, and nothing is offered that couldn't work."""
         known = table()

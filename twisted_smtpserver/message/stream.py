@@ -296,22 +296,29 @@ class MessageStream:
         return self._begin("read", self._read(limit))
 
     async def _read(self, limit: int) -> bytes:
-        parts = []
+        first = b""  # nearly always all there is
+        gathered: LargeBytes | None = None
         length = 0
-        async for octets in self:
-            length += len(octets)
+        async for chunk in self:
+            length += len(chunk)
             if length > limit:
+                first, gathered = b"", None  # the traceback would keep them
                 raise MessageTooLarge
-            parts.append(octets)
-        return b"".join(parts)
+            if not first:
+                first = chunk
+                continue
+            if gathered is None:
+                gathered = LargeBytes()
+                gathered.add(first)
+            gathered.add(chunk)
+        return first if gathered is None else gathered.take()
 
     def message(self, limit: int = READ_LIMIT) -> Deferred[EmailMessage]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.message`."""
         return self._begin("message", self._message(limit))
 
     async def _message(self, limit: int) -> EmailMessage:
-        octets = await self._gather(limit)
-        message: EmailMessage = await self._runInSlices(building(octets))
+        message: EmailMessage = await self._runInSlices(building(await self._read(limit)))
         return message
 
     def parsed(self, limit: int = READ_LIMIT) -> Deferred[ParsedMessage]:
@@ -319,25 +326,8 @@ class MessageStream:
         return self._begin("parsed", self._parsed(limit))
 
     async def _parsed(self, limit: int) -> ParsedMessage:
-        gathered = LargeBytes()
-        async for chunk in self:
-            gathered.add(chunk)
-            if gathered.length > limit:
-                gathered.take()  # the traceback would keep them
-                raise MessageTooLarge
-        octets = gathered.take()
-        parsed: ParsedMessage = await self._runInSlices(parsing(octets))
+        parsed: ParsedMessage = await self._runInSlices(parsing(await self._read(limit)))
         return parsed
-
-    async def _gather(self, limit: int) -> bytearray:
-        # A bytearray: joined bytes would be in memory twice.
-        octets = bytearray()
-        async for chunk in self:
-            octets += chunk
-            if len(octets) > limit:
-                octets.clear()  # the traceback would keep them
-                raise MessageTooLarge
-        return octets
 
     def pipeTo(self, consumer: IConsumer) -> Deferred[int]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.pipeTo`."""

@@ -29,8 +29,9 @@ LOOK_INTERVAL = 1.0
 #: The longest line of a file, in octets.
 MAX_LINE = 2**16
 
-# The reactor's thread gets its turn after so many items.
-_ITEMS_AT_ONCE = 500
+# The reactor's thread gets its turn after so many items: each takes some 20 microseconds, and that
+# thread waits for its turn at each call of the system.
+_ITEMS_AT_ONCE = 50
 
 # A file that was changed so short a time ago may change again and look the same, in seconds: file
 # systems' clocks are coarse.
