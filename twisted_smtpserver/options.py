@@ -262,7 +262,7 @@ class Options:
             )
         if self.tls is not None and settled:
             raise ConfigurationError(
-                f"tls: goes without {', '.join(settled)}: set that in the context factory"
+                f"tls: can't be combined with {', '.join(settled)}: set that in the context factory"
             )
         if (self.key is None) != (self.cert is None):
             raise ConfigurationError("key and cert go together: one of them is missing")

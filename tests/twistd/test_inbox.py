@@ -94,7 +94,7 @@ class FlagTests(SynchronousTestCase):
         """They are nothing without --inbox, and that is in one process."""
         self.assertRefused("--inbox-db: needs --inbox", "--inbox-db=mail.db")
         self.assertRefused(
-            "--workers: goes without --inbox, of which there can be only one",
+            "--workers: can't be combined with --inbox",
             "--inbox=0",
             "--workers=2",
         )

@@ -84,7 +84,7 @@ def _checkWorkers(config: Any) -> None:
     if config.get("workers", 1) == 1:
         return
     if "inbox" in config:
-        raise ConfigurationError("--workers: goes without --inbox, of which there can be only one")
+        raise ConfigurationError("--workers: can't be combined with --inbox")
     if config.chroot:
         raise ConfigurationError("--workers: can't be combined with twistd's --chroot")
     for name in LISTENERS:
