@@ -33,7 +33,7 @@ _log = Logger()
 #: The key for all other recipients.
 OTHERS = "*"
 
-_NOT_HERE = Rejection("No mail is taken for this recipient", 550, "5.7.1")
+_NOT_HERE = Rejection("No mail is accepted for this recipient", 550, "5.7.1")
 
 
 @dataclass

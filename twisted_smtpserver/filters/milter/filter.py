@@ -39,7 +39,7 @@ _TEMPFAILED = Reply(451, "4.7.1", "Service unavailable, try again later")
 # Instead of a greeting, only these codes are allowed (RFC 5321 §3.1, §3.8).
 _REJECTED_AT_CONNECT = Reply(554, "5.7.1", "No service for you here")
 _TEMPFAILED_AT_CONNECT = Reply(421, "4.7.1", "Service unavailable, try again later")
-_SHUTDOWN = Reply(421, "4.7.0", "Closing the connection, as a filter wants")
+_SHUTDOWN = Reply(421, "4.7.0", "A filter closes the connection")
 
 #: The reply to the client when a milter has failed.
 _ON_FAILURE = {
