@@ -246,7 +246,7 @@ class MessageStream:
         if self._ended:
             return b""
         if self._reader is not None:
-            raise RuntimeError("the stream is being read already: it can have one reader")
+            raise RuntimeError("the stream is being read already: it can have only one reader")
         self._reader = SingleAwait(self._cancelReader)
         return self._reader
 
@@ -338,13 +338,13 @@ class MessageStream:
         if isinstance(target, (str, os.PathLike)):
             return self._begin("saveTo", saveToPath(self, target, self._runInThread))
         if not hasattr(target, "write") or isinstance(target, io.TextIOBase):
-            raise TypeError('saveTo() takes a path, or a file that is open for octets, as by "wb"')
+            raise TypeError('saveTo() takes a path, or a file opened in binary mode, as with "wb"')
         return self._begin("saveTo", saveToFile(self, target, self._runInThread))
 
     def prepend(self, octets: bytes) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.prepend`."""
         if self._wanted:
-            raise RuntimeError("prepend() comes before reading")
+            raise RuntimeError("call prepend() before reading")
         if not isinstance(octets, bytes):
             raise TypeError(f"prepend() takes octets, not {type(octets).__name__}: encode() text")
         if not octets or self.failure is not None:

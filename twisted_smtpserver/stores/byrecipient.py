@@ -98,7 +98,7 @@ class ByRecipient(SMTPHandler):
         runInThread: RunInThread = deferToThread,
     ) -> None:
         if not stores:
-            raise ConfigurationError("ByRecipient: name a domain, and where its mail goes")
+            raise ConfigurationError("ByRecipient: give a domain, and the store for its mail")
         for key, store in stores.items():
             if findHook(store, "onData") is None:
                 raise ConfigurationError(f"ByRecipient: {key}: {store!r} has no onData")

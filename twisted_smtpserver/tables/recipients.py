@@ -265,8 +265,8 @@ def _worst(
         return results[0]
     if len(failed) < len(results):
         _log.warn(
-            "Message {id} is stored, but not for {refused}; the client, who named {named}, got a "
-            "refusal",
+            "Message {id} is stored, but not for {refused}; the client, which named {named}, "
+            "got a refusal",
             id=envelope.id,
             refused=[
                 escape(each.address)

@@ -77,16 +77,16 @@ def _checkHandlers(config: Any) -> None:
 def _checkListeners(config: Any) -> None:
     given = [text for name in ("port", *LISTENERS) for text in config.get(name, ())]
     if "host" in config and given and not any(map(str.isdigit, given)):
-        raise ConfigurationError("--host: is for ports that are given by number")
+        raise ConfigurationError("--host: needs a port given by number")
 
 
 def _checkWorkers(config: Any) -> None:
     if config.get("workers", 1) == 1:
         return
     if "inbox" in config:
-        raise ConfigurationError("--workers: there can be only one --inbox")
+        raise ConfigurationError("--workers: goes without --inbox, of which there can be only one")
     if config.chroot:
-        raise ConfigurationError("--workers: can't be started inside of twistd's --chroot")
+        raise ConfigurationError("--workers: can't be combined with twistd's --chroot")
     for name in LISTENERS:
         for text in config.get(name, ()):
             kind = text.partition(":")[0]

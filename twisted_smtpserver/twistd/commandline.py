@@ -113,7 +113,9 @@ class Options(usage.Options, AuthOptionMixin):
             return
         for name in ("log-format", "log-size"):
             if name in self and not isOurs:
-                raise usage.UsageError(f"--{name}: twistd's --logger or --syslog writes the log")
+                raise usage.UsageError(
+                    f"--{name}: can't be combined with twistd's --logger or --syslog"
+                )
         format_ = FORMATS[self.get("log-format", "text")]
         batches.choose(format_, self.get("log-size", ROTATE_SIZE))
 

@@ -52,7 +52,7 @@ def makeState(given: Mapping[str, Any]) -> RedisState | None:
     Make the state of ``--shared-state``. It connects when it is used.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if its URL makes no sense.
+    :raises ConfigurationError: if its URL is invalid.
     """
     if "shared-state" not in given:
         return None

@@ -78,7 +78,7 @@ def makeStore(given: Mapping[str, Any], hostName: str | None, size: int) -> Stor
     :param hostName: our name in ``Received:``.
     :param size: the largest message that the server takes, in octets; 0 for no limit.
     :returns: the store's service; ``None`` if no flag chooses a store.
-    :raises ConfigurationError: if a flag's value makes no sense, or a library is missing.
+    :raises ConfigurationError: if a flag's value is invalid, or a library is missing.
     """
     for name, extra in STORES.items():
         if name in given:

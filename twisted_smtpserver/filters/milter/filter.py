@@ -311,7 +311,7 @@ class Milter:
             if outcome in (Verdict.ACCEPT, Verdict.CONTINUE):
                 await edits.apply()
         except DeadlineError:
-            raise MilterError(f"no verdict within {self._messageTimeout:g} s") from None
+            raise MilterError(f"it gave no verdict within {self._messageTimeout:g} s") from None
         except OSError as error:
             _log.error(
                 "Message {id} can't be filtered: {error}", id=message.envelope.id, error=error
@@ -324,7 +324,7 @@ class Milter:
     def _failed(self, course: _Course, session: Session, error: MilterError) -> None:
         course.conversation = None
         _log.error(
-            "{milter} has failed for {client}, message {id}: {error}",
+            "{milter} failed for {client}, message {id}: {error}",
             milter=self,
             client=client(session),
             id=session.envelope.id or "-",
