@@ -62,7 +62,7 @@ class CommandTests(SynchronousTestCase):
         """The help has the flags of twistd smtpserver, and says what is different."""
         code, text = self.end("--help")
         self.assertEqual(code, 0)
-        self.assertIn("--inbox 127.0.0.1:8025 and --bare-newlines accept unless", text)
+        self.assertIn("--inbox 127.0.0.1:8025 and --bare-newlines accept.", text)
         self.assertIn("--max-recipients", text)
 
     def test_version(self) -> None:
@@ -122,7 +122,9 @@ class RunTests(SynchronousTestCase):
     def test_portTaken(self) -> None:
         """A port that is taken is said in a line that names the cure."""
         for error, text in {
-            CannotListenError("127.0.0.1", 2525, OSError("taken")): "(--port chooses another one)",
+            CannotListenError(
+                "127.0.0.1", 2525, OSError("taken")
+            ): "(choose another one with --port)",
             ConfigurationError("the page: taken; choose another port"): "choose another port",
         }.items():
             ended = self.assertRaises(SystemExit, self.start, error)

@@ -232,7 +232,7 @@ class IMessageStream(Interface):
     def message(limit=32 * 2**20):  # type: ignore[no-untyped-def]
         """
         The message as the standard library has it. Header fields are parsed when they are read, in
-        linear time.
+        linear time. So are contents; all other clients wait while those of a large part are.
 
         :param limit: as for :meth:`read`.
         :returns: a Deferred of :class:`email.message.EmailMessage`;

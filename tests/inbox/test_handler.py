@@ -112,7 +112,7 @@ class CopyTests(SynchronousTestCase):
         self.assertEqual(len(self.store.messages), 1)
         self.assertEqual(self.inbox.desk.accepted, 0)
         [text] = [formatEvent(e) for e in events if e["log_level"] is LogLevel.warn]
-        self.assertIn("isn't in the inbox: it is larger than --inbox-size", text)
+        self.assertIn("can't be copied to the inbox: it is larger than --inbox-size", text)
 
     def test_chaos(self) -> None:
         """Chaos strikes here, too."""

@@ -66,6 +66,7 @@ class FailureTests(SynchronousTestCase):
         inbox = openInbox(runInThread=lambda *_: waiting)
         protocol, transport = connectWeb(inbox)
         protocol.dataReceived(f"GET /readyz HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        inbox.site.clock.advance(0)
         protocol.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(canceled, [waiting])
         self.assertEqual(transport.value(), b"")

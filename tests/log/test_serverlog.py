@@ -717,5 +717,5 @@ class LoggerTests(SynchronousTestCase):
     def test_wrong(self):
         """What is none is refused at once, not at the first event."""
         for wrong in (logging.getLogger("x"), "syslog", 5, print):
-            with self.assertRaisesRegex(ConfigurationError, "^logger: .* is no twisted.logger"):
+            with self.assertRaisesRegex(ConfigurationError, "^logger: .* is not a twisted.logger"):
                 SMTPServerFactory(logger=wrong)

@@ -139,7 +139,7 @@ class ByRecipientTests(SynchronousTestCase):
         """Who has no store is refused at RCPT."""
         for recipient in ("joe@c.example", "joe@sub.a.example", "Postmaster"):
             answers = self.send(self.client(), recipient)
-            self.assertEqual(answers, ["550 No mail is taken for this recipient"])
+            self.assertEqual(answers, ["550 No mail is accepted for this recipient"])
 
     def test_others(self) -> None:
         """Unless there is one for everybody else."""

@@ -617,7 +617,7 @@ class FlagTests(SynchronousTestCase):
         parsed.parent = usage.Options()
         parsed.parent["chroot"] = "/nowhere"
         error = self.assertRaises(SystemExit, parsed.parseOptions, ["--workers=2"])
-        self.assertIn("--workers: can't be started inside of twistd's --chroot", str(error))
+        self.assertIn("--workers: can't be combined with twistd's --chroot", str(error))
         parsed = tap.Options()
         parsed.parent = usage.Options()
         parsed.parent["chroot"] = None

@@ -98,9 +98,9 @@ class Filtered:
     ) -> None:
         for each in filters:
             if not callable(getattr(each, "onMessage", None)):
-                raise ConfigurationError(f"{each!r} is no filter: it has no onMessage")
+                raise ConfigurationError(f"{each!r} is not a filter: it has no onMessage")
             if findHook(each, "onData") is not None:
-                raise ConfigurationError(f"{each!r} is no filter: it has onData, as a store has")
+                raise ConfigurationError(f"{each!r} is not a filter: it has onData, like a store")
             for name, arguments in _CALLS.items():
                 if hasattr(each, name):
                     checkCall(type(each).__name__, name, getattr(each, name), arguments)
@@ -225,7 +225,7 @@ class Filtered:
         if self._quarantine is None:
             _log.error(
                 "Message {id} isn't accepted: a filter wants it in quarantine ({reason}), and there"
-                " is none: Filtered(quarantine=…), or twistd's --quarantine",
+                " is none: give Filtered(quarantine=…), or twistd's --quarantine",
                 id=session.envelope.id,
                 reason=escape(message.quarantine or ""),
             )
@@ -248,7 +248,7 @@ async def _receive(stream: AsyncIterable[bytes], spool: Spool, session: Session)
         raise
     except OSError as error:
         _log.error(
-            "Message {id} can't be put aside to be filtered: {error}",
+            "Message {id} can't be spooled for the filters: {error}",
             id=session.envelope.id,
             error=error,
         )

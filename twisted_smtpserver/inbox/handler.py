@@ -106,7 +106,7 @@ class InboxCopy(_Stage):
             await self._desk.add(partial(_read, message), envelopeOf(session))
         except (TooLargeForInbox, sqlite3.Error, OSError) as error:
             _log.warn(
-                "Message {id} isn't in the inbox: {error}",
+                "Message {id} can't be copied to the inbox: {error}",
                 id=session.envelope.id,
                 error=str(error) or "it is larger than --inbox-size",
             )

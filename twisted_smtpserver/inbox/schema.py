@@ -93,9 +93,9 @@ def _prepare(database: sqlite3.Connection) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     isNew = not database.execute("SELECT 1 FROM sqlite_master").fetchone()
     if version not in (0, VERSION):
-        raise sqlite3.DatabaseError("it is an inbox of another version; choose a new file")
+        raise sqlite3.DatabaseError("it is the inbox of another version; choose a new file")
     if version == 0 and not isNew:
-        raise sqlite3.DatabaseError("it is a database of another program; choose a new file")
+        raise sqlite3.DatabaseError("it is another program's database; choose a new file")
     database.execute("PRAGMA auto_vacuum = FULL")  # deleted mail gives its disk space back
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")  # 250 means that it is on the disk

@@ -21,6 +21,7 @@ from twisted_smtpserver.inbox.gate import Gate
 from twisted_smtpserver.inbox.routes import Routes, Table
 from twisted_smtpserver.inbox.send import MAX_BODY
 from twisted_smtpserver.web.bounded import BoundedConnections, BoundedRequest, QuietSite
+from twisted_smtpserver.web.pieces import Pieces
 
 _log = Logger()
 
@@ -136,8 +137,7 @@ def _write(answer: Answer | None, request: Any) -> None:
         return
     _writeHeaders(request, answer)
     request.setHeader("Content-Length", str(len(answer.body)))
-    request.write(answer.body)
-    request.finish()
+    Pieces(request, answer.body).start()
 
 
 def _writeHeaders(request: Any, answer: Answer) -> None:

@@ -135,7 +135,7 @@ class MessageStore:
             self._isFull = True
             _log.info(
                 "The inbox is full ({messages} messages, {octets} octets): the oldest are deleted "
-                "from now on; --inbox-max and --inbox-size say how much it keeps",
+                "from now on; --inbox-max and --inbox-size set how many it keeps",
                 messages=self._total,
                 octets=self._octets,
             )

@@ -67,7 +67,7 @@ class ServerLog:
             logger = Logger(namespace="twisted_smtpserver")
         elif logger is not False and not callable(getattr(logger, "failure", None)):
             # The standard library's loggers can't take structured events.
-            raise ConfigurationError(f"logger: {logger!r} is no twisted.logger.Logger")
+            raise ConfigurationError(f"logger: {logger!r} is not a twisted.logger.Logger")
         return cls(logger or None, options.ignoredNetworks, options.metrics)
 
     def _loggerFor(self, session: Session) -> Logger | None:

@@ -246,7 +246,7 @@ class MessageStream:
         if self._ended:
             return b""
         if self._reader is not None:
-            raise RuntimeError("the stream is being read already: it can have one reader")
+            raise RuntimeError("the stream is being read already: it can have only one reader")
         self._reader = SingleAwait(self._cancelReader)
         return self._reader
 
@@ -296,22 +296,29 @@ class MessageStream:
         return self._begin("read", self._read(limit))
 
     async def _read(self, limit: int) -> bytes:
-        parts = []
+        first = b""  # nearly always all there is
+        gathered: LargeBytes | None = None
         length = 0
-        async for octets in self:
-            length += len(octets)
+        async for chunk in self:
+            length += len(chunk)
             if length > limit:
+                first, gathered = b"", None  # the traceback would keep them
                 raise MessageTooLarge
-            parts.append(octets)
-        return b"".join(parts)
+            if not first:
+                first = chunk
+                continue
+            if gathered is None:
+                gathered = LargeBytes()
+                gathered.add(first)
+            gathered.add(chunk)
+        return first if gathered is None else gathered.take()
 
     def message(self, limit: int = READ_LIMIT) -> Deferred[EmailMessage]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.message`."""
         return self._begin("message", self._message(limit))
 
     async def _message(self, limit: int) -> EmailMessage:
-        octets = await self._gather(limit)
-        message: EmailMessage = await self._runInSlices(building(octets))
+        message: EmailMessage = await self._runInSlices(building(await self._read(limit)))
         return message
 
     def parsed(self, limit: int = READ_LIMIT) -> Deferred[ParsedMessage]:
@@ -319,25 +326,8 @@ class MessageStream:
         return self._begin("parsed", self._parsed(limit))
 
     async def _parsed(self, limit: int) -> ParsedMessage:
-        gathered = LargeBytes()
-        async for chunk in self:
-            gathered.add(chunk)
-            if gathered.length > limit:
-                gathered.take()  # the traceback would keep them
-                raise MessageTooLarge
-        octets = gathered.take()
-        parsed: ParsedMessage = await self._runInSlices(parsing(octets))
+        parsed: ParsedMessage = await self._runInSlices(parsing(await self._read(limit)))
         return parsed
-
-    async def _gather(self, limit: int) -> bytearray:
-        # A bytearray: joined bytes would be in memory twice.
-        octets = bytearray()
-        async for chunk in self:
-            octets += chunk
-            if len(octets) > limit:
-                octets.clear()  # the traceback would keep them
-                raise MessageTooLarge
-        return octets
 
     def pipeTo(self, consumer: IConsumer) -> Deferred[int]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.pipeTo`."""
@@ -348,13 +338,13 @@ class MessageStream:
         if isinstance(target, (str, os.PathLike)):
             return self._begin("saveTo", saveToPath(self, target, self._runInThread))
         if not hasattr(target, "write") or isinstance(target, io.TextIOBase):
-            raise TypeError('saveTo() takes a path, or a file that is open for octets, as by "wb"')
+            raise TypeError('saveTo() takes a path, or a file opened in binary mode, as with "wb"')
         return self._begin("saveTo", saveToFile(self, target, self._runInThread))
 
     def prepend(self, octets: bytes) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.prepend`."""
         if self._wanted:
-            raise RuntimeError("prepend() comes before reading")
+            raise RuntimeError("call prepend() before reading")
         if not isinstance(octets, bytes):
             raise TypeError(f"prepend() takes octets, not {type(octets).__name__}: encode() text")
         if not octets or self.failure is not None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -16,6 +15,7 @@ from twisted.logger import Logger
 from twisted_smtpserver.errors import ConfigurationError, Rejection, asRejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.handlers.check import checkHandler, descriptorsPerClient
+from twisted_smtpserver.handlers.transactions import Transactions
 from twisted_smtpserver.hooks import Hook, findHook, invoke
 from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.interfaces import HOOKS
@@ -37,12 +37,10 @@ class _Transaction:
     """
     What the recipients of a transaction stand for.
 
-    :ivar sender: tells one transaction from the next.
     :ivar targets: by the recipient, as the client named it.
     :ivar unique: all targets so far.
     """
 
-    sender: Address | None
     targets: dict[Address, list[Address]] = field(default_factory=dict)
     unique: dict[tuple[str, str | None], Address] = field(default_factory=dict)
 
@@ -96,7 +94,7 @@ class Recipients:
         self._relayForUsers = relayForUsers
         parse = partial(RecipientTable.parse, delimiter=delimiter)
         self._file = WatchedFile(path, parse, clock=clock, runInThread=runInThread)
-        self._transactions: WeakKeyDictionary[Session, _Transaction] = WeakKeyDictionary()
+        self._transactions = Transactions(_Transaction)
         self.gate = KnownRecipients(self)
         if not later:
             self.load()
@@ -154,20 +152,12 @@ class Recipients:
 
         :raises Rejection: 550 5.1.1 if it isn't known; what the store says.
         """
-        transaction = self._transaction(session)
+        transaction = self._transactions.of(session)
         found = await self.find(address, session)
         fresh = [each for each in found if each.key not in transaction.unique]
         answers = [await _call(self._store, "onRcptTo", each, session) for each in fresh]
         self._note(transaction, address, found)
         return answers[0] if len(found) == 1 and answers else None
-
-    def _transaction(self, session: Session) -> _Transaction:
-        """The current one; what was left of the last one is forgotten."""
-        sender = session.envelope.mailFrom
-        transaction = self._transactions.get(session)
-        if transaction is None or transaction.sender is not sender:
-            transaction = self._transactions[session] = _Transaction(sender)
-        return transaction
 
     @staticmethod
     def _note(transaction: _Transaction, address: Address, found: Sequence[Address]) -> None:
@@ -182,7 +172,7 @@ class Recipients:
         """
         envelope = session.envelope
         named = list(envelope.rcptTo)
-        transaction = self._transaction(session)
+        transaction = self._transactions.of(session)
         for address in named:
             if address not in transaction.targets:  # a filter has added it, who may name anybody
                 self._note(transaction, address, await self._added(address, session))
@@ -206,7 +196,7 @@ class Recipients:
 
     def onTransactionEnd(self, envelope: Envelope, outcome: str, session: Session) -> Any:
         """Forget the recipients, and tell the store."""
-        self._transactions.pop(session, None)
+        self._transactions.pop(session)
         hook = findHook(self._store, "onTransactionEnd")
         return None if hook is None else hook(envelope, outcome, session)
 
@@ -265,8 +255,8 @@ def _worst(
         return results[0]
     if len(failed) < len(results):
         _log.warn(
-            "Message {id} is stored, but not for {refused}; the client, who named {named}, got a "
-            "refusal",
+            "Message {id} is stored, but not for {refused}; the client, which named {named}, "
+            "got a refusal",
             id=envelope.id,
             refused=[
                 escape(each.address)

@@ -19,6 +19,8 @@ from twisted_smtpserver.tables.watched import Lines, TableError, WatchedFile, em
 __all__ = ["SenderTable", "Senders"]
 
 _ANYBODY = "*"
+# Between the addresses that are kept of a line: no line has it in it.
+_BREAK = "\n"
 _BETWEEN = re.compile(r"[\s,]+")
 
 
@@ -29,7 +31,8 @@ class SenderTable:
     """
 
     def __init__(self) -> None:
-        self._users: dict[str, frozenset[str]] = {}
+        # Nothing but text: the garbage collector needn't look at it, however many users there are.
+        self._users: dict[str, str] = {}
 
     @classmethod
     def parse(cls, lines: Lines) -> SenderTable:
@@ -43,10 +46,10 @@ class SenderTable:
             name, *texts = _BETWEEN.split(line.strip(", "))
             prepared = saslprep(name)
             if not prepared or not texts:
-                raise TableError("a line is: login name, blanks, addresses", number)
+                raise TableError("a line must be: login name, blanks, addresses", number)
             if prepared in table._users:
-                raise TableError("there is a line for this login name already", number)
-            table._users[prepared] = frozenset(_readKey(text, number) for text in texts)
+                raise TableError("an earlier line has the same login name", number)
+            table._users[prepared] = _BREAK.join(_readKey(text, number) for text in texts)
         return table
 
     def __str__(self) -> str:
@@ -61,7 +64,7 @@ class SenderTable:
         :param name: who has logged in.
         :param address: as whom they want to send.
         """
-        keys = self._users.get(saslprep(name) or "", frozenset())
+        keys = self._users.get(saslprep(name) or "", "").split(_BREAK)
         wanted = {keyOf(address.local, address.domain), f"@{address.domain}", _ANYBODY}
         return not wanted.isdisjoint(keys)
 

@@ -407,7 +407,9 @@ def _checkLines(content: bytes) -> None:
     :raises ValueError: if the end of the message wouldn't be seen.
     """
     if isinstance(content, str):
-        raise TypeError("the content is text: give octets, as content.encode(), or an EmailMessage")
+        raise TypeError(
+            "the content is text: give bytes, such as content.encode(), or an EmailMessage"
+        )
     if content and not content.endswith(b"\r\n"):
         raise ValueError(
             f"the content doesn't end in CRLF but in {content[-10:]!r}; "

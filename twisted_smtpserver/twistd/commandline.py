@@ -116,7 +116,9 @@ class Options(usage.Options, AuthOptionMixin):
         """Choose how the log is written, if not by twistd; in a worker, for the supervisor's."""
         for name in ("log-format", "log-size"):
             if name in self and not self.writesLog and self.handover is None:
-                raise usage.UsageError(f"--{name}: twistd's --logger or --syslog writes the log")
+                raise usage.UsageError(
+                    f"--{name}: can't be combined with twistd's --logger or --syslog"
+                )
         makeFormat: Callable[[], batches.Format] = FORMATS[self.get("log-format", "text")]
         if self.handover is not None:
             makeFormat = partial(WorkerLines, makeFormat, self.handover.number + 1)

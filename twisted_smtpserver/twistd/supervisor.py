@@ -380,7 +380,7 @@ class _Worker:
 
     def _kill(self) -> None:
         self._timer = None
-        _log.error("Worker {worker} didn't end in time, and is killed", worker=self._name)
+        _log.error("Worker {worker} didn't stop in time: killing it", worker=self._name)
         assert self._process is not None
         self._process.transport.signalProcess("KILL")
 

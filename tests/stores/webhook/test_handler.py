@@ -209,7 +209,7 @@ class WebhookTests(SynchronousTestCase):
             ("hook.example", "must begin with https://"),
             ("ftp://hook.example", "must begin with https://"),
             ("https:///x", "must begin with https://"),
-            ("https://hook:s3cret", "no URL"),
+            ("https://hook:s3cret", "the URL isn't valid"),
             ("https://joe:s3cret@hook.example", "no login in the URL"),
             ("http://127.0.0.1/", "127.0.0.1 is private"),
             ("http://[::1]/", "give the host's name"),

@@ -202,8 +202,8 @@ class Conversation:
                     return reply
                 return _final(reply)
             if not isinstance(reply, Progress):
-                raise MilterError("a change before the end of the message")
-        raise MilterError("nothing but progress")
+                raise MilterError("it sent a change before the end of the message")
+        raise MilterError("it sent nothing but progress")
 
     async def _inTime(self, waiting: Any) -> Any:
         answer: Deferred[Reply] = Deferred.fromCoroutine(waiting)
@@ -212,18 +212,18 @@ class Conversation:
         try:
             return await answer
         except DeadlineError:
-            raise MilterError(f"no answer for {self._timeout:g} s") from None
+            raise MilterError(f"it didn't answer within {self._timeout:g} s") from None
 
 
 def _final(reply: Outcome) -> Outcome:
     if reply in (Verdict.SKIP, Verdict.CONNECTION_FAILED):
-        raise MilterError(f"{reply} makes no sense here")
+        raise MilterError(f"it sent {reply}, which makes no sense here")
     return reply
 
 
 def _bound(progress: int) -> None:
     if progress > MAX_PROGRESS:
-        raise MilterError("nothing but progress")
+        raise MilterError("it sent nothing but progress")
 
 
 def _path(command: Command, address: Address) -> bytes:

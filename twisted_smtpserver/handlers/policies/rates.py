@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Literal
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.handlers.policies.fairtable import FairTable
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
+
+# When it began, and how many connections, messages and recipients there were.
+_Counts = tuple[float, int, int, int]
+_PLACES: dict[str, Literal[1, 2, 3]] = {"connections": 1, "messages": 2, "recipients": 3}
 
 # How many clients whose time is over one call forgets.
 _FORGOTTEN_AT_ONCE = 10
@@ -72,8 +76,8 @@ class RateLimit(SMTPHandler):
         self._state = state
         self._name = name or f"{seconds:g}s"
         # By client: when its time began, and its counts.
-        self._clients: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
-        self._users: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
+        self._clients: FairTable[_Counts] = FairTable(maxClients)
+        self._users: FairTable[_Counts] = FairTable(maxClients)
 
     def onConnect(self, session: Session) -> Any:
         """421, which closes."""
@@ -120,7 +124,7 @@ class RateLimit(SMTPHandler):
 
     def _count(
         self,
-        table: FairTable[tuple[float, dict[str, int]]],
+        table: FairTable[_Counts],
         client: Hashable,
         network: Hashable,
         what: str,
@@ -137,11 +141,12 @@ class RateLimit(SMTPHandler):
             table.remove(client)
             known = None
         if known is None:
-            known = (now, {})
+            known = (now, 0, 0, 0)
             table.add(client, network, known)
-        counts = known[1]
-        counts[what] = counts.get(what, 0) + 1
-        return counts[what]
+        place = _PLACES[what]
+        count = known[place] + 1
+        table.replace(client, (*known[:place], count, *known[place + 1 :]))
+        return count
 
 
 def _judge(count: int, limit: int, what: str, code: int) -> None:
