@@ -228,7 +228,7 @@ def _makeSupervisor(config: commandline.Options, built: list[_Built], figures: A
             each.keywords |= readFiles(each.keywords)
     listeners = _makeListeners(config, built)
     reactor = config.parent.get("reactor") if config.parent is not None else None
-    command = makeCommand(config.arguments, reactor)
+    command = makeCommand(config.arguments, reactor, config.writesLog)
     secrets = handedSecrets(config.listeners, (*SECRETS, "passphrase-file"))
     try:
         return Supervisor(
