@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.filefakes import closedSpools
 from tests.support.talk import HELLO, MAIL, RCPT, brief
 from twisted_smtpserver import Chain, ConfigurationError, Rejection, SMTPHandler
 from twisted_smtpserver.filters import Filtered, Message, filtered
@@ -478,14 +479,7 @@ class DialogueTests(FilteredCase):
     def test_clientLeaves(self) -> None:
         """A client that leaves has the spool closed, and no filter sees half a message."""
         seen: list[Message] = []
-        closed: list[Spool] = []
-        close = Spool.close
-
-        def noted(spool: Spool) -> None:
-            closed.append(spool)
-            close(spool)
-
-        self.patch(Spool, "close", noted)
+        closed = closedSpools(self)
         client = self.serve(seen.append)
         for line in (HELLO, MAIL, RCPT, "DATA"):
             client.say(line)
