@@ -1,5 +1,5 @@
 """
-The messages of the inbox, in SQLite: in memory, or in a file.
+The messages of the inbox, in SQLite: in a file, or until it ends.
 
 Every method blocks, may be called in any thread, and does its work in one transaction.
 """
@@ -45,7 +45,7 @@ class MessageStore:
     """
     Keeps the newest messages.
 
-    :param path: the database's file, created if need be; ``None`` keeps them in memory.
+    :param path: the database's file, created if need be; ``None`` keeps them until it ends.
     :param maxMessages: how many messages are kept; if there are more, the oldest are deleted.
     :param maxOctets: how many octets the messages may take in the database, about; if they take
         more, the oldest are deleted.
