@@ -222,7 +222,7 @@ class VerdictTests(FilteredCase):
         answer = client.deliver(MESSAGE)
         self.assertEqual((*brief(answer), answer.text), (550, "5.7.1", "No, thanks"))
         self.assertEqual((self.store.messages, after), ([], []))
-        self.assertIn("is refused by <Judge>: ", lines[0])
+        self.assertIn("is refused by <Judge>, client ", lines[0])
         self.assertIn("550 No, thanks", lines[0])
 
     def test_ownCode(self) -> None:
@@ -288,7 +288,7 @@ class VerdictTests(FilteredCase):
 
         self.assertEqual(self.serve(discard, after.append).deliver(MESSAGE).code, 250)
         self.assertEqual((self.store.messages, after), ([], []))
-        self.assertIn("is thrown away, as <Judge> wants", lines[0])
+        self.assertIn("is discarded by <Judge>, client ", lines[0])
 
     def test_quarantine(self) -> None:
         """A message in quarantine is stored elsewhere, with the reason in front."""
