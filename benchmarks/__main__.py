@@ -6,7 +6,7 @@ The command.
 ``python -m benchmarks growth``
     How our cost grows.
 ``python -m benchmarks workers``
-    What a second worker is worth.
+    What a message costs with two, four and eight workers.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def _growth(given: argparse.Namespace, files: Files) -> int:
 
 def _workers(given: argparse.Namespace, files: Files) -> int:
     given.output.mkdir(parents=True, exist_ok=True)
-    table = measureWorkers(files, given.repeat, 0.2 if given.quick else given.seconds)
+    seconds = 0.2 if given.quick else given.seconds
+    table = measureWorkers(files, given.repeat, seconds, given.quick)
     print(table)
     (given.output / "workers.rst").write_text(table)
     return 0

@@ -144,7 +144,7 @@ class AuthenticationFailed(Rejection):
         super().__init__(text, code, enhanced)
         self.data = dict(data) if data is not None else None
         if not all(isinstance(text, str) for pair in (self.data or {}).items() for text in pair):
-            raise ValueError("data must have text for keys and for values")
+            raise ValueError("data must map text to text")
 
 
 class MessageTooLarge(Rejection):

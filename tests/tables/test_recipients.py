@@ -168,7 +168,7 @@ class RecipientsTests(TableTestCase):
         answers = self.send(client, "joe@example.com", "team@example.com", "ann@store.example")
         self.assertEqual(answers, ["250 Message accepted", "552 mailbox full", "552 mailbox full"])
         [line] = [line for line in self.log if "but not for" in line]
-        self.assertIn("['ann@store.example']; the client, who named team@example.com", line)
+        self.assertIn("['ann@store.example']; the client, which named team@example.com", line)
 
     def test_temporary(self) -> None:
         """A refusal for a while goes before one for good."""
@@ -306,7 +306,7 @@ class RecipientsTests(TableTestCase):
         self.assertIn("can't store messages", str(error))
         self.write("joe")
         error = self.assertRaises(ConfigurationError, self.make)
-        self.assertIn("line 1: an address is written joe@example.com", str(error))
+        self.assertIn("line 1: an address must be written as joe@example.com", str(error))
         later = self.make(later=True)
         self.assertRaises(ConfigurationError, later.load)
 

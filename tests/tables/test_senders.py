@@ -83,13 +83,13 @@ class SendersTests(TableTestCase):
 
     def test_wrong(self) -> None:
         """What is wrong is said with the line's number."""
-        shape = "line 2: a line is: login name, blanks, addresses"
+        shape = "line 2: a line must be: login name, blanks, addresses"
         for line, reason in {
             "joe": shape,
             "\u0007 joe@example.com": shape,
-            "joe joe": "line 2: an address is written joe@example.com",
-            "joe @": "line 2: a domain is written @example.com",
-            "first x@example.com": "line 2: there is a line for this login name already",
+            "joe joe": "line 2: an address must be written as joe@example.com",
+            "joe @": "line 2: a domain must be written as @example.com",
+            "first x@example.com": "line 2: an earlier line has the same login name",
         }.items():
             self.write("first first@example.com", line)
             error = self.assertRaises(ConfigurationError, Senders, self.path)

@@ -49,7 +49,7 @@ class MtPriority(Extension):
 
     def __init__(self, profile: str = "", mayRaise: Callable[[Session], bool] = isTrusted) -> None:
         if profile and _PROFILE.fullmatch(profile) is None:
-            raise ConfigurationError(f"MT-PRIORITY: {profile!r} is no name of a profile")
+            raise ConfigurationError(f"MT-PRIORITY: {profile!r} is not the name of a profile")
         self._profile = profile
         self._mayRaise = mayRaise
         self.mailParameters: dict[str, ParameterParser] = {"MT-PRIORITY": parsePriority}

@@ -44,12 +44,17 @@ class Problem(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A response."""
+    """
+    A response.
+
+    :ivar content: what is sent instead of the body, in pieces.
+    """
 
     body: bytes
     contentType: str = _TEXT
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    content: Content | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def asFile(content: Content, save: bool) -> Answer:
     """
     Answer with somebody else's octets, in a way that does no harm.
 
-    :param content: them.
+    :param content: what to send.
     :param save: whether a browser should save what it could show.
     """
     isShown = content.contentType in _SHOWN and not save
@@ -173,10 +178,11 @@ def asFile(content: Content, save: bool) -> Answer:
     name = quote(content.fileName or "attachment", safe="")
     kind = content.contentType
     return Answer(
-        content.content,
+        b"",
         f"{kind}; charset=utf-8" if kind == "text/plain" else kind,
         headers={
             "Content-Disposition": f"{disposition}; filename*=UTF-8''{name}",
             "Content-Security-Policy": DEAD,
         },
+        content=content,
     )

@@ -21,6 +21,7 @@ from twisted_smtpserver.inbox.gate import Gate
 from twisted_smtpserver.inbox.routes import Routes, Table
 from twisted_smtpserver.inbox.send import MAX_BODY
 from twisted_smtpserver.web.bounded import BoundedConnections, BoundedRequest, QuietSite
+from twisted_smtpserver.web.pieces import PIECE, writePieces
 
 _log = Logger()
 
@@ -102,7 +103,7 @@ class InboxResource(Resource):
         answering = Deferred.fromCoroutine(self._answer(request))
         request.notifyFinish().addErrback(lambda _: answering.cancel())
         answering.addErrback(_failed)
-        answering.addCallback(_write, request)
+        answering.addCallback(self._write, request)
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> Answer | None:
@@ -117,6 +118,18 @@ class InboxResource(Resource):
         result = responder(Question(request, gaps))
         return result if result is None or isinstance(result, Answer) else await result
 
+    def _write(self, answer: Answer | None, request: Any) -> None:
+        if answer is None:  # somebody else writes
+            return
+        body, content = answer.body, answer.content
+        length = len(body) if content is None else content.size
+        _writeHeaders(request, answer)
+        request.setHeader("Content-Length", str(length))
+        if content is None:
+            writePieces(request, length, lambda position: body[position : position + PIECE])
+        else:
+            writePieces(request, length, partial(self._desk.piece, content))
+
 
 def _failed(failure: Failure) -> Answer | None:
     """Describe the problem; for a bug, say only that there is one."""
@@ -129,15 +142,6 @@ def _failed(failure: Failure) -> Answer | None:
         return answer
     _log.failure("The inbox's page failed", failure)
     return inText("Something went wrong; the server's log says what\n", 500)
-
-
-def _write(answer: Answer | None, request: Any) -> None:
-    if answer is None:  # somebody else writes
-        return
-    _writeHeaders(request, answer)
-    request.setHeader("Content-Length", str(len(answer.body)))
-    request.write(answer.body)
-    request.finish()
 
 
 def _writeHeaders(request: Any, answer: Answer) -> None:

@@ -1,5 +1,5 @@
 """
-The messages of the inbox, in SQLite: in memory, or in a file.
+The messages of the inbox, in SQLite: in a file, or until it ends.
 
 Every method blocks, may be called in any thread, and does its work in one transaction.
 """
@@ -45,7 +45,7 @@ class MessageStore:
     """
     Keeps the newest messages.
 
-    :param path: the database's file, created if need be; ``None`` keeps them in memory.
+    :param path: the database's file, created if need be; ``None`` keeps them until it ends.
     :param maxMessages: how many messages are kept; if there are more, the oldest are deleted.
     :param maxOctets: how many octets the messages may take in the database, about; if they take
         more, the oldest are deleted.
@@ -135,7 +135,7 @@ class MessageStore:
             self._isFull = True
             _log.info(
                 "The inbox is full ({messages} messages, {octets} octets): the oldest are deleted "
-                "from now on; --inbox-max and --inbox-size say how much it keeps",
+                "from now on; --inbox-max and --inbox-size set how many it keeps",
                 messages=self._total,
                 octets=self._octets,
             )

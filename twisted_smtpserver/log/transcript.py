@@ -68,7 +68,7 @@ def parseRules(text: str, now: float) -> list[Rule]:
 
     :param text: the lines. What is behind ``#`` doesn't count.
     :param now: the time, in seconds since 1970.
-    :raises ConfigurationError: if a line makes no sense; the text says which, and what it should
+    :raises ConfigurationError: if a line is invalid; the text says which, and what it should
         be.
     """
     rules = []

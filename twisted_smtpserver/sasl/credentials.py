@@ -103,9 +103,9 @@ class Authenticated:
         if self.user is None or isinstance(self.user, bool) or empty:
             raise ValueError("Authenticated() needs a user")
         if hasattr(self.user, "__await__"):
-            raise ValueError("Authenticated() was given a promise: await it, and see who it is")
+            raise ValueError("Authenticated() was given a coroutine or a Deferred: await it first")
         if not isinstance(self.message, str | None):
-            raise ValueError("the message of Authenticated() is text")
+            raise ValueError("the message of Authenticated() must be text")
 
     def __repr__(self) -> str:
         # A user object's own repr may well show its password hash.

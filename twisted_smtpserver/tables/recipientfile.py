@@ -62,7 +62,7 @@ class RecipientTable:
         for number, line in lines:
             key, targets = table._readLine(line, number)
             if key in numbers:
-                raise TableError(f"line {numbers[key]} is about the same address", number)
+                raise TableError(f"line {numbers[key]} has the same address", number)
             numbers[key] = number
             table._entries[key] = _BREAK.join(part for target in targets for part in target)
         for key, kept in inTurns(table._entries.items()):
@@ -74,10 +74,10 @@ class RecipientTable:
     def _readLine(self, line: str, number: int) -> tuple[str, tuple[Target, ...]]:
         match = _KEY.fullmatch(line)
         if match is None:
-            raise TableError("a line is: address, blanks, targets separated by commas", number)
+            raise TableError("a line must be: address, blanks, targets separated by commas", number)
         texts = [text.strip() for text in (match[2] or "").strip(", \t").split(",")]
         if len(texts) > MAX_EXPANSION:
-            raise TableError(f"these are more than {MAX_EXPANSION} addresses", number)
+            raise TableError(f"there are more than {MAX_EXPANSION} targets", number)
         targets = tuple(_target(text, number) for text in texts if text)
         return self._readKey(match[1], targets, number)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -17,6 +16,7 @@ from twisted.logger import Logger
 from twisted_smtpserver.errors import ConfigurationError, Rejection, asRejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.handlers.check import checkHandler, descriptorsPerClient
+from twisted_smtpserver.handlers.transactions import Transactions
 from twisted_smtpserver.hooks import Hook, findHook, invoke
 from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.hooks.ready import askReady
@@ -46,13 +46,11 @@ class _Transaction:
     """
     What the recipients of a transaction stand for.
 
-    :ivar sender: tells one transaction from the next.
     :ivar targets: by the recipient, as the client named it.
     :ivar unique: all targets so far.
     :ivar count: how many targets those have together that stand for several.
     """
 
-    sender: Address | None
     targets: dict[Address, list[Address]] = field(default_factory=dict)
     unique: dict[tuple[str, str | None], Address] = field(default_factory=dict)
     count: int = 0
@@ -108,7 +106,7 @@ class Recipients:
         parse = partial(RecipientTable.parse, delimiter=delimiter)
         self._clock = clock
         self._file = WatchedFile(path, parse, clock=clock, runInThread=runInThread)
-        self._transactions: WeakKeyDictionary[Session, _Transaction] = WeakKeyDictionary()
+        self._transactions = Transactions(_Transaction)
         self.gate = KnownRecipients(self)
         if not later:
             self.load()
@@ -182,7 +180,7 @@ class Recipients:
         :raises Rejection: 550 5.1.1 if it isn't known; 452 4.5.3 if it stands for too many; what
             the store says.
         """
-        transaction = self._transaction(session)
+        transaction = self._transactions.of(session)
         targets = await self._lookUp(address, session)
         isAlias = len(targets) > 1
         if isAlias and transaction.count + len(targets) > MAX_TARGETS:
@@ -199,14 +197,6 @@ class Recipients:
         self._note(transaction, address, found)
         return answers[0] if len(found) == 1 and answers else None
 
-    def _transaction(self, session: Session) -> _Transaction:
-        """The current one; what was left of the last one is forgotten."""
-        sender = session.envelope.mailFrom
-        transaction = self._transactions.get(session)
-        if transaction is None or transaction.sender is not sender:
-            transaction = self._transactions[session] = _Transaction(sender)
-        return transaction
-
     @staticmethod
     def _note(transaction: _Transaction, address: Address, found: Sequence[Address]) -> None:
         unique = transaction.unique
@@ -220,7 +210,7 @@ class Recipients:
         """
         envelope = session.envelope
         named = list(envelope.rcptTo)
-        transaction = self._transaction(session)
+        transaction = self._transactions.of(session)
         for address in named:
             if address not in transaction.targets:  # a filter has added it, who may name anybody
                 self._note(transaction, address, await self._added(address, session))
@@ -244,7 +234,7 @@ class Recipients:
 
     def onTransactionEnd(self, envelope: Envelope, outcome: str, session: Session) -> Any:
         """Forget the recipients, and tell the store."""
-        self._transactions.pop(session, None)
+        self._transactions.pop(session)
         hook = findHook(self._store, "onTransactionEnd")
         return None if hook is None else hook(envelope, outcome, session)
 
@@ -308,8 +298,8 @@ def _worst(
         return results[0]
     if len(failed) < len(results):
         _log.warn(
-            "Message {id} is stored, but not for {refused}; the client, who named {named}, got a "
-            "refusal",
+            "Message {id} is stored, but not for {refused}; the client, which named {named}, "
+            "got a refusal",
             id=envelope.id,
             refused=[
                 escape(each.address)

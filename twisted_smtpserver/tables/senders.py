@@ -46,9 +46,9 @@ class SenderTable:
             name, *texts = _BETWEEN.split(line.strip(", "))
             prepared = saslprep(name)
             if not prepared or not texts:
-                raise TableError("a line is: login name, blanks, addresses", number)
+                raise TableError("a line must be: login name, blanks, addresses", number)
             if prepared in table._users:
-                raise TableError("there is a line for this login name already", number)
+                raise TableError("an earlier line has the same login name", number)
             table._users[prepared] = _BREAK.join(_readKey(text, number) for text in texts)
         return table
 

@@ -199,13 +199,15 @@ class WatchedFile(Generic[_T]):
         if failure.check(OSError):
             self._keep(_why(failure.value))
         else:
-            _log.failure("Keeping what {path} had", failure, path=self.path)
+            _log.failure("Keeping the old content of {path}", failure, path=self.path)
 
     def _keep(self, problem: str) -> None:
         """Say once why the old content stays in use."""
         if problem != self._problem:
             self._problem = problem
-            _log.error("Keeping what {path} had: {problem}", path=self.path, problem=problem)
+            _log.error(
+                "Keeping the old content of {path}: {problem}", path=self.path, problem=problem
+            )
 
     def _looked(self, _: object) -> None:
         self._isLooking = False

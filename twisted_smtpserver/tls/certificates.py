@@ -192,7 +192,7 @@ def readKey(label: str, settings: TLSSettings) -> Any:
         passphrase = passphrase.encode()
     encrypted = b"ENCRYPTED" in pem
     if encrypted and not passphrase:
-        raise ConfigurationError(f"{label}: is encrypted, and there is no passphrase")
+        raise ConfigurationError(f"{label}: is encrypted, and needs its passphrase")
     try:
         key = serialization.load_pem_private_key(
             pem, passphrase if encrypted else None, unsafe_skip_rsa_key_validation=True
@@ -226,7 +226,7 @@ def readCertificates(label: str, source: PEMSource | None) -> list[x509.Certific
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
-        raise ConfigurationError(f"{label}: no PEM certificate in it, or a damaged one") from None
+        raise ConfigurationError(f"{label}: it has no PEM certificate, or a damaged one") from None
 
 
 def certificateNames(certificate: x509.Certificate) -> str:

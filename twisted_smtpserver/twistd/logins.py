@@ -52,11 +52,11 @@ def checkLogins(config: Any) -> None:
     Check the flags about logins, and choose the mechanisms.
 
     :param config: the command line.
-    :raises ConfigurationError: if a flag makes no sense.
+    :raises ConfigurationError: if a flag is invalid.
     """
     files = userFiles(config)
     if len(files) > 1:
-        raise ConfigurationError("--auth htpasswd: there can be one file of users")
+        raise ConfigurationError("--auth htpasswd: there can be only one file of users")
     if "auth-plain-text" in config and not files:
         raise ConfigurationError("--auth-plain-text: needs --auth htpasswd:FILE")
     if files and "credCheckers" not in config and len(config["logins"]) == 1:
@@ -69,7 +69,7 @@ def makeLogins(config: Any) -> tuple[list[Any], list[Service]]:
 
     :param config: the command line.
     :returns: the stages, and the services that they need.
-    :raises ConfigurationError: if an argument makes no sense.
+    :raises ConfigurationError: if an argument is invalid.
     """
     stages: list[Any] = []
     services: list[Service] = []
@@ -104,7 +104,9 @@ def _loadUsers(stage: Any, wanted: Sequence[str], isExplicit: bool) -> None:
     if not isExplicit or not missing:
         return
     if "CRAM-MD5" in missing:
-        raise ConfigurationError("CRAM-MD5 needs passwords in plain text only: leave it out")
+        raise ConfigurationError(
+            "CRAM-MD5 needs every password in plain text: leave it out of --auth-methods"
+        )
     if len(missing) == len(wanted):
         raise ConfigurationError(
             f"nobody could log in by {', '.join(missing)}: each user in the file needs a SCRAM "

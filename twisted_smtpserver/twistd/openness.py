@@ -53,8 +53,8 @@ class OpenServer(Service):
         reachable = [address for address in addresses if isReachable(address)]
         if reachable:
             _log.warn(
-                "Accepts mail to any address from whoever reaches {ports}: give --recipients FILE, "
-                "or --auth METHOD for users, unless that is meant",
+                "Accepts mail to any address from anybody who can reach {ports}: give --recipients "
+                "FILE, or --auth METHOD for users, unless that is intended",
                 ports=", ".join(f"{each.host} port {each.port}" for each in reachable),
             )
 

@@ -164,11 +164,11 @@ def _forgetStart() -> None:
 def _warnOfRoot() -> None:
     if os.geteuid() == 0:
         _log.warn(
-            "Running as root, which is needed for the ports only: give twistd --uid and --gid, or "
+            "Running as root, which only the ports need: give twistd --uid and --gid, or "
             "systemd's unit User="
         )
     elif os.getegid() == 0:
-        _log.warn("Running in root's group, and may read its files: give twistd --gid, too")
+        _log.warn("Running in root's group, which may read root's files: give twistd --gid, too")
 
 
 @provider(ILogObserver)

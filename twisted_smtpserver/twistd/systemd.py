@@ -60,7 +60,7 @@ class Notifier:
             self._socket.send("\n".join(fields).encode())
         except OSError as error:
             if not self._hasFailed:
-                _log.warn("systemd can't be told how the server does: {error}", error=error)
+                _log.warn("The server's state can't be sent to systemd: {error}", error=error)
             self._hasFailed = True
 
     def close(self) -> None:

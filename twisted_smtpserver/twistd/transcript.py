@@ -97,7 +97,7 @@ class TranscriptFile(Service):
             _log.error("--transcript: {path}: {why}", path=self._path, why=why)
         else:
             if not rules:
-                _log.info("--transcript: {path} asks for none", path=self._path)
+                _log.info("--transcript: {path} asks for no transcripts", path=self._path)
             self._use(rules)
 
 

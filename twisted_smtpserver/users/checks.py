@@ -73,8 +73,8 @@ class Checks:
             if not self._isBusy:
                 self._isBusy = True
                 _log.warn(
-                    "{count} passwords wait to be checked: further logins get 454 until there are "
-                    "fewer",
+                    "{count} logins wait for their passwords to be checked: further ones get 454 "
+                    "until there are fewer",
                     count=self._total,
                 )
             raise AuthenticationFailed("Too many logins at a time", 454, enhanced="4.7.0")

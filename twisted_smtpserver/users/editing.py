@@ -60,7 +60,7 @@ def _locked(path: str, create: bool, clock: Callable[[], float]) -> Iterator[int
         finally:
             os.close(descriptor)
         if clock() >= end:
-            raise TimeoutError(f"{path!r} is being changed by somebody else")
+            raise TimeoutError(f"{path!r} is being changed by another process: try again")
         time.sleep(0.05)
 
 

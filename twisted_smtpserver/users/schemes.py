@@ -117,7 +117,9 @@ class Bcrypt(Scheme):
     def make(self, password: bytes) -> str:
         """See :class:`Scheme`."""
         if len(password) > BCRYPT_OCTETS:
-            raise ValueError(f"bcrypt keeps no more than {BCRYPT_OCTETS} octets of a password")
+            raise ValueError(
+                f"bcrypt takes passwords of at most {BCRYPT_OCTETS} octets: choose another scheme"
+            )
         library = _library("bcrypt")
         return str(library.hashpw(password, library.gensalt(_BCRYPT_COST)), "ascii")
 
@@ -140,7 +142,7 @@ class Argon2id(Scheme):
         """See :class:`Scheme`."""
         match = self._form.fullmatch(kept)
         if match is None or not all(map(_isBase64, match.group(4, 5))):
-            raise _unusable("the hash is no argon2id hash of version 19")
+            raise _unusable("the hash is not an argon2id hash of version 19")
         memory, passes, lanes = map(int, match.group(1, 2, 3))
         if not 8 * lanes <= memory <= MAX_ARGON2_MEMORY:  # RFC 9106 §3.1
             raise _unusable(
@@ -285,12 +287,12 @@ def identify(kept: str, plainText: bool = False) -> Scheme:
         if scheme.prefix.match(kept):
             return scheme
     if _LIKE_A_HASH.match(kept):
-        raise ValueError(f"this kind of hash isn't taken: {_CURE}")
+        raise ValueError(f"this kind of hash isn't supported: {_CURE}")
     if not kept:
         raise ValueError("the password is empty")
     if not plainText:
         raise ValueError(
-            f"this is no hash: {_CURE}; passwords in plain text are taken with --auth-plain-text,"
+            f"this is not a hash: {_CURE}; passwords in plain text need --auth-plain-text,"
             " or Htpasswd(plainText=True)"
         )
     return _PLAIN
@@ -329,5 +331,5 @@ def _library(name: str) -> Any:
         return argon2
     except ImportError:
         raise ValueError(
-            f'such hashes need {name}: pip install "twisted-smtpserver[passwords]"'
+            f'these hashes need {name}: pip install "twisted-smtpserver[passwords]"'
         ) from None

@@ -78,12 +78,12 @@ class UserTable:
         text, colon, kept = line.partition(":")
         name = preparedName(text)
         if not colon or not name:
-            raise ValueError("a line is: name, colon, hash")
+            raise ValueError("a line must be: name, colon, hash")
         scheme = self._schemeOf(kept)
         isScram = isinstance(scheme, Scram)
         users = self._scram if isScram else self._kept
         if name in users:
-            raise ValueError("there is such a line for this name already")
+            raise ValueError("an earlier line has the same name and the same kind of hash")
         cost = scheme, scheme.costOf(kept)
         self._count += name not in self
         users[name] = kept

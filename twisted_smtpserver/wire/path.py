@@ -32,7 +32,7 @@ MAX_PATH = 1024
 
 NO_BRACKETS = Problem("angle brackets are needed, as in <user@example.com>")
 NOT_CLOSED = Problem("the closing angle bracket is missing")
-NOT_ALONE = Problem("only a space and parameters can follow the closing angle bracket")
+NOT_ALONE = Problem("only a space and parameters may follow the closing angle bracket")
 BAD_ROUTE = Problem("a source route is written <@a.example,@b.example:user@example.com>")
 LOCAL_MISSING = Problem("the local part is missing")
 LOCAL_MALFORMED = Problem("the local part has a dot or a character that needs quotes")

@@ -45,7 +45,7 @@ class MilterTests(MilterCase):
                 fake.transports[0].protocol.dataReceived(bytes([octet]))
         self.assertEqual(brief(client.answers()[0]), (451, "4.7.1"))
         self.assertTrue(fake.transports[0].isClosed)
-        self.assertIn("no answer for 30 s", self.lines[0])
+        self.assertIn("didn't answer within 30 s", self.lines[0])
 
     def test_drippingNegotiation(self) -> None:
         """Nor does it help to begin so: a connection has its time in all."""

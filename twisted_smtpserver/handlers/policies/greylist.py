@@ -144,7 +144,11 @@ class Greylist(SMTPHandler):
         try:
             known = await self._runInThread(self._table.isKnown, key)
         except sqlite3.Error as error:  # a full disk, or a damaged file
-            _log.error("Greylist {path}: {error}", path=self._table.path, error=error)
+            _log.error(
+                "Greylist {path} can't be used, so nobody is greylisted: {error}",
+                path=self._table.path,
+                error=error,
+            )
             return None
         return known
 

@@ -76,7 +76,7 @@ class AMQP(SMTPHandler):
     :param serverSize: the server's option ``size``; at the start the log warns if the broker takes
         less.
     :param reactor: by default the reactor.
-    :raises ConfigurationError: if that makes no sense.
+    :raises ConfigurationError: if that is invalid.
     """
 
     def __init__(

@@ -128,7 +128,7 @@ class Connection:
         self._client.abort()
 
     def quit(self) -> None:
-        """Say QUIT, and close when that was answered, or after the deadline."""
+        """Send QUIT, and close when that was answered, or after the deadline."""
         self._stopIdling()
         if self.isUsable:
             said = Deferred.fromCoroutine(self.say(b"QUIT"))

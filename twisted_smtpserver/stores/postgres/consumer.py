@@ -269,7 +269,7 @@ class Claims:
 
     def __init__(self, dsn: str, table: str, visibility: float, attempts: int, wait: bool) -> None:
         if not table.replace("_", "a").replace(".", "a").isalnum() or not table.isascii():
-            raise ValueError(f"{table!r} is no name of a table")
+            raise ValueError(f"{table!r} is not a table name")
         self._dsn = dsn
         self._queue = _Queue(table, visibility, attempts)
         self._wait = wait

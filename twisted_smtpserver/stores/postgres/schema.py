@@ -72,7 +72,7 @@ def checkTable(table: str) -> str:
     """
     if not _NAME.fullmatch(table):
         raise ValueError(
-            f"{table!r} is no name for a table: small letters, digits and _, 40 at most, and"
+            f"{table!r} is not a table name: lower-case letters, digits and _, at most 40, and"
             " maybe a schema and a dot before it"
         )
     return table

@@ -67,7 +67,7 @@ class PostgresStore(SMTPHandler):
     :param hostName: our name in ``Received:``; by default this machine's.
     :param maxHops: so many ``Received:`` fields are too many (RFC 5321 §6.3).
     :param reactor: by default the reactor.
-    :raises ConfigurationError: if the DSN or the table's name makes no sense.
+    :raises ConfigurationError: if the DSN or the table's name is invalid.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ def _whereIs(dsn: str) -> str:
         parts = conninfo_to_dict(dsn)
     except ProgrammingError:  # its text may repeat the password
         raise ConfigurationError(
-            "PostgresStore: the DSN makes no sense: write postgresql://USER@HOST:PORT/DATABASE"
+            "PostgresStore: the DSN isn't valid: write postgresql://USER@HOST:PORT/DATABASE"
         ) from None
     host = parts.get("host") or parts.get("hostaddr") or "localhost"
     port = f":{parts['port']}" if "port" in parts else ""

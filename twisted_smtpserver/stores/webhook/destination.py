@@ -115,8 +115,8 @@ class PublicEndpoint:
         if self._refused and failure.check(DNSLookupError):
             return Failure(
                 Unavailable(
-                    f"its address {self._refused[0]} is private: say allowPrivate, or"
-                    " --webhook-allow-private, if that is meant"
+                    f"its address {self._refused[0]} is private: allow that with allowPrivate, or"
+                    " --webhook-allow-private, if that is intended"
                 )
             )
         return failure

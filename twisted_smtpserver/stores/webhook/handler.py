@@ -210,18 +210,18 @@ def _checkedURL(url: str, allowPrivate: bool) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ConfigurationError("Webhook: that is no URL") from None
+        raise ConfigurationError("Webhook: the URL isn't valid") from None
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError("Webhook: the URL must begin with https:// or http://, and a host")
     if ":" in host:
-        raise ConfigurationError("Webhook: give the host's name, or an address of IPv4")
+        raise ConfigurationError("Webhook: give the host's name, or an IPv4 address")
     if parts.username is not None:
         raise ConfigurationError("Webhook: no login in the URL: requests are signed instead")
     isAddress = host.replace(".", "").isdigit()
     if not allowPrivate and (host == "localhost" or (isAddress and not isPublic(host))):
         raise ConfigurationError(
-            f"Webhook: {host} is private: say allowPrivate, or --webhook-allow-private"
+            f"Webhook: {host} is private: allow that with allowPrivate, or --webhook-allow-private"
         )
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 

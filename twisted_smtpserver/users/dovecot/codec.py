@@ -79,7 +79,7 @@ def parseVerdict(command: bytes, words: list[str]) -> Verdict:
     :raises DovecotError: if they make no sense.
     """
     if not words or not re.fullmatch("[0-9]{1,10}", words[0], re.ASCII):
-        raise DovecotError("an answer has no number")
+        raise DovecotError("an answer has no id")
     pairs = (word.partition("=") for word in words[1:])
     return Verdict(command, int(words[0]), {name: value for name, _, value in pairs})
 

@@ -52,7 +52,7 @@ class DovecotAuth:
     :param deadline: how long an answer may take, in seconds.
     :param backOff: decides when to try again to connect.
     :param reactor: Twisted's, by default.
-    :raises ConfigurationError: if the endpoint makes no sense.
+    :raises ConfigurationError: if the endpoint is invalid.
     """
 
     def __init__(
@@ -142,12 +142,12 @@ class DovecotAuth:
         connecting.addCallbacks(self._reached, self._notReached)
 
     def _reached(self, _: Link) -> None:
-        _log.info("{dovecot} can be asked", dovecot=self)
+        _log.info("{dovecot} can be reached", dovecot=self)
 
     def _notReached(self, failure: Failure) -> None:
         assert failure.value is not None  # as only a Failure of Twisted's past could be
         _log.error(
-            "{dovecot} can't be asked: {reason}; logins get 454 until it can",
+            "{dovecot} can't be reached: {reason}; logins get 454 until it can",
             dovecot=self,
             reason=reasonOf(failure.value),
         )
