@@ -20,6 +20,8 @@ _HELLO = b"EHLO client.example\r\n"
 _MAIL = b"MAIL FROM:<joe@example.org>\r\n"
 _RCPT = b"RCPT TO:<jane@example.com>\r\n"
 _MESSAGE = _MAIL + _RCPT + b"DATA\r\nSubject: x\r\n\r\nx\r\n.\r\n"
+_FIELDS = b"From: a@b.example\r\nDate: x\r\nMessage-ID: <a@b>\r\n" + b"A: b\r\n" * 1900
+_MANY_FIELDS = _MAIL + _RCPT + b"DATA\r\n" + _FIELDS + b"\r\nx\r\n.\r\n"
 _IDNA = ".".join(["\u03b1" * 23 + "\u30fb" * 26 + "\u3042"] * 2).encode()
 
 
@@ -62,6 +64,11 @@ def _withTLS(folder: Path) -> tuple[str, ...]:
 
 def _withMilter(folder: Path) -> tuple[str, ...]:
     return ("--milter", f"unix:{folder / 'milter'}")
+
+
+def _withFilter(folder: Path) -> tuple[str, ...]:
+    """Nothing waits for anything."""
+    return ("--require-fields", "--discard")
 
 
 def _plain(folder: Path) -> tuple[str, ...]:
@@ -129,6 +136,8 @@ _ONE_BY_ONE: dict[str, Attack] = {
     "dots": Attack(_HELLO + _MAIL + _RCPT + b"DATA\r\n", b"..\r\n"),
     "newlines": Attack(_HELLO + _MAIL + _RCPT + b"DATA\r\n", b"\r\n"),
     "messages": Attack(_HELLO, _MAIL + _RCPT + b"DATA\r\n\r\nx\r\n.\r\n"),
+    "discarded": Attack(_HELLO, _MESSAGE, makeFlags=_withFilter),
+    "fields": Attack(_HELLO, _MANY_FIELDS, makeFlags=_withFilter),
     "aliases": Attack(_HELLO, _MAIL + _RCPT * 10 + b"RSET\r\n", makeFlags=_withAliases),
     "scram-nonce": _scram(b"n,,n=joe,r=" + _NONCE, _FINAL),
     "scram-nobody": _scram(b"n,,n=\xef\xb7\xba,r=x", _FINAL),
@@ -157,7 +166,17 @@ _CROWDS: dict[str, Attack] = {
 _MILTERS: dict[str, Attack] = {
     f"milter-{does}": _milter(does)
     for does in (
-        *("good", "garbage", "noise", "silent", "octets", "large", "progress", "early-progress"),
+        *(
+            "good",
+            "discard",
+            "garbage",
+            "noise",
+            "silent",
+            "octets",
+            "large",
+            "progress",
+            "early-progress",
+        ),
         *("fields", "many-fields", "forbidden", "breaks", "body", "closing"),
     )
 }

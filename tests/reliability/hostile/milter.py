@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.milters import ACCEPT, CONTINUE, PROGRESS, SILENT, field, reply
+from tests.support.milters import ACCEPT, CONTINUE, DISCARD, PROGRESS, SILENT, field, reply
 
 #: So many connections are treated well: they are those of the client that measures.
 _GUESTS = 1
@@ -52,6 +52,7 @@ def _breaks(command: bytes) -> bytes:
 #: What it answers to a command; ``None`` for nothing at all.
 BEHAVIORS: dict[str, Callable[[bytes], bytes] | None] = {
     "good": lambda command: CONTINUE,
+    "discard": lambda command: DISCARD,
     "garbage": _garbage,
     "noise": _noise,
     "silent": None,
