@@ -8,7 +8,6 @@ import re
 import runpy
 import signal
 import smtplib
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -22,6 +21,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, globalLogBeginner
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.processes import startProgram
 from twisted_smtpserver import (
     ConfigurationError,
     SMTPServerFactory,
@@ -204,16 +204,8 @@ class RealTests(SynchronousTestCase):
     def test_catches(self) -> None:
         """Mail for anybody, from any login, with bare newlines, is on the page; Ctrl-C ends it."""
         flags = ["--port=0", "--inbox=0", "--inbox-any-login"]
-        server = subprocess.Popen(
-            [sys.executable, "-m", "twisted_smtpserver", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        server = startProgram(self, sys.executable, "-m", "twisted_smtpserver", *flags)
         assert server.stdout is not None
-        self.addCleanup(server.stdout.close)
-        self.addCleanup(server.wait, SECONDS)
-        self.addCleanup(server.kill)
         said = ""
         for line in server.stdout:
             said += line

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.filefakes import closedSpools
 from tests.support.talk import HELLO, MAIL, RCPT, brief
 from twisted_smtpserver import Chain, ConfigurationError, Rejection, SMTPHandler
 from twisted_smtpserver.filters import Filtered, Message, filtered
@@ -221,7 +222,7 @@ class VerdictTests(FilteredCase):
         answer = client.deliver(MESSAGE)
         self.assertEqual((*brief(answer), answer.text), (550, "5.7.1", "No, thanks"))
         self.assertEqual((self.store.messages, after), ([], []))
-        self.assertIn("is refused by <Judge>: ", lines[0])
+        self.assertIn("is refused by <Judge>, client ", lines[0])
         self.assertIn("550 No, thanks", lines[0])
 
     def test_ownCode(self) -> None:
@@ -287,7 +288,7 @@ class VerdictTests(FilteredCase):
 
         self.assertEqual(self.serve(discard, after.append).deliver(MESSAGE).code, 250)
         self.assertEqual((self.store.messages, after), ([], []))
-        self.assertIn("is thrown away, as <Judge> wants", lines[0])
+        self.assertIn("is discarded by <Judge>, client ", lines[0])
 
     def test_quarantine(self) -> None:
         """A message in quarantine is stored elsewhere, with the reason in front."""
@@ -478,14 +479,7 @@ class DialogueTests(FilteredCase):
     def test_clientLeaves(self) -> None:
         """A client that leaves has the spool closed, and no filter sees half a message."""
         seen: list[Message] = []
-        closed: list[Spool] = []
-        close = Spool.close
-
-        def noted(spool: Spool) -> None:
-            closed.append(spool)
-            close(spool)
-
-        self.patch(Spool, "close", noted)
+        closed = closedSpools(self)
         client = self.serve(seen.append)
         for line in (HELLO, MAIL, RCPT, "DATA"):
             client.say(line)

@@ -9,8 +9,9 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.webtalk import HOST, ask, connectWeb, get, openInbox, parseAnswer
+from tests.support.webtalk import HOST, ask, connectWeb, deliver, get, openInbox, parseAnswer
 from twisted_smtpserver.inbox import site
+from twisted_smtpserver.inbox.contents import PIECE
 from twisted_smtpserver.inbox.send import MAX_BODY
 
 
@@ -70,6 +71,47 @@ class FailureTests(SynchronousTestCase):
         protocol.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(canceled, [waiting])
         self.assertEqual(transport.value(), b"")
+
+
+class LargeTests(SynchronousTestCase):
+    """A download of several pieces."""
+
+    def setUp(self) -> None:
+        self.inbox = openInbox(maxOctets=2**23)
+        self.content = b"\n" + b"x\n" * PIECE
+        deliver(self.inbox, self.content)
+        self.protocol, transport = connectWeb(self.inbox)
+        self.transport: Any = transport
+        self.sizes: list[int] = []
+        write = self.transport.write
+
+        def counted(octets: bytes) -> None:
+            self.sizes.append(len(octets))
+            write(octets)
+            if len(octets) == PIECE:
+                self.transport.producer.pauseProducing()
+
+        self.patch(self.transport, "write", counted)
+        line = "GET /api/v1/message/latest/raw HTTP/1.1"
+        self.protocol.dataReceived(f"{line}\r\nHost: {HOST}\r\n\r\n".encode())
+        self.inbox.site.clock.advance(0)
+
+    def test_pace(self) -> None:
+        """It is read and written in pieces, as the browser takes them."""
+        for pieces in (1, 2, 3):
+            self.assertEqual(self.sizes.count(PIECE), pieces)
+            self.transport.producer.resumeProducing()
+        self.assertEqual(max(self.sizes), PIECE)
+        answer = parseAnswer(self.transport.value())
+        self.assertEqual(answer.body, self.content.replace(b"\n", b"\r\n"))
+        self.assertFalse(self.transport.disconnecting)
+
+    def test_deleted(self) -> None:
+        """When the message is deleted meanwhile, the browser learns that it hasn't got all."""
+        ask(self.inbox, "DELETE", "/api/v1/messages")
+        self.transport.producer.resumeProducing()
+        self.assertEqual(self.sizes.count(PIECE), 1)
+        self.assertTrue(self.transport.disconnecting)
 
 
 class BoundTests(SynchronousTestCase):

@@ -99,6 +99,15 @@ def deliver(inbox: Inbox, message: bytes, *recipients: str) -> str:
     return answer.text.rpartition(" ")[2]
 
 
+def rawOf(inbox: Inbox, identifier: str = "latest") -> bytes:
+    """A message as it is in the inbox."""
+    contents, octets = inbox.desk.store.contents, b""
+    content = contents.raw(identifier)
+    while content is not None and len(octets) < content.size:
+        octets += contents.piece(content, len(octets))
+    return octets
+
+
 def takeTurn(clock: Clock) -> None:
     """What a reactor calls in one turn: not what it is asked for meanwhile, as a clock does."""
     due: Any = [call for call in clock.getDelayedCalls() if call.getTime() <= clock.seconds()]

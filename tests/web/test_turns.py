@@ -14,7 +14,6 @@ from tests.support.figures import connectTo
 from tests.support.webtalk import takeTurn
 from twisted_smtpserver.web import bounded
 from twisted_smtpserver.web.bounded import BoundedConnections, BoundedRequest, QuietSite
-from twisted_smtpserver.web.pieces import PIECE, Pieces
 from twisted_smtpserver.web.turns import READ_SIZE
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -142,60 +141,3 @@ class UntakenTests(TurnCase):
         self.protocol.connectionLost(Failure(ConnectionDone()))
         self.clock.advance(PATIENCE)
         self.assertFalse(self.transport.disconnected)
-
-
-class Taker:
-    """A request whose client takes so many pieces before it pauses."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.pieces: list[bytes] = []
-        self.isFinished = False
-        self.producer: Any = None
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self.producer = producer
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def write(self, octets: bytes) -> None:
-        self.pieces.append(octets)
-        if len(self.pieces) % self.room == 0:
-            self.producer.pauseProducing()
-
-    def finish(self) -> None:
-        self.isFinished = True
-
-
-class PiecesTests(SynchronousTestCase):
-    """Long answers."""
-
-    def test_pace(self) -> None:
-        """They are written in pieces, as long as the client takes them."""
-        octets = bytes(5 * PIECE + 1)
-        request = Taker(2)
-        Pieces(request, octets).start()
-        for count in (2, 4):
-            self.assertEqual(len(request.pieces), count)
-            self.assertFalse(request.isFinished)
-            request.producer.resumeProducing()
-        self.assertEqual(b"".join(request.pieces), octets)
-        self.assertLessEqual(max(map(len, request.pieces)), PIECE)
-        self.assertTrue(request.isFinished)
-        self.assertIsNone(request.producer)
-
-    def test_short(self) -> None:
-        """What is short, or nothing, is written at once."""
-        for octets in (b"", b"x"):
-            request = Taker(1)
-            Pieces(request, octets).start()
-            self.assertEqual((b"".join(request.pieces), request.isFinished), (octets, True))
-
-    def test_gone(self) -> None:
-        """When the client has left, nothing more is written."""
-        request = Taker(1)
-        pieces = Pieces(request, bytes(2 * PIECE))
-        pieces.start()
-        pieces.stopProducing()
-        self.assertEqual((len(request.pieces), request.isFinished), (1, False))

@@ -175,7 +175,8 @@ class Filtered:
             if message.isChanged:
                 self._trust.readResults(message)
             if message.discard or not envelope.rcptTo:
-                _note("is thrown away, as {filter} wants", session, filter=_named(each))
+                text = "Message {id} is discarded by {filter}, client {client}"
+                _note(text, session, filter=_named(each))
                 return None
         store = self._store
         if message.quarantine is not None:
@@ -214,7 +215,8 @@ class Filtered:
         except Rejection as error:
             reply = error.toReply(_REFUSED)
             said = f"{reply.code} {escape(reply.text)}"
-            _note("is refused by {filter}: {reply}", session, filter=_named(each), reply=said)
+            text = "Message {id} is refused by {filter}, client {client}: {reply}"
+            _note(text, session, filter=_named(each), reply=said)
             if error.code is None:
                 raise Rejection(
                     reply.text, reply.code, reply.enhanced, policy=error.policy
@@ -231,7 +233,8 @@ class Filtered:
             )
             raise Rejection("Message held back, try again later", 451, "4.7.1")
         reason = escape(message.quarantine or "")
-        _note("goes into quarantine: {reason}", session, reason=reason)
+        text = "Message {id} goes into quarantine, client {client}: {reason}"
+        _note(text, session, reason=reason)
         message.header.prepend(makeField("X-Quarantine", reason))
         return self._quarantine
 
@@ -267,7 +270,7 @@ def _named(each: object) -> object:
 def _note(text: str, session: Session, **values: object) -> None:
     """Log what became of a message."""
     _log.info(
-        "Message {id} of {client} " + text,
+        text,
         id=session.envelope.id,
         client=client(session),
         **values,

@@ -15,6 +15,9 @@ from twisted_smtpserver.inbox.contents import Content
 #: The largest JSON that is read in the reactor's thread, in octets: the ids of 10,000 messages.
 MAX_JSON = 256 * 1024
 
+#: The most values in it.
+MAX_VALUES = 20_000
+
 #: The policy for content that isn't ours: nothing runs or is loaded, and its origin is its own.
 DEAD = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 
@@ -44,12 +47,17 @@ class Problem(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A response."""
+    """
+    A response.
+
+    :ivar content: what is sent instead of the body, in pieces.
+    """
 
     body: bytes
     contentType: str = _TEXT
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    content: Content | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,8 @@ class Question:
         octets = self.body()
         if len(octets) > MAX_JSON:
             raise Problem(413, f"The body is larger than {MAX_JSON} octets")
+        if octets.count(b",") >= MAX_VALUES:
+            raise Problem(413, f"The body has more than {MAX_VALUES} values")
         return readJSON(octets)
 
 
@@ -165,7 +175,7 @@ def asFile(content: Content, save: bool) -> Answer:
     """
     Answer with somebody else's octets, in a way that does no harm.
 
-    :param content: them.
+    :param content: what to send.
     :param save: whether a browser should save what it could show.
     """
     isShown = content.contentType in _SHOWN and not save
@@ -173,10 +183,11 @@ def asFile(content: Content, save: bool) -> Answer:
     name = quote(content.fileName or "attachment", safe="")
     kind = content.contentType
     return Answer(
-        content.content,
+        b"",
         f"{kind}; charset=utf-8" if kind == "text/plain" else kind,
         headers={
             "Content-Disposition": f"{disposition}; filename*=UTF-8''{name}",
             "Content-Security-Policy": DEAD,
         },
+        content=content,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -169,19 +171,25 @@ class API:
         return inJSON(headers)
 
     async def _raw(self, question: Question) -> Answer:
-        identifier = question.path["id"]
-        octets = _found(await self._desk.run(self._desk.store.contents.raw, identifier))
+        content = await self._findMessage(question)
         save = bool(question.text("dl"))
-        kind = "message/rfc822" if save else "text/plain"
-        return asFile(Content(octets, kind, f"{identifier}.eml"), save)
+        return asFile(replace(content, contentType="message/rfc822") if save else content, save)
+
+    async def _findMessage(self, question: Question) -> Content:
+        content: Content | None = await self._desk.run(
+            self._desk.store.contents.raw, question.path["id"]
+        )
+        return _found(content)
 
     async def _part(self, question: Question) -> Answer:
         return asFile(await self._findPart(question), bool(question.text("dl")))
 
     async def _thumb(self, question: Question) -> Answer:
         part = await self._findPart(question)
-        isPicture = part.contentType.startswith("image/")
-        return asFile(part if isPicture else Content(_BLANK, "image/gif"), save=False)
+        answer = asFile(replace(part, fileName=""), save=False)
+        if part.contentType.startswith("image/"):
+            return asFile(part, save=False)
+        return replace(answer, body=_BLANK, contentType="image/gif", content=None)
 
     async def _findPart(self, question: Question) -> Content:
         path = question.path
@@ -219,8 +227,9 @@ class API:
         recipients = question.json().get("To")
         if not isinstance(recipients, list):
             raise Problem(400, "To is a list of addresses")
-        octets, sender = _found(await run(store.contents.original, question.path["id"]))
-        await release(relay, octets, sender, recipients)
+        content = await self._findMessage(question)
+        sender = _found(await run(store.contents.sender, content))
+        await release(relay, partial(self._desk.pieces, content), sender, recipients)
         return OK
 
     async def _missing(self, question: Question) -> Answer:

@@ -45,7 +45,7 @@ class Inbox(Service):
 
     :param address: the host and port of the page. Port 0 is any that is free.
     :param database: an SQLite database for the messages, created when the service starts; ``None``
-        keeps them in memory.
+        keeps them until it ends.
     :param maxMessages: how many messages are kept; if there are more, the oldest are deleted.
     :param maxOctets: how many octets the messages may take in the database, about; if they take
         more, the oldest are deleted.

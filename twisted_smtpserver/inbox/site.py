@@ -16,12 +16,13 @@ from twisted.web.server import NOT_DONE_YET
 
 from twisted_smtpserver.inbox.answers import Answer, Problem, Question, inText
 from twisted_smtpserver.inbox.api import API
+from twisted_smtpserver.inbox.deadline import SEARCH_TIME, SearchTooLong
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.gate import Gate
 from twisted_smtpserver.inbox.routes import Routes, Table
 from twisted_smtpserver.inbox.send import MAX_BODY
 from twisted_smtpserver.web.bounded import BoundedConnections, BoundedRequest, QuietSite
-from twisted_smtpserver.web.pieces import Pieces
+from twisted_smtpserver.web.pieces import PIECE, writePieces
 
 _log = Logger()
 
@@ -103,7 +104,7 @@ class InboxResource(Resource):
         answering = Deferred.fromCoroutine(self._answer(request))
         request.notifyFinish().addErrback(lambda _: answering.cancel())
         answering.addErrback(_failed)
-        answering.addCallback(_write, request)
+        answering.addCallback(self._write, request)
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> Answer | None:
@@ -118,6 +119,18 @@ class InboxResource(Resource):
         result = responder(Question(request, gaps))
         return result if result is None or isinstance(result, Answer) else await result
 
+    def _write(self, answer: Answer | None, request: Any) -> None:
+        if answer is None:  # somebody else writes
+            return
+        body, content = answer.body, answer.content
+        length = len(body) if content is None else content.size
+        _writeHeaders(request, answer)
+        request.setHeader("Content-Length", str(length))
+        if content is None:
+            writePieces(request, length, lambda position: body[position : position + PIECE])
+        else:
+            writePieces(request, length, partial(self._desk.piece, content))
+
 
 def _failed(failure: Failure) -> Answer | None:
     """Describe the problem; for a bug, say only that there is one."""
@@ -128,16 +141,10 @@ def _failed(failure: Failure) -> Answer | None:
         answer = inText(problem.text + "\n", problem.status)
         answer.headers.update(problem.headers)
         return answer
+    if isinstance(problem, SearchTooLong):
+        return inText(f"The search was ended: it took more than {SEARCH_TIME} seconds\n", 503)
     _log.failure("The inbox's page failed", failure)
     return inText("Something went wrong; the server's log says what\n", 500)
-
-
-def _write(answer: Answer | None, request: Any) -> None:
-    if answer is None:  # somebody else writes
-        return
-    _writeHeaders(request, answer)
-    request.setHeader("Content-Length", str(len(answer.body)))
-    Pieces(request, answer.body).start()
 
 
 def _writeHeaders(request: Any, answer: Answer) -> None:

@@ -132,7 +132,7 @@ class ServerLog:
                 "reply": reply,
                 "code": replies[0].code,
                 "text": f"{session.id}: message {envelope.id} from <{sender}> to {shown}"
-                f" of {whose} ({how}), {octets} octets: {reply}",
+                f", client {whose} ({how}), {octets} octets: {reply}",
             },
         )
 
@@ -185,9 +185,9 @@ class ServerLog:
         if logger is None or session.errors >= MAX_LOGGED_REFUSALS:
             return
         sender = session.envelope.mailFrom
-        origin = "" if sender is None else " from <{sender}>"
+        origin = "" if sender is None else ", sender <{sender}>,"
         logger.info(
-            "{session}: {command} <{address}>" + origin + " of {client} refused: {reply}",
+            "{session}: {command} <{address}>" + origin + " refused, client {client}: {reply}",
             event="rejected",
             session=session.id,
             command=command,

@@ -14,17 +14,18 @@ from email.message import EmailMessage
 from typing import IO, Any, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
+from twisted_smtpserver.errors import MessageTooLarge
 from twisted_smtpserver.hooks.singleawait import SingleAwait
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.files import saveToFile, saveToPath
 from twisted_smtpserver.message.largebytes import LargeBytes
 from twisted_smtpserver.message.parsed import ParsedMessage, parsing
+from twisted_smtpserver.message.pipe import Pipe
 from twisted_smtpserver.message.slices import RunInSlices, runInSlices
 
 #: Octets that wait for a reader before the socket is paused.
@@ -331,7 +332,7 @@ class MessageStream:
 
     def pipeTo(self, consumer: IConsumer) -> Deferred[int]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.pipeTo`."""
-        return self._begin("pipeTo", _Pipe(self, consumer).run())
+        return self._begin("pipeTo", Pipe(self, consumer).run())
 
     def saveTo(self, target: str | os.PathLike[str] | IO[bytes]) -> Deferred[int]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.saveTo`."""
@@ -382,47 +383,3 @@ def _ownLine(content: bytes) -> bytes:
 def _tooLate() -> Exception:
     # Not an end of file: a reader in the background must not take a part for the whole message.
     return RuntimeError("onData has returned, and what it left unread is gone")
-
-
-class _Pipe:
-    """Pumps a stream into a consumer at the consumer's pace."""
-
-    def __init__(self, stream: MessageStream, consumer: IConsumer) -> None:
-        self._stream = stream
-        self._consumer = consumer
-        self._gate: Deferred[None] | None = None
-        self._stopped = False
-
-    async def run(self) -> int:
-        written = 0
-        self._consumer.registerProducer(self, True)
-        try:
-            async for octets in self._stream:
-                # The consumer may pause and resume from within write(), or stop for good.
-                while self._gate is not None:
-                    await self._gate
-                if self._stopped:
-                    break
-                self._consumer.write(octets)
-                written += len(octets)
-            if self._stopped:
-                raise ConsumerStopped("the consumer stopped before the message ended")
-        finally:
-            self._consumer.unregisterProducer()
-        return written
-
-    def pauseProducing(self) -> None:
-        if self._gate is None:
-            self._gate = Deferred()
-
-    def resumeProducing(self) -> None:
-        if self._gate is not None:
-            gate, self._gate = self._gate, None
-            gate.callback(None)
-
-    def stopProducing(self) -> None:
-        self._stopped = True
-        self.resumeProducing()
-
-
-classImplements(_Pipe, IPushProducer)

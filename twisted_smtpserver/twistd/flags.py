@@ -174,7 +174,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "10000]", readAtLeastOne),
         Flag("inbox-size", "OCTETS", "keep at most this many octets; the oldest messages are "
              "deleted [default: 256M]", readOctets),
-        Flag("inbox-db", "FILE", "keep messages in this SQLite database [default: in memory]"),
+        Flag("inbox-db", "FILE", "keep messages in this SQLite database "
+             "[default: until the server stops]"),
         Flag("inbox-password-file", "FILE", "make the page ask for a login, read from the first "
              "line of this file: NAME:PASSWORD, or a password for any name", readPassword),
         Flag("inbox-any-login", "", "offer AUTH to clients that insist on it, with or without TLS, "
