@@ -168,6 +168,13 @@ class ChangeTests(SynchronousTestCase):
         self.assertFalse(self.store.renameTag("home", None))
         self.assertEqual(self.store.page(EVERYTHING, 0, 1)["tags"], [])
 
+    def test_manyTags(self) -> None:
+        """So many are told, and no more."""
+        self.patch(storage, "MAX_TAGS_TOLD", 2)
+        self.store.setTags(identifiers(self.ids), ["a", "b", "c"])
+        self.assertEqual(self.store.tags(), {"a": 3, "b": 3})
+        self.assertEqual(self.store.page(EVERYTHING, 0, 1)["tags"], ["a", "b"])
+
     def test_setTags(self) -> None:
         """Setting them replaces those that there were."""
         self.store.setTags(identifiers(self.ids), ["a"])

@@ -15,6 +15,9 @@ from twisted_smtpserver.inbox.contents import Content
 #: The largest JSON that is read in the reactor's thread, in octets: the ids of 10,000 messages.
 MAX_JSON = 256 * 1024
 
+#: The most values in it.
+MAX_VALUES = 20_000
+
 #: The policy for content that isn't ours: nothing runs or is loaded, and its origin is its own.
 DEAD = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 
@@ -103,6 +106,8 @@ class Question:
         octets = self.body()
         if len(octets) > MAX_JSON:
             raise Problem(413, f"The body is larger than {MAX_JSON} octets")
+        if octets.count(b",") >= MAX_VALUES:
+            raise Problem(413, f"The body has more than {MAX_VALUES} values")
         return readJSON(octets)
 
 

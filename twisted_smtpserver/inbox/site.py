@@ -16,6 +16,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from twisted_smtpserver.inbox.answers import Answer, Problem, Question, inText
 from twisted_smtpserver.inbox.api import API
+from twisted_smtpserver.inbox.deadline import SEARCH_TIME, SearchTooLong
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.gate import Gate
 from twisted_smtpserver.inbox.routes import Routes, Table
@@ -140,6 +141,8 @@ def _failed(failure: Failure) -> Answer | None:
         answer = inText(problem.text + "\n", problem.status)
         answer.headers.update(problem.headers)
         return answer
+    if isinstance(problem, SearchTooLong):
+        return inText(f"The search was ended: it took more than {SEARCH_TIME} seconds\n", 503)
     _log.failure("The inbox's page failed", failure)
     return inText("Something went wrong; the server's log says what\n", 500)
 
