@@ -116,6 +116,12 @@ class CostTests(SynchronousTestCase):
                 self.assertLess(octets, 2.2 * structure.SLICE, name)
                 octets = 0
 
+    def test_dashes(self) -> None:
+        """Of lines that look like boundaries, and are none, many are looked at in one slice."""
+        octets = multipart(b"\r\nx" + b"\n--" * 20_000 + b"\n--B" * 20_000 + b"\n--bb" * 20_000)
+        slices = sum(1 for _ in Scanner(octets, lambda what: None, False).run())
+        self.assertTrue(60 <= slices < 80, slices)
+
     @settings(deadline=None)
     @given(st.binary())
     def test_anything(self, octets: bytes) -> None:
