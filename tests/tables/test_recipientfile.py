@@ -32,6 +32,9 @@ class RecipientTableTests(SynchronousTestCase):
     def assertFound(self, known: RecipientTable, expected: dict[str, str | None]) -> None:
         for address, targets in expected.items():
             words = None if targets is None else targets.split()
+            local, _, domain = address.rpartition("@")
+            isKnown = known.knows(local or domain, domain if local else None)
+            self.assertEqual(isKnown, targets is not None, address)
             self.assertEqual(self.find(known, address), words, address)
 
     def refused(self, text: str, delimiter: str = "+") -> str:

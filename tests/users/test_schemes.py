@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import random
 import sys
 from typing import Any
 
@@ -72,9 +74,10 @@ class SchemeTests(SynchronousTestCase):
         digest = "x" * 86
         scram = self.cheap("scram")
         for kept, reason in {
-            "$2b$31$" + "a" * 53: "bcrypt's cost must be 4 to 15",
-            "$2b$03$" + "a" * 53: "bcrypt's cost must be 4 to 15",
+            "$2b$31$" + "O" * 53: "bcrypt's cost must be 4 to 15",
+            "$2b$03$" + "O" * 53: "bcrypt's cost must be 4 to 15",
             f"$argon2id$v=19$m=4194304,t=1,p=1${salt}": "memory (m=) must be at most 262144 KiB",
+            f"$argon2id$v=19$m=120,t=1,p=16${salt}": "at least 8 for each lane",
             f"$argon2id$v=19$m=64,t=11,p=1${salt}": "passes (t=) must be at most 10",
             f"$argon2id$v=19$m=640,t=1,p=17${salt}": "lanes (p=)",
             f"$6$rounds=1000001$salt${digest}": "rounds must be at most 1000000",
@@ -83,6 +86,22 @@ class SchemeTests(SynchronousTestCase):
         }.items():
             error = self.assertRaises(ValueError, identify(kept).costOf, kept)
             self.assertIn(reason, str(error))
+            self.assertIn("set the password again with: python -m", str(error))
+
+    def test_libraries(self) -> None:
+        """What passes as a hash, the libraries take: none of them fails at the login."""
+        chance = random.Random(5)
+        passed = 0
+        for name, length in (("bcrypt", 53), ("argon2id", 66)):  # of salt and digest
+            hashed = self.cheap(name)
+            for _ in range(200):
+                place = chance.randrange(len(hashed) - length, len(hashed))
+                changed = hashed[:place] + chance.choice("AQgwOeu.$/z") + hashed[place + 1 :]
+                with contextlib.suppress(ValueError):
+                    SCHEMES[name].costOf(changed)
+                    self.assertIn(SCHEMES[name].verify(changed, b"x"), (True, False))
+                    passed += 1
+        self.assertGreater(passed, 100)
 
     def test_malformed(self) -> None:
         """A hash that was cut off is refused."""

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -44,6 +45,11 @@ _CALLS = {"onMessage": ("message", "session"), "onDataCommand": ("session",)}
 
 #: The defaults of a filter's refusal.
 _REFUSED = Reply(550, "5.7.1", "Message refused")
+
+#: How many messages of a client that sends one upon the other are judged before other work gets a
+#: turn, and how many fields a message may have that is judged at once.
+MESSAGES_AT_ONCE = 4
+FIELDS_AT_ONCE = 100
 
 #: How long a filter may take for a message unless told otherwise, in seconds.
 TIMEOUT = 120.0
@@ -156,6 +162,9 @@ class Filtered:
         try:
             await _receive(stream, spool, session)
             message = await Message.of(spool, session.envelope)
+            isTurn = session.transaction % MESSAGES_AT_ONCE == 0
+            if isTurn or len(message.header) > FIELDS_AT_ONCE:
+                await deferLater(self._clock(), 0)
             return await self._judgeAndStore(message, session)
         finally:
             if message is not None:

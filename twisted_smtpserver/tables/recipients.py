@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -17,6 +18,7 @@ from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.handlers.check import checkHandler, descriptorsPerClient
 from twisted_smtpserver.handlers.transactions import Transactions
 from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.message.files import RunInThread
@@ -27,9 +29,16 @@ from twisted_smtpserver.tables.watched import WatchedFile
 from twisted_smtpserver.wire.path import Path
 from twisted_smtpserver.wire.text import escape
 
-__all__ = ["KnownRecipients", "Recipients"]
+__all__ = ["MAX_AT_ONCE", "MAX_TARGETS", "KnownRecipients", "Recipients"]
 
 _log = Logger()
+
+#: How many addresses the aliases of one transaction may stand for together, each counted as often
+#: as it is meant.
+MAX_TARGETS = 10_000
+
+#: How many of them are dealt with before other work gets a turn.
+MAX_AT_ONCE = 10
 
 
 @dataclass
@@ -39,10 +48,12 @@ class _Transaction:
 
     :ivar targets: by the recipient, as the client named it.
     :ivar unique: all targets so far.
+    :ivar count: how many targets those have together that stand for several.
     """
 
     targets: dict[Address, list[Address]] = field(default_factory=dict)
     unique: dict[tuple[str, str | None], Address] = field(default_factory=dict)
+    count: int = 0
 
 
 class Recipients:
@@ -93,6 +104,7 @@ class Recipients:
         self._store = store
         self._relayForUsers = relayForUsers
         parse = partial(RecipientTable.parse, delimiter=delimiter)
+        self._clock = clock
         self._file = WatchedFile(path, parse, clock=clock, runInThread=runInThread)
         self._transactions = Transactions(_Transaction)
         self.gate = KnownRecipients(self)
@@ -138,24 +150,50 @@ class Recipients:
         :returns: the addresses that it stands for, each once.
         :raises Rejection: 550 5.1.1 if it isn't known.
         """
+        return list(_addresses(await self._lookUp(address, session), address))
+
+    async def _lookUp(self, address: Address, session: Session) -> Sequence[Target]:
         table = await self._file.content()
         found = table.find(address.local, address.domain)
-        if found is None:
-            if not (self._relayForUsers and session.user is not None):
-                raise Rejection("No such recipient here", 550, "5.1.1")
-            found = []
-        return [_target(each, address) for each in found] or [address]
+        return self._relayed(session) if found is None else found
+
+    def _relayed(self, session: Session) -> Sequence[Target]:
+        """What an address stands for that isn't in the file."""
+        if self._relayForUsers and session.user is not None:
+            return ()
+        raise Rejection("No such recipient here", 550, "5.1.1")
+
+    async def check(self, address: Address, session: Session) -> None:
+        """
+        Say whether a recipient is known.
+
+        :raises Rejection: 550 5.1.1 if it isn't.
+        """
+        table = await self._file.content()
+        if not table.knows(address.local, address.domain):
+            self._relayed(session)
 
     async def onRcptTo(self, address: Address, session: Session) -> Any:
         """
         Ask the store about everybody whom the recipient stands for.
 
-        :raises Rejection: 550 5.1.1 if it isn't known; what the store says.
+        :raises Rejection: 550 5.1.1 if it isn't known; 452 4.5.3 if it stands for too many; what
+            the store says.
         """
         transaction = self._transactions.of(session)
-        found = await self.find(address, session)
-        fresh = [each for each in found if each.key not in transaction.unique]
-        answers = [await _call(self._store, "onRcptTo", each, session) for each in fresh]
+        targets = await self._lookUp(address, session)
+        isAlias = len(targets) > 1
+        if isAlias and transaction.count + len(targets) > MAX_TARGETS:
+            raise Rejection("Too many recipients", 452, "4.5.3")
+        found = []
+        answers = []
+        for number, each in enumerate(_addresses(targets, address), 1):
+            if not number % MAX_AT_ONCE:  # the client may name many such recipients
+                await deferLater(self._clock or theReactor(), 0)
+            if each.key not in transaction.unique:
+                answers.append(await _call(self._store, "onRcptTo", each, session))
+            found.append(each)
+        transaction.count += len(found) if isAlias else 0
         self._note(transaction, address, found)
         return answers[0] if len(found) == 1 and answers else None
 
@@ -213,7 +251,12 @@ class KnownRecipients(SMTPHandler):
 
     async def onRcptTo(self, address: Address, session: Session) -> None:
         """550 5.1.1."""
-        await self._recipients.find(address, session)
+        await self._recipients.check(address, session)
+
+
+def _addresses(found: Sequence[Target], named: Address) -> Iterator[Address]:
+    """The addresses that a recipient stands for; itself, if the file has none."""
+    return (_target(each, named) for each in found) if found else iter((named,))
 
 
 def _target(found: Target, named: Address) -> Address:

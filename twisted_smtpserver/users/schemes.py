@@ -7,6 +7,7 @@ file may cost is bounded: one login mustn't take the server's memory, or its pro
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 import secrets
@@ -60,7 +61,7 @@ class Scheme:
 
         :param kept: from the file.
         :returns: what it costs to check a password against it: the same for the same cost.
-        :raises ValueError: if it is malformed, or costs too much.
+        :raises ValueError: if it is malformed, or costs too much; the text names the cure.
         """
         raise NotImplementedError
 
@@ -94,16 +95,17 @@ class Bcrypt(Scheme):
 
     name = "bcrypt"
     prefix = re.compile(r"\$2[abxy]\$")
-    _form = re.compile(r"\$2[aby]\$([0-3][0-9])\$[./A-Za-z0-9]{53}")
+    # A salt of 16 octets leaves four bits of its last character, which must be zero.
+    _form = re.compile(r"\$2[aby]\$([0-3][0-9])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 
     def costOf(self, kept: str) -> Hashable:
         """See :class:`Scheme`."""
         match = self._form.fullmatch(kept)
         if match is None:
-            raise ValueError("the bcrypt hash is malformed")
+            raise _unusable("the bcrypt hash is malformed")
         cost = int(match[1])
         if not 4 <= cost <= MAX_BCRYPT_COST:
-            raise ValueError(f"bcrypt's cost must be 4 to {MAX_BCRYPT_COST}")
+            raise _unusable(f"bcrypt's cost must be 4 to {MAX_BCRYPT_COST}")
         _library("bcrypt")
         return cost
 
@@ -133,19 +135,22 @@ class Argon2id(Scheme):
     prefix = re.compile(r"\$argon2(?:i|d|id)\$")
     _form = re.compile(
         r"\$argon2id\$v=19\$m=([1-9][0-9]{0,9}),t=([1-9][0-9]{0,9}),p=([1-9][0-9]{0,9})"
-        r"\$[A-Za-z0-9+/]{11,86}\$([A-Za-z0-9+/]{16,171})"
+        r"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{16,171})"
     )
 
     def costOf(self, kept: str) -> Hashable:
         """See :class:`Scheme`."""
         match = self._form.fullmatch(kept)
-        if match is None:
-            raise ValueError("the hash is not an argon2id hash of version 19")
+        if match is None or not all(map(_isBase64, match.group(4, 5))):
+            raise _unusable("the hash is not an argon2id hash of version 19")
         memory, passes, lanes = map(int, match.group(1, 2, 3))
-        if memory > MAX_ARGON2_MEMORY:
-            raise ValueError(f"argon2id's memory (m=) must be at most {MAX_ARGON2_MEMORY} KiB")
+        if not 8 * lanes <= memory <= MAX_ARGON2_MEMORY:  # RFC 9106 §3.1
+            raise _unusable(
+                f"argon2id's memory (m=) must be at most {MAX_ARGON2_MEMORY} KiB, and at least 8"
+                " for each lane (p=)"
+            )
         if passes > MAX_ARGON2_PASSES or lanes > MAX_ARGON2_LANES:
-            raise ValueError(
+            raise _unusable(
                 f"argon2id's passes (t=) must be at most {MAX_ARGON2_PASSES}, and its lanes (p=)"
                 f" {MAX_ARGON2_LANES}"
             )
@@ -187,10 +192,10 @@ class Sha512Crypt(Scheme):
         """See :class:`Scheme`."""
         match = self._form.fullmatch(kept)
         if match is None:
-            raise ValueError("the sha512-crypt hash is malformed")
+            raise _unusable("the sha512-crypt hash is malformed")
         rounds = int(match[1] or self._default)
         if rounds > MAX_SHA512_ROUNDS:
-            raise ValueError(f"sha512-crypt's rounds must be at most {MAX_SHA512_ROUNDS}")
+            raise _unusable(f"sha512-crypt's rounds must be at most {MAX_SHA512_ROUNDS}")
         sha512crypt()  # is it there?
         return rounds
 
@@ -215,9 +220,12 @@ class Scram(Scheme):
 
     def costOf(self, kept: str) -> Hashable:
         """See :class:`Scheme`."""
-        secret = ScramSecret.fromString(kept)
+        try:
+            secret = ScramSecret.fromString(kept)
+        except ValueError as error:
+            raise _unusable(f"the SCRAM secret can't be used: {error}") from None
         if secret.iterations > MAX_SCRAM_ITERATIONS:
-            raise ValueError(f"SCRAM's iterations must be at most {MAX_SCRAM_ITERATIONS}")
+            raise _unusable(f"SCRAM's iterations must be at most {MAX_SCRAM_ITERATIONS}")
         return secret.iterations
 
     def verify(self, kept: str, password: bytes) -> bool:
@@ -288,6 +296,19 @@ def identify(kept: str, plainText: bool = False) -> Scheme:
             " or Htpasswd(plainText=True)"
         )
     return _PLAIN
+
+
+def _unusable(reason: str) -> ValueError:
+    return ValueError(f"{reason}: {_CURE}")
+
+
+def _isBase64(text: str) -> bool:
+    """Whether it is base64 without padding, as the library wants it (RFC 4648 §3.5)."""
+    try:
+        octets = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return False
+    return base64.b64encode(octets).rstrip(b"=") == text.encode("ascii")
 
 
 def _random(length: int, letters: str = _LETTERS) -> str:

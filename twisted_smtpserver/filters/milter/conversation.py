@@ -195,7 +195,9 @@ class Conversation:
             if self.connection.isFull:
                 await self._inTime(self.connection.room())
             return Verdict.CONTINUE
-        for _ in range(MAX_PROGRESS):
+        for number in range(1, MAX_PROGRESS + 1):
+            if not number % MAX_AT_ONCE:  # the milter may send a flood
+                await deferLater(self._clock, 0)
             reply = await self._inTime(self.connection.receive())
             if isinstance(reply, (Verdict, CustomReply)):
                 if reply is Verdict.SKIP and command is Command.BODY:
