@@ -47,6 +47,12 @@ class SendersTests(TableTestCase):
         senders = ("joe@example.com", "sales@example.com", "JOE@EXAMPLE.com", "ann@example.com", "")
         self.assertEqual(self.send("joe", *senders), [250, 250, 250, 553, 250])
 
+    def test_whole(self) -> None:
+        """A part of an address that is listed is another address."""
+        senders = ("oe@example.com", "joe@example.co", "les@example.com", "x@ample.org", "x@org")
+        for user in ("joe", "ann@example.org"):
+            self.assertEqual(self.send(user, *senders), [553] * 5)
+
     def test_domains(self) -> None:
         """Every address of a domain."""
         senders = (

@@ -19,7 +19,8 @@ from twisted_smtpserver.tables.watched import Lines, TableError, WatchedFile, em
 __all__ = ["SenderTable", "Senders"]
 
 _ANYBODY = "*"
-# Between the addresses that are kept of a line: no line has it in it.
+# Around each address that is kept of a line: no line has it in it. What is kept may be long and is
+# searched at each MAIL, so it isn't split.
 _BREAK = "\n"
 _BETWEEN = re.compile(r"[\s,]+")
 
@@ -49,7 +50,8 @@ class SenderTable:
                 raise TableError("a line must be: login name, blanks, addresses", number)
             if prepared in table._users:
                 raise TableError("an earlier line has the same login name", number)
-            table._users[prepared] = _BREAK.join(_readKey(text, number) for text in texts)
+            keys = [_readKey(text, number) for text in texts]
+            table._users[prepared] = _BREAK.join(["", *keys, ""])
         return table
 
     def __str__(self) -> str:
@@ -64,9 +66,9 @@ class SenderTable:
         :param name: the user's login name.
         :param address: as whom they want to send.
         """
-        keys = self._users.get(saslprep(name) or "", "").split(_BREAK)
-        wanted = {keyOf(address.local, address.domain), f"@{address.domain}", _ANYBODY}
-        return not wanted.isdisjoint(keys)
+        keys = self._users.get(saslprep(name) or "", "")
+        wanted = (keyOf(address.local, address.domain), f"@{address.domain}", _ANYBODY)
+        return any(f"{_BREAK}{each}{_BREAK}" in keys for each in wanted)
 
 
 def _readKey(text: str, number: int) -> str:
