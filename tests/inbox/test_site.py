@@ -10,7 +10,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.webtalk import HOST, ask, connectWeb, deliver, get, openInbox, parseAnswer
-from twisted_smtpserver.inbox import site
+from twisted_smtpserver.inbox import api, site
+from twisted_smtpserver.inbox.answers import Answer, putAside
 from twisted_smtpserver.inbox.contents import PIECE
 from twisted_smtpserver.inbox.send import MAX_BODY
 
@@ -112,6 +113,29 @@ class LargeTests(SynchronousTestCase):
         self.transport.producer.resumeProducing()
         self.assertEqual(self.sizes.count(PIECE), 1)
         self.assertTrue(self.transport.disconnecting)
+
+
+class AsideTests(SynchronousTestCase):
+    """An answer that is large."""
+
+    def test_aside(self) -> None:
+        """It waits in a file, and comes whole, whatever it is."""
+        inbox = openInbox(maxOctets=2**23)
+        text = "".join(f"<p>{number}</p>\n" for number in range(20_000))
+        deliver(inbox, f"Content-Type: text/html\n\n{text}".encode())
+        files = []
+
+        def counted(answer: Answer) -> Answer:
+            found = putAside(answer)
+            files.append((found.file is not None, found.body == b""))
+            return found
+
+        self.patch(api, "putAside", counted)
+        self.assertEqual(get(inbox, "/api/v1/message/latest").json()["HTML"], text)
+        self.assertTrue(get(inbox, "/view/latest.html").text.endswith(text))
+        deliver(inbox, b"\n" + text.encode())
+        self.assertEqual(get(inbox, "/view/latest.txt").text, text)
+        self.assertEqual(files, [(True, True)] * 3)
 
 
 class BoundTests(SynchronousTestCase):

@@ -123,6 +123,19 @@ class UntakenTests(TurnCase):
         takeTurn(self.clock)
         self.assertEqual(self.page.asked, 2)
 
+    def test_asksLater(self) -> None:
+        """So does one that comes only then."""
+        protocol, transport = self.connect(REQUEST)
+        takeTurn(self.clock)
+        asked = self.page.asked
+        transport.producer.pauseProducing()
+        protocol.dataReceived(REQUEST)
+        takeTurn(self.clock)
+        self.assertEqual(self.page.asked, asked)
+        transport.producer.resumeProducing()
+        takeTurn(self.clock)
+        self.assertEqual(self.page.asked, asked + 1)
+
     def test_closed(self) -> None:
         """It is cut off when it has taken nothing for a while."""
         self.clock.advance(PATIENCE - 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from tempfile import TemporaryFile
+from typing import IO, Any
 from urllib.parse import quote
 
 from twisted.web.http import Request
@@ -17,6 +18,9 @@ MAX_JSON = 256 * 1024
 
 #: The most values in it.
 MAX_VALUES = 20_000
+
+#: From how many octets on an answer waits in a temporary file for who asked.
+MAX_WAITING = 128 * 1024
 
 #: The policy for content that isn't ours: nothing runs or is loaded, and its origin is its own.
 DEAD = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
@@ -51,6 +55,7 @@ class Answer:
     A response.
 
     :ivar content: what is sent instead of the body, in pieces.
+    :ivar file: what is sent instead of it if it is large; as many octets as ``length`` says.
     """
 
     body: bytes
@@ -58,6 +63,8 @@ class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     content: Content | None = None
+    file: IO[bytes] | None = None
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,21 @@ def toJSON(value: Any, depth: int = 2) -> bytes:
     if depth and isinstance(value, list):
         return b"[" + b",".join(toJSON(each, depth - 1) for each in value) + b"]"
     return json.dumps(value).encode("ascii")
+
+
+def putAside(answer: Answer) -> Answer:
+    """
+    Write a large answer to a temporary file, in a thread: not everybody takes it at once.
+
+    :param answer: the answer.
+    :returns: the same if it is small.
+    """
+    if len(answer.body) <= MAX_WAITING:
+        return answer
+    file = TemporaryFile()  # noqa: SIM115  # it is closed when it was sent
+    file.write(answer.body)
+    file.flush()
+    return replace(answer, body=b"", file=file, length=len(answer.body))
 
 
 def inText(text: str, status: int = 200) -> Answer:

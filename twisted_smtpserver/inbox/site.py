@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import IO, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -67,7 +67,7 @@ class InboxResource(Resource):
     Answers everything.
 
     :param desk: the inbox.
-    :param gate: who may ask.
+    :param gate: decides which requests are allowed.
     """
 
     isLeaf = True
@@ -122,14 +122,26 @@ class InboxResource(Resource):
     def _write(self, answer: Answer | None, request: Any) -> None:
         if answer is None:  # somebody else writes
             return
-        body, content = answer.body, answer.content
-        length = len(body) if content is None else content.size
+        length, read = self._source(answer)
         _writeHeaders(request, answer)
         request.setHeader("Content-Length", str(length))
-        if content is None:
-            writePieces(request, length, lambda position: body[position : position + PIECE])
-        else:
-            writePieces(request, length, partial(self._desk.piece, content))
+        writing = writePieces(request, length, read)
+        if answer.file is not None:
+            writing.addBoth(lambda _, file: file.close(), answer.file)
+
+    def _source(self, answer: Answer) -> tuple[int, Callable[[int], bytes | Deferred[bytes]]]:
+        """An answer's length, and what reads its pieces."""
+        body, content, file = answer.body, answer.content, answer.file
+        if content is not None:
+            return content.size, partial(self._desk.piece, content)
+        if file is not None:
+            return answer.length, partial(self._desk.run, _readAt, file)
+        return len(body), lambda position: body[position : position + PIECE]
+
+
+def _readAt(file: IO[bytes], position: int) -> bytes:
+    file.seek(position)
+    return file.read(PIECE)
 
 
 def _failed(failure: Failure) -> Answer | None:
