@@ -130,9 +130,11 @@ def _write(
 
 def _growth(given: argparse.Namespace, files: Files) -> int:
     given.output.mkdir(parents=True, exist_ok=True)
-    table = measureGrowth(files, given.output, given.repeat, given.quick)
+    peers = given.peers.split(",")
+    table = f"Commit {_commit()}\n\n"
+    table += measureGrowth(files, given.output, given.repeat, given.quick, peers)
     (given.output / "growth.rst").write_text(table)
-    print(f"See {given.output}")
+    print(f"\n{table}See {given.output}")
     return 0
 
 

@@ -122,7 +122,7 @@ class BoundedConnections(WrappingFactory):
 
 
 class QuietSite(Site):
-    """Without an access log: whoever polls would fill it."""
+    """No access log: clients that poll would fill it."""
 
     noisy = False
 
