@@ -14,6 +14,7 @@ from itertools import zip_longest
 from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.hooks import attribute
 from twisted_smtpserver.message.transfer import MessageTransfer
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance
@@ -113,6 +114,8 @@ def takeSender(dialogue: Dialogue, path: Path | PathParts, args: Args | None = N
 
     if envelope.smtpUtf8:
         dialogue.replyInUtf8()
+    if attribute(dialogue.server.handler, "onMailFrom", None) is None:
+        return _senderAccepted(dialogue, envelope, address, answer, None)
     accepted = partial(_senderAccepted, dialogue, envelope, address, answer)
     return dialogue.ask("onMailFrom", (address, session), accepted, dialogue.refuseSender)
 
@@ -154,6 +157,8 @@ def takeRecipient(dialogue: Dialogue, path: Path | PathParts, args: Args | None 
         refusal: Reply | None = dialogue.server.extensions.applyRcpt(address, envelope, session)
         if refusal is not None:
             return refusal
+    if attribute(dialogue.server.handler, "onRcptTo", None) is None:
+        return _recipientAccepted(dialogue, recipients, address, None)
     accepted = partial(_recipientAccepted, dialogue, recipients, address)
     return dialogue.ask("onRcptTo", (address, session), accepted, dialogue.refuseRecipient)
 

@@ -148,6 +148,21 @@ class SMTPProtocol(PipelinedLineReceiver):
         """(Called for each line.) Respond to a command, or to the answer to a challenge."""
         self.respond(self.dialogue.lineReceived(line))
 
+    def linesReceived(self, octets: bytes, start: int, end: int, most: int) -> int:
+        """See :meth:`~twisted_smtpserver.connection.lines.PipelinedLineReceiver.linesReceived`."""
+        dialogue = self.dialogue
+        if dialogue.phase is Phase.RCPT:
+            taken, following, outcome = dialogue.linesReceived(octets, start, most)
+            if following > start:
+                self.wentTo(following)
+                self.send(replies.RECIPIENT_OK.wire * taken)
+                if outcome is LATER:
+                    return taken
+                self.respond(outcome)
+                return taken + 1
+        self.respond(dialogue.lineReceived(octets[start:end]))
+        return 1
+
     def lineTooLong(self, beginning: bytes) -> None:
         """See :meth:`~twisted_smtpserver.connection.lines.PipelinedLineReceiver.lineTooLong`."""
         self.respond(self.dialogue.lineTooLong(beginning))
