@@ -41,6 +41,8 @@ _matchRcptLine = re.compile(_RCPT + rb"\r\n").match
 
 _matchEhlo = re.compile(rb"(?i:EHLO) ([A-Za-z0-9.-]+)").fullmatch
 
+_LETTERS = b"Rr"  # what a RCPT begins with
+
 # In octets, a line that is short enough whatever maxCommandLength may be.
 _SHORT = 510
 
@@ -97,7 +99,7 @@ def runOfRecipients(
     :returns: how many recipients were accepted; where the line behind them begins; and the outcome
         of one more in between, or ``LATER`` if there is none.
     """
-    if dialogue.server.extensions.seesRecipients:
+    if lines[start] not in _LETTERS or dialogue.server.extensions.seesRecipients:
         return 0, start, LATER
     session, isAsked = dialogue.session, dialogue.hook("onRcptTo") is not None
     for taken in range(most):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 from itertools import zip_longest
+from typing import Final
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
@@ -25,7 +26,10 @@ from twisted_smtpserver.wire.params import parseParameters
 from twisted_smtpserver.wire.path import Path, PathParts, parseMailArgument, parseRcptArgument
 from twisted_smtpserver.wire.text import decodeText
 
-_HAS_RECIPIENTS = Phase.RCPT
+# To look a member up in its enumeration takes longer than what it is for.
+_HAS_RECIPIENTS: Final = Phase.RCPT
+_SENDER_ACCEPTED: Final = Event.MAIL
+_RECIPIENT_ACCEPTED: Final = Event.RCPT
 
 # ESMTP parameters: keywords in upper case, values as sent.
 Args = dict[str, str | bool]
@@ -125,7 +129,7 @@ def _senderAccepted(
 ) -> Reply:
     reply = answer if result is None else acceptance(result, answer)
     envelope.mailFrom = address
-    dialogue.move(Event.MAIL)
+    dialogue.move(_SENDER_ACCEPTED)
     return reply
 
 
@@ -169,7 +173,7 @@ def _recipientAccepted(
     reply = replies.RECIPIENT_OK if result is None else acceptance(result, replies.RECIPIENT_OK)
     recipients.append(address)
     if dialogue.phase is not _HAS_RECIPIENTS:
-        dialogue.move(Event.RCPT)
+        dialogue.move(_RECIPIENT_ACCEPTED)
     return reply
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -49,6 +49,9 @@ _TLS_RECORD = b"\x16\x03"  # RFC 8446 §5.1: a handshake record
 #: Answers to these have no enhanced status code (RFC 2034 §4).
 HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
 _HELLO_LINES = frozenset({b"EHLO", b"HELO", b"LHLO"})
+
+# To look a member up in its enumeration takes longer than the move itself.
+_END: Final = Event.END
 
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
@@ -123,13 +126,14 @@ class Dialogue:
 
         :param line: the line without its CRLF.
         """
-        shortcut = self._step.shortcuts.get(line[:5])
+        step = self._step
+        shortcut = step.shortcuts.get(line[:5])
         try:
             if (
                 shortcut is not None
                 and self._lineTaker is None
                 and not self.session.hasOwnCommands
-                and (self.phase > Phase.READY or not self.loginMissing)
+                and not (step.mayLackLogin and self.loginMissing)
             ):
                 outcome = shortcut(self, line)
                 if outcome is not None:
@@ -174,12 +178,13 @@ class Dialogue:
 
     def _command(self, command: Command) -> Outcome:
         verb, argument = command
-        function = self._step.admitted.get(verb)
+        step = self._step
+        function = step.admitted.get(verb)
         if (
             function is None
             or self.session.hasOwnCommands
             # No gate requires a login for AUTH, which is the way to log in.
-            or (self.phase <= Phase.READY and verb != "AUTH" and self.loginMissing)
+            or (step.mayLackLogin and verb != "AUTH" and self.loginMissing)
         ):
             for gate in self.server.gates:
                 refusal = gate(self, verb)
@@ -657,7 +662,7 @@ class Dialogue:
     def refuseTransaction(self) -> None:
         """DATA itself was refused: the transaction is over."""
         self._endTransaction("refused")
-        self.move(Event.END)
+        self.move(_END)
 
     def messageDone(self, octets: int, answers: list[Reply]) -> None:
         """
@@ -679,7 +684,7 @@ class Dialogue:
             log.replyLost(session, envelope, answers)
         self._endTransaction("accepted" if isAccepted else "refused")
         session.countMessage()
-        self.move(Event.END)
+        self.move(_END)
 
     def _endTransaction(self, outcome: str) -> None:
         session = self.session

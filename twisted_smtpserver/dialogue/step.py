@@ -26,9 +26,10 @@ class Step:
     :param admitted: the verbs that pass all gates in it.
     :param shortcuts: short ways to some of them.
     :param run: the short way for several lines at once; ``None`` if the phase has none.
+    :ivar mayLackLogin: whether no MAIL was accepted yet, which waits for a login that is required.
     """
 
-    __slots__ = ("admitted", "phase", "run", "shortcuts")
+    __slots__ = ("admitted", "mayLackLogin", "phase", "run", "shortcuts")
 
     def __init__(
         self, phase: Phase, admitted: Verbs, shortcuts: Shortcuts, run: Run | None = None
@@ -37,6 +38,7 @@ class Step:
         self.admitted = admitted
         self.shortcuts = shortcuts
         self.run = run
+        self.mayLackLogin = phase <= Phase.READY
 
 
 #: Where a conversation begins: nothing may be said.
