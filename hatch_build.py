@@ -2,16 +2,19 @@
 Builds wheels with compiled parts, when it is asked to.
 
 By default a wheel is pure Python, and needs no compiler. With ``TWISTED_SMTPSERVER_COMPILE=1``,
-what is in :data:`PARTS` is compiled. A part that can't be is left out, with a warning: its Python
-form does the same. With ``=require``, for release wheels, that is an error.
+what is in :data:`PARTS` is compiled. A part that can't be is left out, with a warning, and so are
+those behind it: their Python form does the same. With ``=require``, for release wheels, that is an
+error.
 
 The core is compiled from its own source, by mypyc; :data:`MODULES` says which modules.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
+import shutil
 import subprocess
 import sysconfig
 import tempfile
@@ -133,19 +136,32 @@ class CustomBuildHook(BuildHookInterface[Any]):
         if asked in ("", "0"):
             return
         folder = Path(tempfile.mkdtemp(prefix="twisted-smtpserver-"))
-        for name, build in PARTS.items():
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        for place, build in enumerate(PARTS.values()):
             try:
                 built = build(folder)
             except (Exception, SystemExit) as error:  # whatever a compiler may come to
                 if asked == "require":
                     raise
+                # The rest needs a compiler, too, and mypy would take its time first.
+                names = " and the ".join([*PARTS][place:])
                 why = f"{type(error).__name__}: {error}"
-                self.app.display_warning(f"The {name} stays pure Python: {why}")
-                continue
-            for place, path in built.items():
-                if version == "editable":
-                    (ROOT / place).write_bytes(path.read_bytes())
-                else:
-                    build_data["force_include"][str(path)] = place
-            build_data["pure_python"] = False
-            build_data["infer_tag"] = True
+                self.app.display_warning(f"The {names} will be pure Python: {why}{_cure(error)}")
+                return
+            self._add(built, version, build_data)
+
+    def _add(self, built: Built, version: str, build_data: dict[str, Any]) -> None:
+        for place, path in built.items():
+            if version == "editable":
+                (ROOT / place).write_bytes(path.read_bytes())
+            else:
+                build_data["force_include"][str(path)] = place
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+
+def _cure(error: BaseException) -> str:
+    """What to do about the compiler's failure."""
+    if not isinstance(error, (OSError, subprocess.CalledProcessError)):
+        return ""
+    return " (it takes a C compiler and Python's headers: on Debian, apt install gcc python3-dev)"

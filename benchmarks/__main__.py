@@ -6,7 +6,7 @@ The command.
 ``python -m benchmarks growth``
     How our cost grows.
 ``python -m benchmarks workers``
-    What a second worker is worth.
+    What a message costs with two, four and eight workers.
 """
 
 from __future__ import annotations
@@ -130,15 +130,18 @@ def _write(
 
 def _growth(given: argparse.Namespace, files: Files) -> int:
     given.output.mkdir(parents=True, exist_ok=True)
-    table = measureGrowth(files, given.output, given.repeat, given.quick)
+    peers = given.peers.split(",")
+    table = f"Commit {_commit()}\n\n"
+    table += measureGrowth(files, given.output, given.repeat, given.quick, peers)
     (given.output / "growth.rst").write_text(table)
-    print(f"See {given.output}")
+    print(f"\n{table}See {given.output}")
     return 0
 
 
 def _workers(given: argparse.Namespace, files: Files) -> int:
     given.output.mkdir(parents=True, exist_ok=True)
-    table = measureWorkers(files, given.repeat, 0.2 if given.quick else given.seconds)
+    seconds = 0.2 if given.quick else given.seconds
+    table = measureWorkers(files, given.repeat, seconds, given.quick)
     print(table)
     (given.output / "workers.rst").write_text(table)
     return 0

@@ -146,30 +146,47 @@ def bars(results: Results, titles: Mapping[str, str]) -> str:
     return _svg(width, y, legend + body)
 
 
-def curve(title: str, xLabel: str, yLabel: str, points: Sequence[tuple[float, float]]) -> str:
-    """An SVG: values over a logarithmic scale."""
+def curve(
+    title: str, xLabel: str, yLabel: str, curves: Mapping[str, Sequence[tuple[float, float]]]
+) -> str:
+    """
+    An SVG: values over a logarithmic scale.
+
+    :param curves: points by the curve's name, all with the same places on the scale.
+    """
     from math import log10
 
     width, height, left, bottom = 560.0, 300.0, 60.0, 250.0
-    first, last = log10(points[0][0]), log10(points[-1][0])
-    top = max(y for _, y in points) * 1.15 or 1  # a hurried run may have measured nothing
-    spots = [
-        (left + (log10(x) - first) / (last - first) * 460, bottom - y / top * 200, x, y)
-        for x, y in points
-    ]
+    places = [x for x, _ in next(iter(curves.values()))]
+    first, last = log10(places[0]), log10(places[-1])
+    # A hurried run may have measured nothing.
+    top = max(y for points in curves.values() for _, y in points) * 1.15 or 1
+
+    def across(x: float) -> float:
+        return left + (log10(x) - first) / (last - first) * 460
+
     body = [
         _text(left, 24, title, bold=True),
         _text(left, 44, yLabel),
         _text(left + 460, bottom + 38, xLabel, "end"),
         f'<path d="M{left} 50V{bottom}H{left + 470}" fill="none" stroke="#555"/>',
-        f'<polyline fill="none" stroke="{_COLORS[0]}" stroke-width="2" points="'
-        + " ".join(f"{x:.0f},{y:.0f}" for x, y, _, _ in spots)
-        + '"/>',
+        *(_text(across(x), bottom + 18, f"{x:,.0f}", "middle") for x in places),
     ]
-    for x, y, valueX, valueY in spots:
-        body.append(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3.5" fill="{_COLORS[0]}"/>')
-        body.append(_text(x, y - 9, _number(valueY), "middle"))
-        body.append(_text(x, bottom + 18, f"{valueX:,.0f}", "middle"))
+    for number, (name, points) in enumerate(curves.items()):
+        color = _COLORS[number % len(_COLORS)]
+        spots = [(across(x), bottom - y / top * 200, y) for x, y in points]
+        body.append(
+            f'<polyline fill="none" stroke="{color}" stroke-width="2" points="'
+            + " ".join(f"{x:.0f},{y:.0f}" for x, y, _ in spots)
+            + '"/>'
+        )
+        for x, y, value in spots:
+            body.append(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3.5" fill="{color}"/>')
+            body.append(_text(x, y - 9, _number(value), "middle"))
+        if len(curves) > 1:
+            x = left + 190 + number * 130
+            body.append(f'<rect x="{x:.0f}" y="35" width="10" height="10" fill="{color}"/>')
+            body.append(_text(x + 15, 44, name))
     return _svg(width, height, body)
 
 

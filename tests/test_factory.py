@@ -107,7 +107,7 @@ class HandlerKindsTests(SynchronousTestCase):
 
     def test_noFunction(self):
         """A hook can be called."""
-        with self.assertRaisesRegex(ConfigurationError, "onData is no function"):
+        with self.assertRaisesRegex(ConfigurationError, "onData is not a function"):
             makeFactory(onData=5)
 
 

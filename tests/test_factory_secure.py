@@ -71,7 +71,7 @@ class SecureTests(SynchronousTestCase):
             *(("requestCert", True), ("rejectUnauthorized", False)),
             *(("sniOptions", {"one.test": self.options(ONE)}), ("passphrase", "x")),
         ):
-            with self.assertRaisesRegex(ConfigurationError, f"^tls: .* settles by itself .*{name}"):
+            with self.assertRaisesRegex(ConfigurationError, f"^tls: can't be .* with .*{name}"):
                 makeFactory(tls=object(), **{name: value})
 
     def test_implicit(self):
@@ -144,8 +144,8 @@ class SecureTests(SynchronousTestCase):
         for changes, pattern in (
             ({"certs": "x"}, "no TLS option 'certs'; did you mean 'cert'"),
             ({"size": 5}, "no TLS option 'size'"),
-            ({"cert": b"nonsense"}, "cert: no PEM certificate"),
-            ({"key": TWO.keyPEM}, "key is not that of the certificate"),
+            ({"cert": b"nonsense"}, "cert: it has no PEM certificate"),
+            ({"key": TWO.keyPEM}, "key doesn't belong to the certificate"),
             ({"key": None, "cert": None}, "a certificate is needed"),
             ({"requestCert": True}, "ca: missing"),
             ({"minVersion": "SSLv3"}, "minVersion"),

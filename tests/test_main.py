@@ -8,7 +8,6 @@ import re
 import runpy
 import signal
 import smtplib
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -22,6 +21,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, globalLogBeginner
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.processes import startProgram
 from twisted_smtpserver import (
     ConfigurationError,
     SMTPServerFactory,
@@ -62,7 +62,7 @@ class CommandTests(SynchronousTestCase):
         """The help has the flags of twistd smtpserver, and says what is different."""
         code, text = self.end("--help")
         self.assertEqual(code, 0)
-        self.assertIn("--inbox 127.0.0.1:8025 and --bare-newlines accept unless", text)
+        self.assertIn("--inbox 127.0.0.1:8025 and --bare-newlines accept.", text)
         self.assertIn("--max-recipients", text)
 
     def test_version(self) -> None:
@@ -122,7 +122,9 @@ class RunTests(SynchronousTestCase):
     def test_portTaken(self) -> None:
         """A port that is taken is said in a line that names the cure."""
         for error, text in {
-            CannotListenError("127.0.0.1", 2525, OSError("taken")): "(--port chooses another one)",
+            CannotListenError(
+                "127.0.0.1", 2525, OSError("taken")
+            ): "(choose another one with --port)",
             ConfigurationError("the page: taken; choose another port"): "choose another port",
         }.items():
             ended = self.assertRaises(SystemExit, self.start, error)
@@ -202,16 +204,8 @@ class RealTests(SynchronousTestCase):
     def test_catches(self) -> None:
         """Mail for anybody, from any login, with bare newlines, is on the page; Ctrl-C ends it."""
         flags = ["--port=0", "--inbox=0", "--inbox-any-login"]
-        server = subprocess.Popen(
-            [sys.executable, "-m", "twisted_smtpserver", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        server = startProgram(self, sys.executable, "-m", "twisted_smtpserver", *flags)
         assert server.stdout is not None
-        self.addCleanup(server.stdout.close)
-        self.addCleanup(server.wait, SECONDS)
-        self.addCleanup(server.kill)
         said = ""
         for line in server.stdout:
             said += line

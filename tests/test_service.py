@@ -464,7 +464,7 @@ class RenewalTests(CertificateCase):
         before = self.factory.contextFactory
         made = makeCertificate(None, ["mx.test"], days=90)
         self.write("cert", made.certPEM)
-        reason = "key and cert: the key is not that of the certificate"
+        reason = "key and cert: the key doesn't belong to the certificate"
         expected = [f"Keeping the old certificates until both are new: {reason}"]
         self.assertEqual(self.look(3), expected)
         self.assertIs(self.factory.contextFactory, before)
@@ -490,7 +490,9 @@ class RenewalTests(CertificateCase):
         before = self.factory.contextFactory
         self.write("cert", b"-----BEGIN CERTIFICATE-----\nMIIB")
         (text,) = self.look(3)
-        self.assertRegex(text, r"^Keeping the old certificates: cert \('.*'\): no PEM certificate")
+        self.assertRegex(
+            text, r"^Keeping the old certificates: cert \('.*'\): it has no PEM certificate"
+        )
         (self.folder / "cert").unlink()
         (text,) = self.look(3)
         self.assertIn("can't be read: No such file or directory", text)

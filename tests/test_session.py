@@ -220,7 +220,7 @@ class OverTheWireTests(SynchronousTestCase):
         client = talk(Phase.READY)
         client.say("RCPT TO:<a@b.example>")
         client.say("NOOP")
-        self.assertEqual(client.session.error, "MAIL first")
+        self.assertEqual(client.session.error, "Send MAIL first")
         client.say("FOO")
         self.assertEqual(client.session.error, "Command not recognized")
 

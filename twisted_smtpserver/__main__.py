@@ -1,5 +1,5 @@
 """
-The catcher: ``python -m twisted_smtpserver`` receives mail for anybody and shows it on a page.
+The catcher: ``python -m twisted_smtpserver`` receives mail for any address and shows it on a page.
 
 It is ``twistd -n smtpserver --inbox 127.0.0.1:8025 --bare-newlines accept``, and takes the same
 flags; but it says where the page is, and leaves no files behind.
@@ -29,15 +29,15 @@ from twisted_smtpserver.tap import Options, makeService
 from twisted_smtpserver.tools.dispatch import COMMANDS, findCommand
 from twisted_smtpserver.twistd.versions import describeVersions
 
-#: What is meant unless something else is said.
+#: The flags that apply unless the command line sets them.
 DEFAULTS = {"inbox": "127.0.0.1:8025", "bare-newlines": "accept"}
 
 _INTRODUCTION = (
     "Usage: python -m twisted_smtpserver [flags]\n\n"
-    "Receives mail for anybody, forwards none of it, and shows it on a page. The flags are those\n"
-    "of twistd smtpserver, with "
+    "Receives mail for any address, forwards none of it, and shows it on a web page. The flags\n"
+    "are those of twistd smtpserver; the defaults include "
     + " and ".join(f"--{name} {value}" for name, value in DEFAULTS.items())
-    + " unless said otherwise.\n\n"
+    + ".\n\n"
     + "".join(
         f"python -m twisted_smtpserver {name} --help: {text}\n"
         for name, (_, text) in COMMANDS.items()
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str], output: TextIO, reactor: Any) -> None:
         service.privilegedStartService()
         service.startService()
     except CannotListenError as error:
-        raise SystemExit(f"{error} (--port chooses another one)") from None
+        raise SystemExit(f"{error} (choose another one with --port)") from None
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

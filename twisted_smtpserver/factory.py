@@ -82,7 +82,7 @@ class SMTPServerFactory(ServerFactory):
     :param reactor: what the timers run on; by default the reactor.
     :param keywords: options and hooks by their names.
     :ivar connections: the open connections' protocols; each has a ``session``.
-    :raises ConfigurationError: if an option or the handler makes no sense.
+    :raises ConfigurationError: if an option or the handler is invalid.
     """
 
     noisy = False
@@ -349,7 +349,7 @@ def _makeHandler(handler: object, hooks: dict[str, Any]) -> object:
         name = handler.__name__
         raise ConfigurationError(f"{name} is a function: name its hook, as in onData={name}")
     if isinstance(handler, Chain) and findHook(handler, "onData") is None:
-        raise ConfigurationError("a Chain that is part of another one can't be the handler")
+        raise ConfigurationError("a Chain that is part of another Chain can't be the handler")
     _checkHooks(handler)
     if not any(callable(getattr(handler, name, None)) for name in HOOKS):
         raise ConfigurationError(

@@ -26,12 +26,12 @@ class Options:
     How a server behaves. Times are in seconds, sizes in octets.
 
     :ivar secure: start TLS on each connection at once ("implicit TLS", RFC 8314 §3).
-    :ivar secured: TLS ended upstream: treat the connection as protected.
+    :ivar secured: TLS ends upstream: treat the connection as protected.
     :ivar tls: a context factory, for example :class:`twisted.internet.ssl.CertificateOptions`;
         instead of :attr:`key` and :attr:`cert` and the options about them, from :attr:`ca` to
         :attr:`rejectUnauthorized`, and :attr:`sniOptions`.
     :ivar key: the private key, PEM or the path of a PEM file.
-    :ivar cert: the certificate, and those of its chain behind it, PEM or a path.
+    :ivar cert: the certificate, followed by its chain, PEM or a path.
     :ivar ca: certificates that clients' certificates are checked against, PEM or a path.
     :ivar ciphers: an OpenSSL cipher list for TLS 1.2.
     :ivar minVersion: ``"TLSv1.2"`` or ``"TLSv1.3"``.
@@ -51,15 +51,16 @@ class Options:
     :ivar authMethods: SASL mechanisms offered, by name.
     :ivar authOptional: offer AUTH without requiring it.
     :ivar authRequiredMessage: the text of the 530 to MAIL before AUTH.
-    :ivar allowInsecureAuth: offer AUTH in clear, too.
+    :ivar allowInsecureAuth: offer AUTH without TLS, too.
     :ivar maxAuthAttempts: failed logins before 421.
-    :ivar authFailureDelay: when a failed login is answered, counted from its command.
+    :ivar authFailureDelay: how long after its command a failed login is answered, in seconds.
     :ivar loginDelay: from the fourth failed login of an address on, of IPv6 of a /64, how much
         later it is answered than that; twice as much with each more, 10 s at most. 0 for no delay.
     :ivar scramIterations: the iterations that a user who doesn't exist seems to have; give what
         your users' SCRAM secrets have, or the difference tells who exists.
     :ivar scramSaltKey: at least 16 octets that the salts of such users are made from; by default
-        random for each process. Give one that stays if restarts shall not tell, either.
+        random for each process. Give one that stays the same if a restart must not reveal them,
+        either.
     :ivar disabledCommands: verbs answered 502 and not offered.
     :ivar hide: EHLO keywords not shown, though they work.
     :ivar extensions: extensions, or their names, in addition to those on by default.
@@ -108,7 +109,7 @@ class Options:
     :ivar noDelay: set TCP_NODELAY.
     :ivar immediateWrites: offer replies to the socket before queueing them, which spares the
         reactor a good part of its work; off, to write in Twisted's usual way only.
-    :raises ConfigurationError: if a value makes no sense; the text names the option.
+    :raises ConfigurationError: if a value is invalid; the text names the option.
     """
 
     secure: bool = False
@@ -186,13 +187,13 @@ class Options:
             self._set(name, frozenset(word.upper() for word in _strings(name, self)))
         self._set("authMethods", tuple(word.upper() for word in _strings("authMethods", self)))
         if self.resolver is not None and not hasattr(self.resolver, "lookupPointer"):
-            raise ConfigurationError("resolver: is no IResolver")
+            raise ConfigurationError("resolver: doesn't provide IResolver")
         if self.state is not None and not hasattr(self.state, "loginFailed"):
-            raise ConfigurationError("state: is no ISharedState, such as a RedisState")
+            raise ConfigurationError("state: doesn't provide ISharedState, as a RedisState does")
         if self.metrics is not None and not hasattr(self.metrics, "messageEnded"):
-            raise ConfigurationError("metrics: is no IMetrics, such as Metrics()")
+            raise ConfigurationError("metrics: doesn't provide IMetrics, as Metrics() does")
         if isinstance(self.extensions, str) or not isinstance(self.extensions, Collection):
-            raise ConfigurationError(f"extensions: {self.extensions!r} is no list")
+            raise ConfigurationError(f"extensions: {self.extensions!r} is not a list")
         self._set("proxyNetworks", Networks(self.useProxy, "useProxy"))
         self._set("xClientNetworks", Networks(self.useXClient, "useXClient"))
         self._set("xForwardNetworks", Networks(self.useXForward, "useXForward"))
@@ -223,27 +224,27 @@ class Options:
                 unlimited = _NO_LIMIT.get(name)
                 hint = "" if unlimited is None else f"; {unlimited!r} is no limit"
                 raise ConfigurationError(
-                    f"{name}: {value!r} is no {noun} of at least {least}{hint}"
+                    f"{name}: {value!r} is not a {noun} of at least {least}{hint}"
                 )
 
     def _checkTexts(self) -> None:
         if self.bareNewlines not in BARE_NEWLINES:
             raise ConfigurationError(
-                f"bareNewlines: {self.bareNewlines!r} is none of {', '.join(BARE_NEWLINES)}"
+                f"bareNewlines: {self.bareNewlines!r} is not one of {', '.join(BARE_NEWLINES)}"
             )
         for name in ("name", "banner", "heloResponse", "authRequiredMessage"):
             value = getattr(self, name)
             if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
-                raise ConfigurationError(f"{name}: {value!r} is no printable ASCII text")
+                raise ConfigurationError(f"{name}: {value!r} is not printable ASCII text")
         if not self.name or " " in self.name:
-            raise ConfigurationError(f"name: {self.name!r} is no host name")
+            raise ConfigurationError(f"name: {self.name!r} is not a host name")
         try:
             checkIterations(self.scramIterations)
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"scramIterations: {error}") from None
         key = self.scramSaltKey
         if key is not None and (not isinstance(key, bytes) or len(key) < 16):
-            raise ConfigurationError("scramSaltKey: is no octets, at least 16")
+            raise ConfigurationError("scramSaltKey: must be bytes, at least 16")
 
     def _checkTLS(self) -> None:
         sources = [self.tls is not None, self.key is not None or self.cert is not None]
@@ -255,14 +256,14 @@ class Options:
                 f"minVersion: {self.minVersion!r} is not one of {', '.join(VERSIONS)}"
             )
         if not (self.sniOptions is None or isinstance(self.sniOptions, Mapping)):
-            raise ConfigurationError("sniOptions: is no mapping from host names to certificates")
+            raise ConfigurationError("sniOptions: is not a mapping from host names to certificates")
         if settled and not self.hasCertificate:
             raise ConfigurationError(
-                f"{', '.join(settled)}: without tls, key and cert, or selfSigned there is no TLS"
+                f"{', '.join(settled)}: needs tls, key and cert, or selfSigned"
             )
         if self.tls is not None and settled:
             raise ConfigurationError(
-                f"tls: a context factory settles by itself what {', '.join(settled)} would"
+                f"tls: can't be combined with {', '.join(settled)}: set that in the context factory"
             )
         if (self.key is None) != (self.cert is None):
             raise ConfigurationError("key and cert go together: one of them is missing")
@@ -273,7 +274,7 @@ class Options:
         if self.tlsRequired and not (self.hasCertificate or self.secured):
             raise ConfigurationError("tlsRequired: needs tls, key and cert, or selfSigned")
         if self.hasCertificate and self.secured:
-            raise ConfigurationError("secured: TLS ended upstream, so no certificate is needed")
+            raise ConfigurationError("secured: TLS ends upstream: leave out the certificate")
 
     @property
     def hasCertificate(self) -> bool:
@@ -281,7 +282,7 @@ class Options:
         return self.tls is not None or self.key is not None or self.selfSigned
 
 
-#: What has no meaning beside a context factory, which has all that inside.
+#: What has no meaning together with a context factory, which contains all that.
 _SETTLED_BY_TLS = (
     *("ca", "ciphers", "minVersion", "passphrase"),
     *("requestCert", "rejectUnauthorized", "sniOptions"),
@@ -327,7 +328,7 @@ def _strings(name: str, options: Options) -> list[str]:
     value = getattr(options, name)
     isList = isinstance(value, Collection) and not isinstance(value, (str, bytes))
     if not isList or not all(isinstance(word, str) for word in value):
-        raise ConfigurationError(f"{name}: {value!r} is no list of names")
+        raise ConfigurationError(f"{name}: {value!r} is not a list of names")
     return list(value)
 
 

@@ -175,25 +175,25 @@ AUTHENTICATED = Reply(235, "2.7.0", "Authentication successful")
 
 # RFC 5321 §4.2.4: 500 for what is not understood, 502 for what is known but not offered.
 UNRECOGNIZED = Reply(500, "5.5.2", "Command not recognized")
-MALFORMED_LINE = Reply(500, "5.5.2", "Commands are printable text")
+MALFORMED_LINE = Reply(500, "5.5.2", "Commands must be printable text")
 LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
 AUTH_LINE_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")  # RFC 4954 §4
 BARE_NEWLINE_IN_COMMAND = Reply(500, "5.5.2", "Lines end in CRLF")
 NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
-LMTP_ONLY = Reply(500, "5.5.1", "This is LMTP: say LHLO")  # RFC 2033 §4.1
-NOT_LMTP = Reply(500, "5.5.1", "This is not LMTP: say EHLO")
+LMTP_ONLY = Reply(500, "5.5.1", "This is LMTP: send LHLO")  # RFC 2033 §4.1
+NOT_LMTP = Reply(500, "5.5.1", "This is not LMTP: send EHLO")
 NO_ARGUMENT_ALLOWED = Reply(501, "5.5.4", "No parameters allowed")
 ARGUMENT_NEEDED = Reply(501, "5.5.4", "A parameter is needed")
 BAD_HELLO = Reply(501, "5.5.4", "Hello needs a domain name or an address literal")
-HELLO_FIRST = Reply(503, "5.5.1", "Say hello first")
-MAIL_FIRST = Reply(503, "5.5.1", "MAIL first")
-RCPT_FIRST = Reply(503, "5.5.1", "RCPT first: no valid recipients")
-NESTED_MAIL = Reply(503, "5.5.1", "A transaction is under way: finish it or say RSET")
+HELLO_FIRST = Reply(503, "5.5.1", "Send EHLO or HELO first")
+MAIL_FIRST = Reply(503, "5.5.1", "Send MAIL first")
+RCPT_FIRST = Reply(503, "5.5.1", "No valid recipients: send RCPT first")
+NESTED_MAIL = Reply(503, "5.5.1", "A transaction is under way: finish it or send RSET")
 IN_TRANSACTION = Reply(503, "5.5.1", "Not allowed during a mail transaction")
 BDAT_UNDER_WAY = Reply(503, "5.5.1", "BDAT has begun: only BDAT or RSET can follow")  # RFC 3030 §3
-NOT_WELCOME = Reply(503, "5.5.1", "No service for you here: say QUIT")  # RFC 5321 §3.1
-TLS_ALREADY = Reply(503, "5.5.1", "TLS is active already")
-AUTH_ALREADY = Reply(503, "5.5.1", "You are authenticated already")  # RFC 4954 §4
+NOT_WELCOME = Reply(503, "5.5.1", "No service for you here: send QUIT")  # RFC 5321 §3.1
+TLS_ALREADY = Reply(503, "5.5.1", "TLS is already active")
+AUTH_ALREADY = Reply(503, "5.5.1", "You are already authenticated")  # RFC 4954 §4
 TLS_NEEDED = Reply(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 §4
 AUTH_NEEDED = Reply(530, "5.7.0", "Authentication required")  # RFC 4954 §6
 AUTH_NEEDS_TLS = Reply(538, "5.7.11", "Encryption required for authentication")
@@ -206,7 +206,7 @@ TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients")  # RFC 5321 §4
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognized or not implemented")
 TOO_LARGE = Reply(552, "5.3.4", "Message exceeds the fixed maximum message size")  # RFC 1870 §6.2
 TOO_COMPLEX = Reply(554, "5.6.0", "Message is too complex to be parsed")
-# A sender that meets this one has mostly called sendmail(…, message.as_bytes()) in Python.
+# Most senders that get this reply have called sendmail(…, message.as_bytes()) in Python.
 BARE_NEWLINE = Reply(
     550,
     "5.6.0",
@@ -224,35 +224,35 @@ TOO_MANY_UNAUTHENTICATED = Reply(421, "4.7.0", "Too many commands before authent
 TOO_MANY_AUTH_FAILURES = Reply(421, "4.7.0", "Too many failed logins, closing connection")
 EARLY_TALKER = Reply(421, "4.7.0", "You spoke before the greeting, closing connection")
 NOT_HTTP = Reply(554, "5.7.0", "This is SMTP, not HTTP")
-NOT_TLS = Reply(554, "5.7.0", "This is SMTP: say STARTTLS before the TLS handshake")
+NOT_TLS = Reply(554, "5.7.0", "This is SMTP: send STARTTLS before the TLS handshake")
 HANDLER_TIMED_OUT = Reply(451, "4.3.0", "Processing took too long, try again later")
 NO_RESULT = Reply(451, "4.3.0", "Local error in processing")
 
 # Of the extensions, and of the bounds (limits).
-TOO_SLOW = Reply(421, "4.4.2", "Message comes too slowly, closing connection")
+TOO_SLOW = Reply(421, "4.4.2", "Message arrives too slowly, closing connection")
 SESSION_TOO_LONG = Reply(421, "4.4.2", "Session has lasted too long, closing connection")
 # RFC 9422 §4.1 has the client end the session at this point, so we do.
-TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Too many messages in one session, come again")
-# Not 5yz, and not always 421: the recipients that were accepted shall get their message, and the
-# others may be asked for once more (RFC 5321 §4.5.3.1.10).
+TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Too many messages in one session, closing connection")
+# Not 5yz, and not always 421: the accepted recipients must get their message, and the client may
+# try the others again (RFC 5321 §4.5.3.1.10).
 ENOUGH_REFUSED = Reply(452, "4.5.3", "Too many refused recipients, send to those accepted")
 TOO_MANY_REFUSED = Reply(421, "4.7.0", "Too many refused recipients, closing connection")
 TOO_MANY_FROM_ADDRESS = Reply(421, "4.7.0", "Too many connections from your address")
-MAIL_NEEDS_UTF8 = Reply(550, "5.6.7", "Non-ASCII sender: say SMTPUTF8 in MAIL")  # RFC 6531 §3.5
-RCPT_NEEDS_UTF8 = Reply(553, "5.6.7", "Non-ASCII recipient: say SMTPUTF8 in MAIL")
+MAIL_NEEDS_UTF8 = Reply(550, "5.6.7", "Non-ASCII sender: MAIL needs SMTPUTF8")  # RFC 6531 §3.5
+RCPT_NEEDS_UTF8 = Reply(553, "5.6.7", "Non-ASCII recipient: MAIL needs SMTPUTF8")
 VRFY_NOT_UTF8 = Reply(501, "5.5.4", "The name is not UTF-8")
 VRFY_VALUE = Reply(501, "5.5.4", "SMTPUTF8 takes no value")  # RFC 6531 §3.7.4.2
 BINARY_NEEDS_BDAT = Reply(503, "5.5.1", "BODY=BINARYMIME needs BDAT")  # RFC 3030 §3
 AUTH_SYNTAX = Reply(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
 # What a parameter's parser refuses with unless it says otherwise (RFC 5321 §4.2.3, RFC 5248).
 BAD_PARAMETER = Reply(501, "5.5.4", "Parameter has a bad value")
-# What a peer is told that isn't trusted; the codes are Postfix's.
+# For peers that aren't trusted to use XCLIENT or XFORWARD; the codes are Postfix's.
 NOT_TRUSTED = Reply(550, "5.7.0", "Insufficient authorization")
-AFTER_XCLIENT = Reply(503, "5.5.1", "XCLIENT has said who the client is")
+AFTER_XCLIENT = Reply(503, "5.5.1", "Not allowed after XCLIENT")
 REPLIES_FOLLOW = Reply(353, None, "The replies for the recipients follow")
 ACCEPTED_FOR_SOME = Reply(250, "2.6.0", "Message accepted for some recipients")
-# The refusal. What follows a BDAT of unknown size can't be told from commands: a server that goes
-# on reading after this reply lets the message's author write commands, too.
+# What follows a BDAT of unknown size can't be told from commands: a server that reads on after this
+# reply lets the author of the message write commands, too.
 MALFORMED_CHUNK = Reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
 MALFORMED_PARAMETER = Reply(501, "5.5.4", "Parameter syntax: KEYWORD or KEYWORD=value")
 DUPLICATE_PARAMETER = Reply(501, "5.5.4", "A parameter was given more than once")

@@ -355,7 +355,7 @@ def _checked(factory: Any) -> SMTPServerFactory:
         return factory
     name = factory.__name__ if isinstance(factory, type) else type(factory).__name__
     raise ConfigurationError(
-        f"listeners: {name} is no SMTPServerFactory: "
+        f"listeners: {name} is not an SMTPServerFactory: "
         "a handler goes into one, as in SMTPServerFactory(handler)"
     )
 

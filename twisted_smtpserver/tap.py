@@ -134,7 +134,7 @@ def _build(config: commandline.Options) -> MultiService:
     built = _buildHandlers(config, metrics)
     state = config.listeners[0].keywords.get("state")
     if any("self-signed" in each for each in config.listeners):
-        _log.warn("Using a certificate that was made just now: only good for trying things out")
+        _log.warn("Using a self-signed certificate, good for trying things out only")
     service = Server(isWorker=config.handover is not None)
     if config.handover is None and config.get("workers", 1) > 1:
         supervisor = _makeSupervisor(config, built, metrics.figures)
@@ -228,7 +228,7 @@ def _makeSupervisor(config: commandline.Options, built: list[_Built], figures: A
             each.keywords |= readFiles(each.keywords)
     listeners = _makeListeners(config, built)
     reactor = config.parent.get("reactor") if config.parent is not None else None
-    command = makeCommand(config.arguments, reactor)
+    command = makeCommand(config.arguments, reactor, config.writesLog)
     secrets = handedSecrets(config.listeners, (*SECRETS, "passphrase-file"))
     try:
         return Supervisor(

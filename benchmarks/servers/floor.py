@@ -6,6 +6,9 @@ mail server.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import socket
 from typing import Any
 
 from twisted.internet.protocol import Factory
@@ -69,14 +72,36 @@ class _Floor(LineReceiver):
             self.setLineMode()
 
 
+def _share(listener: socket.socket, workers: int) -> None:
+    """Return in each of the workers; the process that made them waits, and ends them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    children = []
+    for _ in range(workers):
+        child = os.fork()
+        if not child:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            return
+        children.append(child)
+    listening(listener.getsockname()[1], "Twisted")
+    signal.sigwait([signal.SIGTERM])
+    for child in children:
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+    raise SystemExit
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--certificate")
     parser.add_argument("--key")
     parser.add_argument("--direct", action="store_true", help="try to send at once")
+    parser.add_argument("--workers", type=int, default=0, help="processes that share the port")
     given = parser.parse_args()
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=511)
+    if given.workers:
+        _share(listener, given.workers)
 
     from twisted.internet import reactor
 
@@ -85,9 +110,11 @@ def main() -> None:
     _Floor.isDirect = given.direct
     factory: Any = Factory.forProtocol(_Floor)
     factory.noisy = False
-    port = loop.listenTCP(0, factory, backlog=511, interface="127.0.0.1")
-    loop.addSystemEventTrigger("after", "shutdown", _Floor.counts.report)
-    listening(port.getHost().port, "Twisted")
+    listener.setblocking(False)
+    loop.adoptStreamPort(listener.fileno(), listener.family, factory)
+    if not given.workers:
+        loop.addSystemEventTrigger("after", "shutdown", _Floor.counts.report)
+        listening(listener.getsockname()[1], "Twisted")
     loop.run()
 
 

@@ -152,7 +152,7 @@ class HandlerTests(SynchronousTestCase):
             error = self.assertRaises(ConfigurationError, SMTPService, [("tcp:2525", wrong)])
             self.assertEqual(
                 str(error),
-                f"listeners: {name} is no SMTPServerFactory: "
+                f"listeners: {name} is not an SMTPServerFactory: "
                 "a handler goes into one, as in SMTPServerFactory(handler)",
             )
 

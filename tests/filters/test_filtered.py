@@ -9,9 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.filefakes import closedSpools
 from tests.support.talk import HELLO, MAIL, RCPT, brief
 from twisted_smtpserver import Chain, ConfigurationError, Rejection, SMTPHandler
 from twisted_smtpserver.filters import Filtered, Message, filtered
+from twisted_smtpserver.filters.filtered import FIELDS_AT_ONCE, MESSAGES_AT_ONCE
 from twisted_smtpserver.filters.spool import READ_SIZE, Spool
 from twisted_smtpserver.testing import Client, RecordingHandler, connect, runInline
 
@@ -103,6 +105,42 @@ class MessageTests(FilteredCase):
         client = self.serve(lambda message: {"X-A": "b"}, memory=1000)
         self.assertEqual(client.deliver(content).code, 250)
         self.assertEqual(self.store.messages, [content, b"X-A: b\r\n" + content])
+
+    def turns(self) -> list[Deferred[None]]:
+        """The turns that others are given, which the test ends."""
+        turns: list[Deferred[None]] = []
+
+        def turn(clock: Any, seconds: float) -> Deferred[None]:
+            turns.append(Deferred())
+            return turns[-1]
+
+        self.patch(filtered, "deferLater", turn)
+        return turns
+
+    def test_turns(self) -> None:
+        """Others have their turns between the messages that a client sends one upon the other."""
+        turns = self.turns()
+        client = self.serve(lambda message: None)
+        client.say(HELLO)
+        one = f"{MAIL}\r\n{RCPT}\r\nDATA\r\n".encode() + MESSAGE + b".\r\n"
+        client.send(one * 2 * MESSAGES_AT_ONCE)
+        for number in (1, 2):
+            stored = number * MESSAGES_AT_ONCE - 1
+            self.assertEqual((len(turns), len(self.store.messages)), (number, stored))
+            turns[-1].callback(None)
+        self.assertEqual(len(self.store.messages), 2 * MESSAGES_AT_ONCE)
+
+    def test_turnForFields(self) -> None:
+        """Others have a turn before a long header is judged."""
+        turns = self.turns()
+        client = self.serve(lambda message: None)
+        client.say(HELLO)
+        for count in (FIELDS_AT_ONCE, FIELDS_AT_ONCE + 1):
+            one = b"A: b\r\n" * count + b"\r\n.\r\n"
+            client.send(f"{MAIL}\r\n{RCPT}\r\nDATA\r\n".encode() + one)
+        self.assertEqual((len(turns), len(self.store.messages)), (1, 1))
+        turns[0].callback(None)
+        self.assertEqual(len(self.store.messages), 2)
 
     def test_headerInPieces(self) -> None:
         """A header is whole, also if its end didn't go where its beginning went."""
@@ -221,7 +259,7 @@ class VerdictTests(FilteredCase):
         answer = client.deliver(MESSAGE)
         self.assertEqual((*brief(answer), answer.text), (550, "5.7.1", "No, thanks"))
         self.assertEqual((self.store.messages, after), ([], []))
-        self.assertIn("is refused by <Judge>: ", lines[0])
+        self.assertIn("is refused by <Judge>, client ", lines[0])
         self.assertIn("550 No, thanks", lines[0])
 
     def test_ownCode(self) -> None:
@@ -287,7 +325,7 @@ class VerdictTests(FilteredCase):
 
         self.assertEqual(self.serve(discard, after.append).deliver(MESSAGE).code, 250)
         self.assertEqual((self.store.messages, after), ([], []))
-        self.assertIn("is thrown away, as <Judge> wants", lines[0])
+        self.assertIn("is discarded by <Judge>, client ", lines[0])
 
     def test_quarantine(self) -> None:
         """A message in quarantine is stored elsewhere, with the reason in front."""
@@ -478,14 +516,7 @@ class DialogueTests(FilteredCase):
     def test_clientLeaves(self) -> None:
         """A client that leaves has the spool closed, and no filter sees half a message."""
         seen: list[Message] = []
-        closed: list[Spool] = []
-        close = Spool.close
-
-        def noted(spool: Spool) -> None:
-            closed.append(spool)
-            close(spool)
-
-        self.patch(Spool, "close", noted)
+        closed = closedSpools(self)
         client = self.serve(seen.append)
         for line in (HELLO, MAIL, RCPT, "DATA"):
             client.say(line)

@@ -197,7 +197,7 @@ class ArityTests(HookCase):
 
     def test_noFunction(self) -> None:
         """A hook that is no function is none."""
-        text = "the hook onRcptTo is no function but 5 (in Inbox)"
+        text = "the hook onRcptTo is not a function but 5 (in Inbox)"
         self.assertEqual(self.refusal(having(onRcptTo=5)), text)
         own = having(onRcptTo=None, onData=lambda self, stream, session: None)
         self.assertEqual(connect(own).deliver(b"").code, 250)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter
 from typing import Any
@@ -9,6 +10,16 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver.handlers.policies.fairtable import FairTable
+
+
+def clients(table: FairTable[Any]) -> list[Any]:
+    """All clients, the oldest first."""
+    found = []
+    number = table._order.first(0)
+    while number >= 0:
+        found.append(table._clients.things[number])
+        number = table._order.behind(number)
+    return found
 
 
 class FairTableTests(SynchronousTestCase):
@@ -30,7 +41,7 @@ class FairTableTests(SynchronousTestCase):
         table: FairTable[None] = FairTable(4)
         for client, network in (("a1", "a"), ("b1", "b"), ("b2", "b"), ("c1", "c"), ("d1", "d")):
             table.add(client, network, None)
-        self.assertEqual([c for c, _ in table._entries.items()], ["a1", "b2", "c1", "d1"])
+        self.assertEqual(clients(table), ["a1", "b2", "c1", "d1"])
 
     def test_random(self) -> None:
         """Over many steps it is what a plain reckoning of the same rule says."""
@@ -55,5 +66,34 @@ class FairTableTests(SynchronousTestCase):
                 self.assertEqual(gone, min(c for c in plain if plain[c] == plain[gone]))
                 del plain[gone]
             plain[step] = network
-            self.assertEqual(list(table._entries), list(plain))
+            self.assertEqual(clients(table), list(plain))
             self.assertEqual(table._largest, max(Counter(plain.values()).values()))
+
+    def test_replaces(self) -> None:
+        """What is remembered can be replaced; numbers are used again."""
+        table: FairTable[int] = FairTable(10)
+        for step in range(20):
+            table.add("a", "A", step)
+            table.replace("a", -step)
+            self.assertEqual(table.get("a"), -step)
+            table.remove("a")
+        self.assertEqual((len(table._values), len(table._sizes), table._largest), (1, 1, 0))
+
+    def test_garbageCollector(self) -> None:
+        """The garbage collector has no more to look at in a full table than in an empty one."""
+
+        def count(clients: int) -> int:
+            table: FairTable[tuple[float, int]] = FairTable(1000)
+            for client in range(clients):
+                table.add(f"c{client}", f"n{client // 3}", (0.5, client))
+            gc.collect()  # this is when it finds out that tuples hold nothing of interest
+            found, waiting = 0, [vars(table)]
+            while waiting:
+                found += 1
+                things = gc.get_referents(waiting.pop())
+                waiting += [
+                    each for each in things if gc.is_tracked(each) and not isinstance(each, type)
+                ]
+            return found
+
+        self.assertEqual(count(1000), count(1))

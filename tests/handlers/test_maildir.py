@@ -89,7 +89,7 @@ class CreationTests(MaildirTests):
 
     def test_saysSo(self) -> None:
         """That a Maildir was made is logged: its disk may not be mounted. Otherwise nothing is."""
-        for expected in ([f"Made the Maildir {self.path}"], []):
+        for expected in ([f"Created the Maildir {self.path}"], []):
             with capturedLogs() as events:
                 self.handler()
             self.assertEqual([e["log_format"].format(**e) for e in events], expected)

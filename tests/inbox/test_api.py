@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,10 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.webtalk import WebAnswer, ask, deliver, get, openInbox
+from twisted_smtpserver.inbox import answers, deadline
 from twisted_smtpserver.inbox.answers import MAX_JSON
-from twisted_smtpserver.inbox.send import MAX_VALUES
+from twisted_smtpserver.inbox.search import Condition
+from twisted_smtpserver.inbox.send import MAX_FIELD, MAX_LINES, MAX_VALUES
 
 PLAIN = b"From: Ann <ann@example.org>\nTo: bob@example.net\nSubject: Hello\n\nYour code: 1234\n"
 RICH = (
@@ -215,7 +218,29 @@ class ListTests(APITestCase):
         for body in wrong:
             self.change("PUT", "/api/v1/messages", body, status=400)
         self.change("PUT", "/api/v1/messages", b" " * (MAX_JSON + 1), status=413)
+        many = b'{"IDs": [' + b"0," * answers.MAX_VALUES + b"0]}"
+        self.change("PUT", "/api/v1/messages", many, status=413)
         self.assertEqual(len(self.subjects("is:unread")), 3)
+
+
+class DeadlineTests(APITestCase):
+    """A search that takes too long."""
+
+    def test_ended(self) -> None:
+        """It is ended, and changes nothing; all else goes on."""
+        deliver(self.inbox, PLAIN)
+        self.patch(deadline, "SEARCH_TIME", -1)
+        self.patch(deadline, "_INTERVAL", 1)
+        self.assertEqual(self.get("/api/v1/search?query=x").status, 503)
+        self.assertEqual(ask(self.inbox, "DELETE", "/api/v1/search?query=code").status, 503)
+        self.change("PUT", "/api/v1/messages", {"Search": "code", "Read": True}, status=503)
+        self.patch(deadline, "SEARCH_TIME", 5)
+        self.assertEqual(self.json("/api/v1/search?query=code")["messages_unread"], 1)
+
+    def test_failure(self) -> None:
+        """Another failure of the database's is one, in time."""
+        store = self.inbox.desk.store
+        self.assertRaises(sqlite3.OperationalError, store.page, Condition(["nonsense("]), 0, 1)
 
 
 class ViewTests(APITestCase):
@@ -359,6 +384,28 @@ class SendTests(APITestCase):
         """A body of very many small values is refused before it is read."""
         body = json.dumps([0] * (MAX_VALUES + 2)).encode()
         self.change("POST", "/api/v1/send", body, status=413)
+
+    def test_long(self) -> None:
+        """So is what the library takes long for: long fields, and many lines."""
+        long: list[dict[str, Any]] = [
+            {"Subject": "x" * (MAX_FIELD + 1)},
+            {"From": {"Email": "a@x.test", "Name": "x" * (MAX_FIELD + 1)}},
+            {"To": [{"Email": "a@" + "b." * MAX_FIELD + "test"}]},
+            {"Headers": {"X-A": "x" * (MAX_FIELD + 1)}},
+            {"Text": "\n" * (MAX_LINES + 1)},
+            {"HTML": "\r" * (MAX_LINES + 1)},
+            {"Attachments": [{"Content": "QUJD", "Filename": "x" * (MAX_FIELD + 1)}]},
+        ]
+        for change in long:
+            self.change("POST", "/api/v1/send", self.MESSAGE | change, status=413)
+        self.assertEqual(self.json("/api/v1/messages")["total"], 0)
+
+    def test_largeText(self) -> None:
+        """A large text comes in as it was sent."""
+        text = "Grüße\n" * 12_000
+        self.change("POST", "/api/v1/send", self.MESSAGE | {"Text": text, "HTML": "<p>" + text})
+        found = self.json("/api/v1/message/latest")
+        self.assertEqual((found["Text"], found["HTML"]), (text, "<p>" + text))
 
 
 class ServerTests(APITestCase):

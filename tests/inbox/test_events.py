@@ -20,6 +20,7 @@ class EventTests(SynchronousTestCase):
     def listen(self) -> tuple[Any, Any]:
         protocol, transport = connectWeb(self.inbox)
         protocol.dataReceived(f"GET /api/events HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        self.inbox.site.clock.advance(0)
         return protocol, transport
 
     def heard(self, transport: Any) -> list[Any]:

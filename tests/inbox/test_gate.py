@@ -104,6 +104,7 @@ class PasswordTests(SynchronousTestCase):
         protocol, transport = connectWeb(inbox)
         line = f"Authorization: {authorization}\r\n" if authorization else ""
         protocol.dataReceived(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{line}\r\n".encode())
+        inbox.site.clock.advance(0)
         inbox.desk._clock.advance(FAILURE_DELAY)
         return parseAnswer(transport.value()).status
 
@@ -113,6 +114,7 @@ class PasswordTests(SynchronousTestCase):
         protocol, transport = connectWeb(inbox)
         head = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: {basic('x:y')}\r\n\r\n"
         protocol.dataReceived(head.encode())
+        inbox.site.clock.advance(0)
         inbox.desk._clock.advance(FAILURE_DELAY - 0.1)
         self.assertEqual(transport.value(), b"")
         inbox.desk._clock.advance(0.1)

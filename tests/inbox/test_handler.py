@@ -10,7 +10,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, RCPT, brief
-from tests.support.webtalk import deliver, openInbox
+from tests.support.webtalk import deliver, openInbox, rawOf
 from twisted_smtpserver import Chain, Rejection
 from twisted_smtpserver.filters import Filtered
 from twisted_smtpserver.inbox.handler import SPOOLED, InboxCopy, envelopeOf
@@ -29,7 +29,7 @@ class InboxHandlerTests(SynchronousTestCase):
         """Mail for anybody is stored, octet for octet; the envelope is kept."""
         content = b"Subject: a\n\n.dot\n" + b"x" * 2 * SPOOLED + b"\n"
         identifier = deliver(self.inbox, content, "x@anywhere.example", "y@else.example")
-        self.assertEqual(self.store.contents.raw(identifier), content.replace(b"\n", b"\r\n"))
+        self.assertEqual(rawOf(self.inbox, identifier), content.replace(b"\n", b"\r\n"))
         found, wasUnread = self.store.message(identifier) or ({}, False)
         self.assertTrue(wasUnread)
         self.assertEqual(
@@ -103,7 +103,7 @@ class CopyTests(SynchronousTestCase):
         """A message is in both, and is the same."""
         self.assertEqual(self.deliver(b"Subject: a\r\n\r\nText\r\n"), 250)
         [received] = self.store.messages
-        self.assertEqual(self.inbox.desk.store.contents.raw("latest"), received.content)
+        self.assertEqual(rawOf(self.inbox), received.content)
 
     def test_tooLarge(self) -> None:
         """What the inbox can't keep goes its way, and the log says so."""
@@ -112,7 +112,7 @@ class CopyTests(SynchronousTestCase):
         self.assertEqual(len(self.store.messages), 1)
         self.assertEqual(self.inbox.desk.accepted, 0)
         [text] = [formatEvent(e) for e in events if e["log_level"] is LogLevel.warn]
-        self.assertIn("isn't in the inbox: it is larger than --inbox-size", text)
+        self.assertIn("can't be copied to the inbox: it is larger than --inbox-size", text)
 
     def test_chaos(self) -> None:
         """Chaos strikes here, too."""

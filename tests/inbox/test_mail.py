@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.webtalk import deliver, openInbox
-from twisted_smtpserver.inbox.mail import isInline, shorten, snippetOf, textOf, typeOf
+from twisted_smtpserver.inbox.mail import inlines, shorten, snippetOf, textOf, typeOf
 from twisted_smtpserver.inbox.rows import MAX_INDEXED, MAX_SUBJECT
 from twisted_smtpserver.inbox.search import Condition, parseSearch
 from twisted_smtpserver.inbox.tags import MAX_TAG, MAX_TAGS, tagsOf
@@ -66,11 +68,11 @@ class PartTests(SynchronousTestCase):
 
     def test_inline(self) -> None:
         """A part belongs to the text if it says so, or if the HTML refers to it."""
-        message = parseMessage(b"Content-Type: text/html\r\n\r\n<img src=cid:logo>")
-        self.assertTrue(isInline(self.make(inline=True), message))
-        self.assertTrue(isInline(self.make(identifier="logo"), message))
-        self.assertFalse(isInline(self.make(identifier="other"), message))
-        self.assertFalse(isInline(self.make(), message))
+        message = parseMessage(b"Content-Type: text/html\r\n\r\n<img src=cid:logo> cid:")
+        names = ("logo", "other", "log", "")
+        parts = [self.make(inline=True), *[self.make(identifier=name) for name in names]]
+        message = replace(message, attachments=tuple(parts))
+        self.assertEqual(inlines(message), [True, True, False, False, False])
 
 
 class BoundTests(SynchronousTestCase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
@@ -12,7 +14,9 @@ from tests.stores.forward.nexthop import NextHop
 from tests.support.webtalk import WebAnswer, ask, deliver, openInbox
 from twisted_smtpserver import Rejection
 from twisted_smtpserver.inbox import Inbox
-from twisted_smtpserver.inbox.release import MAX_RECIPIENTS, inPieces, release
+from twisted_smtpserver.inbox.contents import PIECE
+from twisted_smtpserver.inbox.release import MAX_RECIPIENTS, release, withCRLF
+from twisted_smtpserver.inbox.search import Condition
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.stores.forward import Forward
 from twisted_smtpserver.testing import runInline
@@ -28,12 +32,19 @@ class Relay:
         self.octets: list[bytes] = []
         self.refusal: Exception | None = None
         self.isClosed = False
+        self.pieces = 0
+        self.began: Callable[[], object] = int
 
     async def onData(self, stream: Any, session: Session) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.sessions.append(session)
-        self.octets.append(b"".join([piece async for piece in stream]))
+        pieces = []
+        async for piece in stream:
+            pieces.append(piece)
+            self.began()
+        self.pieces = len(pieces)
+        self.octets.append(b"".join(pieces))
 
     def close(self) -> Deferred[None]:
         self.isClosed = True
@@ -43,7 +54,7 @@ class Relay:
 class ReleaseTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.relay = Relay()
-        self.inbox = openInbox(relay=self.relay)
+        self.inbox = openInbox(relay=self.relay, maxOctets=2**23)
 
     def release(self, *recipients: object) -> WebAnswer:
         wanted = {"To": list(recipients)}
@@ -65,11 +76,14 @@ class ReleaseTests(SynchronousTestCase):
         self.assertEqual((envelope.mailFrom.args, envelope.smtpUtf8), ({}, False))
 
     def test_eightBit(self) -> None:
-        """What isn't ASCII is declared: the content, the header, an address."""
+        """What isn't ASCII is declared, wherever it is: the content, the header, an address."""
+        both = {"BODY": "8BITMIME", "SMTPUTF8": True}
         for message, recipient, parameters in (
             ("Subject: a\n\nä\n", "a@x.test", {"BODY": "8BITMIME"}),
-            ("Subject: ä\n\na\n", "a@x.test", {"BODY": "8BITMIME", "SMTPUTF8": True}),
+            ("Subject: ä\n\na\n", "a@x.test", both),
             ("Subject: a\n\na\n", "ä@x.test", {"SMTPUTF8": True}),
+            ("Subject: a\n\n" + "ä" * PIECE + "\n", "a@x.test", {"BODY": "8BITMIME"}),
+            ("Subject: " + "a\n b" * PIECE + "ä\n", "a@x.test", both),
         ):
             deliver(self.inbox, message.encode())
             self.release(recipient)
@@ -84,10 +98,26 @@ class ReleaseTests(SynchronousTestCase):
             b"a\rb\r": b"a\r\nb\r\n",
             b"a\r\n": b"a\r\n",
             b"": b"\r\n",
-            b"x" * 65535 + b"\r\ny": b"x" * 65535 + b"\r\ny\r\n",
+            b"xxx\r\ny": b"xxx\r\ny\r\n",
         }.items():
             read = Deferred.fromCoroutine(collect(stored))
             self.assertEqual(self.successResultOf(read), sent)
+
+    def test_large(self) -> None:
+        """A large message is read in pieces, as the other server takes them."""
+        deliver(self.inbox, MESSAGE + b"x\n" * PIECE)
+        self.release("carl@example.org")
+        [octets] = self.relay.octets
+        self.assertEqual(octets, (MESSAGE + b"x\n" * PIECE).replace(b"\n", b"\r\n"))
+        self.assertGreater(self.relay.pieces, 3)
+
+    def test_deleted(self) -> None:
+        """A message that is deleted meanwhile isn't sent."""
+        deliver(self.inbox, MESSAGE + b"x\n" * PIECE)
+        store = self.inbox.desk.store
+        self.relay.began = lambda: store.delete(Condition())
+        self.assertEqual(self.release("carl@example.org").status, 404)
+        self.assertEqual(self.relay.octets, [])
 
     def test_wrong(self) -> None:
         """Recipients that aren't, or are too many; nothing is sent."""
@@ -125,8 +155,13 @@ class ReleaseTests(SynchronousTestCase):
             self.assertEqual(settings["MessageRelay"]["Enabled"], isOffered)
 
 
+async def inPieces(octets: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(octets), 4):
+        yield octets[start : start + 4]
+
+
 async def collect(octets: bytes) -> bytes:
-    return b"".join([piece async for piece in inPieces(octets)])
+    return b"".join([piece async for piece in withCRLF(inPieces(octets))])
 
 
 class ForwardTests(TestCase):
@@ -139,7 +174,8 @@ class ForwardTests(TestCase):
         forward = Forward(f"smtp://127.0.0.1:{port}", hostName="inbox.example")
         self.addCleanup(forward.close)
         octets = "Subject: a\n\n.ä\n".encode()
-        yield Deferred.fromCoroutine(release(forward, octets, "ann@example.org", ["b@x.test"]))
+        read = partial(inPieces, octets)
+        yield Deferred.fromCoroutine(release(forward, read, "ann@example.org", ["b@x.test"]))
         self.assertTrue(hop.kept[0].endswith(octets.replace(b"\n", b"\r\n")))
         self.assertEqual(str(hop.envelopes[0].mailFrom), "ann@example.org")
 

@@ -125,7 +125,7 @@ class SearchTests(SynchronousTestCase):
         self.assertEqual(self.found("smaller:2KB"), ["plain", "copied"])
         self.assertEqual(self.found("larger:1M"), [])
         self.assertEqual(
-            parseSearch("larger:big").problems, ["'big' is no size such as 500k or 2M"]
+            parseSearch("larger:big").problems, ["'big' is not a size such as 500k or 2M"]
         )
 
     def test_dates(self) -> None:
@@ -141,12 +141,12 @@ class SearchTests(SynchronousTestCase):
             self.assertEqual(self.found("after:2026-11-22", zone), [], zone)
 
     def test_noDates(self) -> None:
-        """What is no date is reported."""
+        """A text that isn't a date is reported."""
         for text in ("yesterday", "2026-13-01", "99999-01-01", "0001-01-01T00:00:00"):
             problems = parseSearch(f"before:{text}").problems
-            self.assertTrue(problems == [] or "is no date" in problems[0], text)
+            self.assertTrue(problems == [] or "is not a date" in problems[0], text)
         self.assertEqual(
-            parseSearch("before:soon").problems, ["'soon' is no date such as 2026-11-21"]
+            parseSearch("before:soon").problems, ["'soon' is not a date such as 2026-11-21"]
         )
 
     def test_bounded(self) -> None:

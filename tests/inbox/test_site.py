@@ -9,8 +9,10 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.webtalk import HOST, ask, connectWeb, get, openInbox, parseAnswer
-from twisted_smtpserver.inbox import site
+from tests.support.webtalk import HOST, ask, connectWeb, deliver, get, openInbox, parseAnswer
+from twisted_smtpserver.inbox import api, site
+from twisted_smtpserver.inbox.answers import Answer, putAside
+from twisted_smtpserver.inbox.contents import PIECE
 from twisted_smtpserver.inbox.send import MAX_BODY
 
 
@@ -66,9 +68,74 @@ class FailureTests(SynchronousTestCase):
         inbox = openInbox(runInThread=lambda *_: waiting)
         protocol, transport = connectWeb(inbox)
         protocol.dataReceived(f"GET /readyz HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        inbox.site.clock.advance(0)
         protocol.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(canceled, [waiting])
         self.assertEqual(transport.value(), b"")
+
+
+class LargeTests(SynchronousTestCase):
+    """A download of several pieces."""
+
+    def setUp(self) -> None:
+        self.inbox = openInbox(maxOctets=2**23)
+        self.content = b"\n" + b"x\n" * PIECE
+        deliver(self.inbox, self.content)
+        self.protocol, transport = connectWeb(self.inbox)
+        self.transport: Any = transport
+        self.sizes: list[int] = []
+        write = self.transport.write
+
+        def counted(octets: bytes) -> None:
+            self.sizes.append(len(octets))
+            write(octets)
+            if len(octets) == PIECE:
+                self.transport.producer.pauseProducing()
+
+        self.patch(self.transport, "write", counted)
+        line = "GET /api/v1/message/latest/raw HTTP/1.1"
+        self.protocol.dataReceived(f"{line}\r\nHost: {HOST}\r\n\r\n".encode())
+        self.inbox.site.clock.advance(0)
+
+    def test_pace(self) -> None:
+        """It is read and written in pieces, as the browser takes them."""
+        for pieces in (1, 2, 3):
+            self.assertEqual(self.sizes.count(PIECE), pieces)
+            self.transport.producer.resumeProducing()
+        self.assertEqual(max(self.sizes), PIECE)
+        answer = parseAnswer(self.transport.value())
+        self.assertEqual(answer.body, self.content.replace(b"\n", b"\r\n"))
+        self.assertFalse(self.transport.disconnecting)
+
+    def test_deleted(self) -> None:
+        """When the message is deleted meanwhile, the browser learns that it hasn't got all."""
+        ask(self.inbox, "DELETE", "/api/v1/messages")
+        self.transport.producer.resumeProducing()
+        self.assertEqual(self.sizes.count(PIECE), 1)
+        self.assertTrue(self.transport.disconnecting)
+
+
+class AsideTests(SynchronousTestCase):
+    """An answer that is large."""
+
+    def test_aside(self) -> None:
+        """It waits in a file, and comes whole, whatever it is."""
+        inbox = openInbox(maxOctets=2**23)
+        text = "".join(f"<p>{number}</p>\n" for number in range(20_000))
+        deliver(inbox, f"Content-Type: text/html\n\n{text}".encode())
+        files = []
+
+        def counted(answer: Answer) -> Answer:
+            found = putAside(answer)
+            files.append((found.file is not None, found.body == b""))
+            return found
+
+        self.patch(api, "putAside", counted)
+        self.assertEqual(get(inbox, "/api/v1/message/latest").json()["HTML"], text)
+        self.assertTrue(get(inbox, "/view/latest.html").text.endswith(text))
+        deliver(inbox, b"\n" + text.encode())
+        self.assertEqual(get(inbox, "/view/latest.txt").text, text)
+        self.assertEqual(files, [(True, True)] * 3)
 
 
 class BoundTests(SynchronousTestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import sqlite3
 import stat
@@ -12,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.inbox import queries
 from twisted_smtpserver.inbox import store as storage
+from twisted_smtpserver.inbox.contents import PIECE, MessageGone
 from twisted_smtpserver.inbox.rows import Envelope
 from twisted_smtpserver.inbox.search import Condition, parseSearch
 from twisted_smtpserver.inbox.store import (
@@ -95,6 +97,49 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(subjects(store), ["small"])
 
 
+class PieceTests(SynchronousTestCase):
+    """What is large is cut into pieces: of a value there are several copies, whoever touches it."""
+
+    def test_rows(self) -> None:
+        """No value in the database is larger than a piece, but for the texts, which are bounded."""
+        store = MessageStore()
+        octets = b"".join(map(bytes, [[n % 251] * 997 for n in range(500)]))
+        content = base64.encodebytes(octets)
+        head = b"Content-Type: image/png\nContent-Transfer-Encoding: base64\n\n"
+        raw = head.replace(b"\n", b"\r\n") + content.replace(b"\n", b"\r\n")
+        store.add(raw, ENVELOPE)
+        database = store._database
+        names = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE TABLE%'"
+        for (table,) in database.execute(names).fetchall():
+            for row in database.execute(f"SELECT * FROM {table}"):
+                longest = max(len(each) for each in (*row, "") if isinstance(each, str | bytes))
+                self.assertLessEqual(longest, PIECE, table)
+        for content_, expected in (
+            (store.contents.raw("latest"), raw),
+            (store.contents.part("latest", "1"), octets),
+        ):
+            assert content_ is not None
+            found = [store.contents.piece(content_, n) for n in range(0, content_.size, PIECE)]
+            self.assertEqual(b"".join(found), expected)
+
+    def test_gone(self) -> None:
+        """Of a message that is deleted there are no pieces, and nobody else's instead."""
+        store = MessageStore()
+        store.add(message("a"), ENVELOPE)
+        content = store.contents.raw("latest")
+        assert content is not None
+        store.delete(EVERYTHING)
+        store.add(message("b"), ENVELOPE)
+        self.assertRaises(MessageGone, store.contents.piece, content, 0)
+        self.assertIsNone(store.contents.sender(content))
+
+    def test_temporary(self) -> None:
+        """What isn't kept isn't in the memory, where a journal would be, too: it is in a file."""
+        store = MessageStore()
+        [(mode,)] = store._database.execute("PRAGMA journal_mode")
+        self.assertEqual(mode, "delete")
+
+
 class ChangeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.store = MessageStore()
@@ -122,6 +167,13 @@ class ChangeTests(SynchronousTestCase):
         self.assertTrue(self.store.renameTag("home", None))
         self.assertFalse(self.store.renameTag("home", None))
         self.assertEqual(self.store.page(EVERYTHING, 0, 1)["tags"], [])
+
+    def test_manyTags(self) -> None:
+        """So many are told, and no more."""
+        self.patch(storage, "MAX_TAGS_TOLD", 2)
+        self.store.setTags(identifiers(self.ids), ["a", "b", "c"])
+        self.assertEqual(self.store.tags(), {"a": 3, "b": 3})
+        self.assertEqual(self.store.page(EVERYTHING, 0, 1)["tags"], ["a", "b"])
 
     def test_setTags(self) -> None:
         """Setting them replaces those that there were."""

@@ -129,7 +129,7 @@ class DovecotAuthTests(TestCase):
             with smtplib.SMTP("127.0.0.1", server.port, timeout=PATIENCE) as client:
                 self.assertRaises(smtplib.SMTPAuthenticationError, client.login, "ann", "x")
             log = server.stop()
-        self.assertIn("> can be asked", log)
+        self.assertIn("> can be reached", log)
         self.assertIn("user=ann", log)
 
     async def untilAnswers(self) -> None:

@@ -34,7 +34,7 @@ listen {name}
 
 
 def listeningSocket() -> socket.socket:
-    """A socket that listens already: clients may connect before HAProxy is up."""
+    """A socket that is already listening: clients may connect before HAProxy is up."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()

@@ -190,7 +190,7 @@ class BrowserTests(TestCase):
         browser.one("#clear").click()
         self.untilSubjects("Second", "First")
         browser.one("#query").send_keys("before:soon")
-        self.assertIn("no date", browser.one("#problems").text)
+        self.assertIn("is not a date", browser.one("#problems").text)
         browser.one("#clear").click()
         self.untilSubjects("Second", "First")
 

@@ -138,11 +138,11 @@ class PromtoolTests(SynchronousTestCase):
     def test_page(self) -> None:
         """promtool has nothing to say against the names on the page."""
         server = running().server
-        [port] = re.findall(r"Metrics are on .*port=(\d+)", server.log) or [None]
+        [port] = re.findall(r"Metrics are served on .*port=(\d+)", server.log) or [None]
         if port is None:
-            server.awaitLog("Metrics are on ")
+            server.awaitLog("Metrics are served on ")
             server.awaitLog("\n")
-            [port] = re.findall(r"Metrics are on .*port=(\d+)", server.log)
+            [port] = re.findall(r"Metrics are served on .*port=(\d+)", server.log)
         url = f"http://127.0.0.1:{port}/metrics"
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             page = answer.read()

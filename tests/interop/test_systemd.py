@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.certificates import makeCertificate
 from tests.support.examples import DOCS, EXAMPLES
 from tests.support.liveserver import PATIENCE, START
+from tests.support.sender import Sender
 from tests.support.services import ask, need
 from tests.support.systemd import Unit
 from twisted_smtpserver.users import passwd
@@ -95,36 +96,29 @@ class UnitTests(SynchronousTestCase):
         self.assertEqual(used - calls, set())
 
 
-class Sender(threading.Thread):
+class Watchful(Sender):
     """
-    Sends one message after the other, each over a new connection, and some over an older one.
+    Sends each message over a new connection, and some over an older one.
 
-    :ivar accepted: the identifiers of those that were answered 250.
     :ivar trouble: what may not happen: a connection that is refused, reset, or not greeted by 220.
     """
 
     def __init__(self, port: int, name: str, progress: threading.Semaphore) -> None:
-        super().__init__(daemon=True)
-        self.accepted: list[str] = []
+        super().__init__(port, name, progress)
         self.trouble: list[str] = []
-        self.isDone = threading.Event()
-        self._port = port
-        self._prefix = name
-        self._progress = progress
-        self._number = 0
 
     def run(self) -> None:
         """Send."""
         while not self.isDone.is_set() and not self.trouble:
             try:
-                client = smtplib.SMTP("127.0.0.1", self._port, timeout=PATIENCE)
+                client = smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE)
             except (OSError, smtplib.SMTPException) as error:
                 self.trouble.append(f"no greeting: {error!r}")
                 return
             try:
                 with client:
                     for _ in range(3):
-                        self._send(client)
+                        self.send(client, _makeMessage)
             except smtplib.SMTPException as error:
                 # Told 421 after the last message: come again.
                 isGone = isinstance(error, smtplib.SMTPServerDisconnected)
@@ -133,13 +127,9 @@ class Sender(threading.Thread):
             except OSError as error:
                 self.trouble.append(repr(error))
 
-    def _send(self, client: smtplib.SMTP) -> None:
-        self._number += 1
-        identifier = f"{self._prefix}-{self._number}"
-        text = f"Subject: x\r\n\r\nmessage {identifier}\r\n"
-        client.sendmail("a@client.example", "b@server.example", text)
-        self.accepted.append(identifier)
-        self._progress.release()
+
+def _makeMessage(identifier: str) -> bytes:
+    return f"Subject: x\r\n\r\nmessage {identifier}\r\n".encode()
 
 
 class RestartTests(SynchronousTestCase):
@@ -160,7 +150,7 @@ class RestartTests(SynchronousTestCase):
         """Restart the server under load: nobody is refused, nothing is lost or comes twice."""
         unit = self.start(*flags)
         progress = threading.Semaphore(0)
-        senders = [Sender(unit.ports["submission"], str(name), progress) for name in range(4)]
+        senders = [Watchful(unit.ports["submission"], str(name), progress) for name in range(4)]
         for sender in senders:
             sender.start()
         for _ in range(restarts):

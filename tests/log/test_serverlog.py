@@ -78,7 +78,7 @@ class MessageTests(EventsTestCase):
         self.assertEqual(
             self.line("message"),
             f"{session}: message {session}-1 from <joe@example.org> to <jane@example.com>"
-            " of [192.0.2.1] [192.0.2.1]:40000 (ESMTP), 24 octets: 250 Message accepted",
+            ", client [192.0.2.1] [192.0.2.1]:40000 (ESMTP), 24 octets: 250 Message accepted",
         )
 
     def test_values(self):
@@ -125,14 +125,14 @@ class MessageTests(EventsTestCase):
         """The first recipient is named, the others are counted."""
         client = self.connect()
         client.deliver(CONTENT, "", "a@example.com", "b@example.com", "c@example.com")
-        self.assertIn("from <> to <a@example.com> and 2 more of", self.line("message"))
+        self.assertIn("from <> to <a@example.com> and 2 more, client", self.line("message"))
 
     def test_noRecipients(self):
         """An envelope without any has words, too."""
         events = ServerLog(self.log.logger, Networks(False, "ignoredHosts"))
         session = Session()
         events.messageEnded(session, Envelope("1"), 0, [MESSAGE_ACCEPTED])
-        self.assertIn("to nobody of unix", self.line("message"))
+        self.assertIn("to nobody, client unix", self.line("message"))
 
     def test_perRecipient(self):
         """Different replies to the recipients are all there, equal ones once."""
@@ -329,12 +329,12 @@ class RejectedTests(EventsTestCase):
         answer.fail(Rejection("Nobody\r\nhere"))
         self.assertEqual(client.answer().code, 550)
         start = f"{client.session.id}: "
-        whose = "of [192.0.2.1] [192.0.2.1]:40000 refused: "
+        ann, whose = "sender <ann@example.org>", "refused, client [192.0.2.1] [192.0.2.1]:40000: "
         self.assertEqual(
             [formatEvent(event) for event in self.log.of("rejected")],
             [
                 f"{start}MAIL <joe@example.org> {whose}450 Not today",
-                f"{start}RCPT <jane@example.com> from <ann@example.org> {whose}550 Nobody  here",
+                f"{start}RCPT <jane@example.com>, {ann}, {whose}550 Nobody  here",
             ],
         )
 
@@ -717,5 +717,5 @@ class LoggerTests(SynchronousTestCase):
     def test_wrong(self):
         """What is none is refused at once, not at the first event."""
         for wrong in (logging.getLogger("x"), "syslog", 5, print):
-            with self.assertRaisesRegex(ConfigurationError, "^logger: .* is no twisted.logger"):
+            with self.assertRaisesRegex(ConfigurationError, "^logger: .* is not a twisted.logger"):
                 SMTPServerFactory(logger=wrong)

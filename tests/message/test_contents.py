@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import quopri
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +62,25 @@ class ContentTests(SynchronousTestCase):
         self.assertEqual(decode(uuencoded(b"x" * 90), "uue"), b"x" * 90)
         octets = uuencoded(b"x" * 1000)
         self.assertEqual(decode(octets, "uue"), octets)
+
+    def test_longLines(self) -> None:
+        """Of a uuencoded line so much counts as its first octet says, however long it is."""
+        self.assertEqual(
+            decode(b"begin 644 x\n#86)C" + b"X" * 10**6 + b"\n#86)C", "uue"), b"abcabc"
+        )
+        self.assertEqual(decode(b"begin 644 x\n#86)C" + b"\r" * 10**6 + b"\nend\nx", "uue"), b"abc")
+
+    def test_memory(self) -> None:
+        """Nothing of a uuencoded part is copied whole, whatever its lines."""
+        many = b"#86)C\n" * 10_000
+        for lines in (b"M" + b"A" * 2**22, many + b"\r" * 2**22, many + b"\n" + b"x" * 2**22):
+            octets = b"begin 644 x\n" + lines
+            tracemalloc.start()
+            self.addCleanup(tracemalloc.stop)
+            decode(octets, "uue")
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            self.assertLess(peak, 2**21)
 
     @given(st.binary(max_size=300), st.integers(5, 40))
     def test_slices(self, octets: bytes, size: int) -> None:

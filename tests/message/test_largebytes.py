@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from io import BytesIO
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_smtpserver.message import largebytes
-from twisted_smtpserver.message.largebytes import LargeBytes
+from twisted_smtpserver.message.largebytes import LargeBytes, readAll
 
 
 class LargeBytesTests(SynchronousTestCase):
@@ -42,3 +43,16 @@ class LargeBytesTests(SynchronousTestCase):
         self.assertEqual(len(whole), 2**23)
         # What was reserved takes no memory where nothing was written.
         self.assertLess(peak, largebytes._MAPPED + 2**22)
+
+    def test_file(self) -> None:
+        """A file is read in pieces."""
+        sizes = []
+
+        class File(BytesIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                sizes.append(size)
+                return super().read(size)
+
+        octets = os.urandom(2**19 + 1)
+        self.assertEqual(readAll(File(octets)), octets)
+        self.assertEqual(set(sizes), {2**18})

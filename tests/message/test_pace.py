@@ -17,6 +17,21 @@ from tests.support.messages import (
 from tests.support.talk import MAIL, RCPT, Later, brief, codes
 from twisted_smtpserver.message.stream import HIGH_WATER
 from twisted_smtpserver.states import Phase
+from twisted_smtpserver.testing import Client
+
+
+def _slowReader() -> tuple[Client, Deferred[None]]:
+    """A client that has sent DATA, and what its handler waits for before it reads on."""
+    gate: Deferred[None] = Deferred()
+
+    async def body(stream: Any) -> None:
+        await stream.__anext__()
+        await gate
+        await stream.read()
+
+    client = sender(body)
+    client.say("DATA")
+    return client, gate
 
 
 class TimeoutTests(SynchronousTestCase):
@@ -187,15 +202,7 @@ class BackPressureTests(SynchronousTestCase):
 
     def test_unread(self) -> None:
         """A handler that takes its time before it reads lets the client wait, with the socket."""
-        gate: Deferred[None] = Deferred()
-
-        async def body(stream: Any) -> None:
-            await stream.__anext__()
-            await gate
-            await stream.read()
-
-        client = sender(body)
-        client.say("DATA")
+        client, gate = _slowReader()
         client.send(b"x" * HIGH_WATER)
         self.assertFalse(client.transport.isPaused)
         client.send(b"x" * (HIGH_WATER - 1))
@@ -209,15 +216,7 @@ class BackPressureTests(SynchronousTestCase):
 
     def test_wholeMessageWaits(self) -> None:
         """The end may come in the segment that stopped the socket; it stays stopped till read."""
-        gate: Deferred[None] = Deferred()
-
-        async def body(stream: Any) -> None:
-            await stream.__anext__()
-            await gate
-            await stream.read()
-
-        client = sender(body)
-        client.say("DATA")
+        client, gate = _slowReader()
         client.send(b"x")
         client.send(b"x" * HIGH_WATER + b"\r\n.\r\nNOOP\r\n")
         self.assertTrue(client.transport.isPaused)

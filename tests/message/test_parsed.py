@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import email
 import email.policy
+import sys
 from email.message import EmailMessage
 from typing import Any
 
@@ -21,6 +22,7 @@ from twisted_smtpserver.message.parsed import (
     ParsedMessage,
     fileName,
     parseMessage,
+    parsing,
 )
 
 
@@ -87,6 +89,15 @@ class WholeTests(SynchronousTestCase):
         )
         self.assertEqual(parsed.problems, ())
         self.assertIn("Grüße", repr(parsed))
+
+    def test_givenBack(self) -> None:
+        """The message's octets are given back in a slice of their own, before the result is."""
+        octets = multipart(b"\r\nHello", b"Content-Type: a/b\r\n\r\nHello")
+        count = sys.getrefcount(octets)
+        steps = parsing(octets)
+        counts = [sys.getrefcount(octets) for _ in steps]
+        self.assertGreater(counts[-2], count)
+        self.assertEqual(counts[-1], count)
 
     def test_kinds(self) -> None:
         """Octets of any kind do, and a message that the standard library made."""

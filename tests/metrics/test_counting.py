@@ -326,7 +326,9 @@ class HostileTests(CountingCase):
 class OptionTests(SynchronousTestCase):
     def test_wrong(self) -> None:
         """What can't count is refused at once."""
-        with self.assertRaisesRegex(ConfigurationError, r"^metrics: is no IMetrics, such as Metr"):
+        with self.assertRaisesRegex(
+            ConfigurationError, r"^metrics: doesn't provide IMetrics, as Metr"
+        ):
             SMTPServerFactory(metrics=True)
 
     def test_own(self) -> None:

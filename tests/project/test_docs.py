@@ -43,7 +43,7 @@ SHOWN = {
     "howto/proxy": ("highlight-text",),
     "howto/deploy": ("highlight-ini",),
     "reference/options": ('<p class="cell-label">Default</p>',),
-    "reference/twistd": ("<p>--port and --listen are for LMTP</p>", "tcp:25, tcp6:25,"),
+    "reference/twistd": ("<p>Speak LMTP on --port and --listen</p>", "tcp:25, tcp6:25,"),
 }
 
 #: What people look for, as the search has it: without endings. Each must be in a title.

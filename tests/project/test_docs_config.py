@@ -18,6 +18,7 @@ from tests.project.test_examples import unusedPort
 from tests.support.certificates import makeCertificate
 from tests.support.examples import DOCS, EXAMPLES
 from tests.support.liveserver import PATIENCE
+from tests.support.processes import startProgram
 
 CONFIG = EXAMPLES / "config"
 
@@ -126,23 +127,15 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertIn("-l 127.0.0.1:2525 --fdname=smtp", page)
         self.assertIn("--listen systemd:domain=INET:name=smtp", page)
         port = unusedPort()
-        process = subprocess.Popen(
-            [
-                *(program, "-l", f"127.0.0.1:{port}", "--fdname=smtp", "-E", "PYTHONPATH"),
-                *(str(self.twistd()), "-n", "--pidfile=", "smtpserver"),
-                *("--listen", "systemd:domain=INET:name=smtp"),
-            ],
+        process = startProgram(
+            self,
+            *(program, "-l", f"127.0.0.1:{port}", "--fdname=smtp", "-E", "PYTHONPATH"),
+            *(str(self.twistd()), "-n", "--pidfile=", "smtpserver"),
+            *("--listen", "systemd:domain=INET:name=smtp"),
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(DOCS.parent)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            PYTHONPATH=str(DOCS.parent),
         )
         assert process.stdout is not None
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
         self.assertIn("Listening on", process.stdout.readline())
         with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
             client.sendmail("joe@example.org", ["ann@example.com"], "Subject: hi\r\n\r\n")

@@ -33,6 +33,7 @@ from tests.auth.test_exchange import presenting
 from tests.support.certificates import makeCA, makeCertificate
 from tests.support.examples import EXAMPLES, load
 from tests.support.liveserver import PATIENCE
+from tests.support.processes import startProgram
 from twisted_smtpserver import Chain, CredHandler, Discard, SMTPServerFactory
 from twisted_smtpserver.sasl import scramSecret
 from twisted_smtpserver.testing import RecordingHandler, connect, runInline
@@ -359,20 +360,9 @@ class TutorialTests(SynchronousTestCase):
 
     def start(self, *command: str) -> Iterator[str]:
         """Run a server, and wait until it listens; what it says from then on, line by line."""
-        environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent.parent)}
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        path = str(EXAMPLES.parent.parent)
+        process = startProgram(self, sys.executable, *command, cwd=self.folder, PYTHONPATH=path)
         assert process.stdout is not None
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
         said = []
         for line in process.stdout:
             said.append(line)

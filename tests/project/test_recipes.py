@@ -21,6 +21,7 @@ from twisted.internet import threads
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support.examples import EXAMPLES, load
+from tests.support.processes import startProgram
 from twisted_smtpserver.testing import connect, runInline
 
 SECONDS = 120
@@ -54,20 +55,7 @@ class ProjectTests(SynchronousTestCase):
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Start Python in that folder."""
-        process = subprocess.Popen(
-            [sys.executable, *words],
-            env={**os.environ, **environment},
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert process.stdout is not None
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait, SECONDS)
-        self.addCleanup(process.kill)
-        return process
+        return startProgram(self, sys.executable, *words, cwd=self.folder, **environment)
 
     def run_(self, *words: str, **environment: str) -> str:
         """Run Python in that folder until it ends; what it prints."""

@@ -143,9 +143,9 @@ class FailureTests(StateCase):
         self.assertEqual(len(self.connection.asked), 4)
         self.assertEqual([event["log_level"] for event in events], [LogLevel.error, LogLevel.info])
         texts = list(map(formatEvent, events))
-        self.assertIn("Redis localhost:6379/0 can't be asked", texts[0])
+        self.assertIn("Redis localhost:6379/0 can't be reached", texts[0])
         self.assertIn("(away)", texts[0])
-        self.assertEqual(texts[1], "Redis localhost:6379/0 is back")
+        self.assertEqual(texts[1], "Redis localhost:6379/0 can be reached again")
 
     def test_silence(self) -> None:
         """An answer is awaited for a second and a half; the others wait for nobody."""

@@ -196,7 +196,7 @@ class LoginDelayTests(SharedCase):
     def test_noState(self) -> None:
         """What is no state is refused."""
         error = self.assertRaises(ConfigurationError, makeFactory, state="redis://localhost")
-        self.assertEqual(str(error), "state: is no ISharedState, such as a RedisState")
+        self.assertEqual(str(error), "state: doesn't provide ISharedState, as a RedisState does")
 
 
 class ClientsPerAddressTests(SharedCase):

@@ -10,9 +10,9 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.examples import load
+from tests.support.filefakes import closedSpools
 from twisted_smtpserver import Accepted, Chain, Rejection, SMTPHandler
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.stores.byrecipient import ByRecipient
 from twisted_smtpserver.testing import Client, connect, runInline
 
@@ -139,7 +139,7 @@ class ByRecipientTests(SynchronousTestCase):
         """Who has no store is refused at RCPT."""
         for recipient in ("joe@c.example", "joe@sub.a.example", "Postmaster"):
             answers = self.send(self.client(), recipient)
-            self.assertEqual(answers, ["550 No mail is taken for this recipient"])
+            self.assertEqual(answers, ["550 No mail is accepted for this recipient"])
 
     def test_others(self) -> None:
         """Unless there is one for everybody else."""
@@ -284,14 +284,7 @@ class ByRecipientTests(SynchronousTestCase):
         canceled: list[object] = []
         self.a.result = Deferred(canceled.append)
         self.b.result = Deferred(canceled.append)
-        closed: list[object] = []
-        original = Spool.close
-
-        def close(spool: Spool) -> None:
-            closed.append(spool)
-            original(spool)
-
-        self.patch(Spool, "close", close)
+        closed = closedSpools(self)
         client = self.client()
         self.assertEqual(self.send(client, "x@a.example", "y@b.example"), [])
         client.clock.advance(300)

@@ -6,8 +6,12 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+
+from twisted_smtpserver.web.bounded import BoundedConnections
+from twisted_smtpserver.web.turns import Turns
 
 
 def sample(text: str, name: str) -> float:
@@ -27,13 +31,24 @@ def series(text: str) -> set[str]:
     return {line.rpartition(" ")[0] for line in text.splitlines() if line[:1] not in ("#", "")}
 
 
-def request(site: Any, octets: bytes) -> tuple[Any, StringTransport]:
-    """Connect to a site, and say something to it."""
+def connectTo(site: Any) -> tuple[Any, StringTransport]:
+    """Connect to a site; it may accept nobody."""
     protocol = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 4000))
     transport = StringTransport()
     if protocol is not None:
         protocol.makeConnection(transport)
+    return protocol, transport
+
+
+def request(site: Any, octets: bytes) -> tuple[Any, StringTransport]:
+    """Connect to a site, and say something to it; it has its turn."""
+    protocol, transport = connectTo(site)
+    if protocol is not None:
+        clock = Clock()
+        if isinstance(site, BoundedConnections):
+            site.turns = Turns(clock)
         protocol.dataReceived(octets)
+        clock.advance(0)
     return protocol, transport
 
 

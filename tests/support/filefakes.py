@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.message import files
 from twisted_smtpserver.message.files import DurableFile, saveStream
 
@@ -150,3 +151,18 @@ class FileCase(SynchronousTestCase):
         """Begin to save a stream that has these parts."""
         durable = DurableFile(self.temporary, self.final)
         return Deferred.fromCoroutine(saveStream(FakeStream(*parts), durable, threads))
+
+
+def closedSpools(case: SynchronousTestCase) -> list[Spool]:
+    """
+    :returns: the spools that the rest of a test closes, in order.
+    """
+    closed: list[Spool] = []
+    close = Spool.close
+
+    def noted(spool: Spool) -> None:
+        closed.append(spool)
+        close(spool)
+
+    case.patch(Spool, "close", noted)
+    return closed

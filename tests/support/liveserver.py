@@ -42,6 +42,7 @@ class LiveServer:
     :param twistd: flags of twistd's own.
     :param prefix: a command that runs it.
     :param before: what its process does first, in Python.
+    :param path: the folders where Python looks for modules first.
     :ivar ports: the ports it listens on, in the order of the flags.
     :ivar maildir: its Maildir.
     """
@@ -54,6 +55,7 @@ class LiveServer:
         twistd: tuple[str, ...] = (),
         prefix: tuple[str, ...] = (),
         before: str = "",
+        path: tuple[str, ...] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.maildir = folder / "Maildir"
@@ -68,7 +70,8 @@ class LiveServer:
         if not (hasFile or any(flag.startswith("--listen") for flag in flags)):
             command += ["--listen", "tcp:0:interface=127.0.0.1"]
         command = [*prefix, *command]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+        modules = (*path, str(Path(__file__).parent.parent.parent))
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(modules)}
         self.process = subprocess.Popen(
             command,
             cwd=folder,

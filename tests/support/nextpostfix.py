@@ -11,12 +11,6 @@ from tests.support.postfix import OwnPostfix
 from tests.support.services import freePort, killGroup
 
 _MAIN = """\
-compatibility_level = 3.6
-config_directory = {folder}/config
-queue_directory = {folder}/queue
-data_directory = {folder}/data
-maillog_file = {folder}/log/maillog
-maillog_file_prefixes = {folder}/log
 myhostname = next.example
 mydestination =
 relay_domains = store.example
@@ -25,10 +19,7 @@ smtpd_recipient_restrictions =
   check_recipient_access inline:{{ nobody@store.example=REJECT, later@store.example=DEFER }},
   permit_mynetworks, reject
 mynetworks = 127.0.0.0/8
-inet_interfaces = loopback-only
-inet_protocols = ipv4
 defer_transports = smtp, relay
-smtp_dns_support_level = disabled
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = {folder}/config/cert.pem
 smtpd_tls_key_file = {folder}/config/key.pem

@@ -8,19 +8,23 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-_MAIN = """\
+# What each Postfix needs that isn't the machine's.
+_COMMON = """\
 compatibility_level = 3.6
 config_directory = {folder}/config
 queue_directory = {folder}/queue
 data_directory = {folder}/data
 maillog_file = {folder}/log/maillog
 maillog_file_prefixes = {folder}/log
-myhostname = client.example
-mydestination =
 inet_interfaces = loopback-only
 inet_protocols = ipv4
-default_transport = {transport}
 smtp_dns_support_level = disabled
+"""
+
+_MAIN = """\
+myhostname = client.example
+mydestination =
+default_transport = {transport}
 smtp_tls_security_level = {tls}
 lmtp_destination_recipient_limit = 50
 minimal_backoff_time = 2s
@@ -65,8 +69,14 @@ class OwnPostfix:
         shutil.chown(self.folder / "data", "postfix")
 
     def configure(self, main: str, master: str) -> None:
-        """Write main.cf and master.cf."""
-        (self.folder / "config" / "main.cf").write_text(main)
+        """
+        Write the configuration.
+
+        :param main: main.cf, but for the folders and the network.
+        :param master: master.cf.
+        """
+        common = _COMMON.format(folder=self.folder)
+        (self.folder / "config" / "main.cf").write_text(common + main)
         (self.folder / "config" / "master.cf").write_text(master)
 
     def run(self, command: str) -> None:
@@ -98,8 +108,7 @@ class Postfix(OwnPostfix):
 
     def __init__(self, program: str, transport: str, tls: str = "none") -> None:
         super().__init__(program, "postfix-")
-        main = _MAIN.format(folder=self.folder, transport=transport, tls=tls)
-        self.configure(main, _MASTER)
+        self.configure(_MAIN.format(transport=transport, tls=tls), _MASTER)
         self.run("start")
 
     def send(self, sender: str, recipients: list[str], message: bytes) -> None:

@@ -69,6 +69,7 @@ def ask(inbox: Inbox, method: str, path: str, body: Any = b"", **headers: str) -
     protocol, transport = connectWeb(inbox)
     head = "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""])
     protocol.dataReceived(head.encode("latin-1") + octets)
+    inbox.site.clock.advance(0)
     return parseAnswer(transport.value())
 
 
@@ -96,3 +97,22 @@ def deliver(inbox: Inbox, message: bytes, *recipients: str) -> str:
     answer = client.deliver(content, "ann@example.org", *(recipients or ("bob@example.net",)))
     assert answer.code == 250, answer
     return answer.text.rpartition(" ")[2]
+
+
+def rawOf(inbox: Inbox, identifier: str = "latest") -> bytes:
+    """A message as it is in the inbox."""
+    contents, octets = inbox.desk.store.contents, b""
+    content = contents.raw(identifier)
+    while content is not None and len(octets) < content.size:
+        octets += contents.piece(content, len(octets))
+    return octets
+
+
+def takeTurn(clock: Clock) -> None:
+    """What a reactor calls in one turn: not what it is asked for meanwhile, as a clock does."""
+    due: Any = [call for call in clock.getDelayedCalls() if call.getTime() <= clock.seconds()]
+    for call in due:
+        if call.active():
+            clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,6 +32,9 @@ class RecipientTableTests(SynchronousTestCase):
     def assertFound(self, known: RecipientTable, expected: dict[str, str | None]) -> None:
         for address, targets in expected.items():
             words = None if targets is None else targets.split()
+            local, _, domain = address.rpartition("@")
+            isKnown = known.knows(local or domain, domain if local else None)
+            self.assertEqual(isKnown, targets is not None, address)
             self.assertEqual(self.find(known, address), words, address)
 
     def refused(self, text: str, delimiter: str = "+") -> str:
@@ -136,7 +140,7 @@ class RecipientTableTests(SynchronousTestCase):
         """An alias leads to a bounded number of addresses, by a bounded number of steps."""
         many = ",".join(f"u{number}@x.example" for number in range(MAX_EXPANSION))
         self.assertEqual(len(table(f"all@x.example {many}").find("all", "x.example") or ()), 1000)
-        refusal = f"line 1: these are more than {MAX_EXPANSION} addresses"
+        refusal = f"line 1: there are more than {MAX_EXPANSION} targets"
         self.assertEqual(self.refused(f"all@x.example {many},one@x.example"), refusal)
         two = f"all@x.example more@x.example, one@x.example\nmore@x.example {many}\n"
         expected = f"line 1: it leads to more than {MAX_EXPANSION} addresses"
@@ -180,9 +184,14 @@ class RecipientTableTests(SynchronousTestCase):
 
     def test_dispose(self) -> None:
         """An old table is emptied."""
-        known = table("*")
+        known = table("*\n@example.com")
         known.dispose()
         self.assertEqual(str(known), "0 lines, 0 domains")
+
+    def test_text(self) -> None:
+        """What is kept is text: the garbage collector looks at nothing, however long the file."""
+        known = table("joe@example.com\nann@example.com joe@example.com, eve@example.org")
+        self.assertFalse(any(map(gc.is_tracked, known._entries.values())))
 
     def test_quoted(self) -> None:
         """A local part may be quoted, blanks and commas and all."""
@@ -193,19 +202,19 @@ class RecipientTableTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """What is wrong is said with the line's number, and nothing of the line."""
-        address = "line 2: an address is written joe@example.com"
+        address = "line 2: an address must be written as joe@example.com"
         for line, reason in {
             "joe": address,
             "joe@": address,
             "joe@example.com joe": address,
             "joe@example.com @example.com": address,
             "joe@example.com> x@example.com": address,
-            "@a.example,@b.example:joe@example.com": "line 2: a line is: address, blanks",
+            "@a.example,@b.example:joe@example.com": "line 2: a line must be: address, blanks",
             "<joe@example.com>": address,
-            "@under_score": "line 2: a domain is written @example.com (",
-            "@[1.2]": "line 2: a domain is written @example.com (",
-            "FIRST@example.com": "line 2: line 1 is about the same address",
-            ",": "line 2: a line is: address, blanks, targets separated by commas",
+            "@under_score": "line 2: a domain must be written as @example.com (",
+            "@[1.2]": "line 2: a domain must be written as @example.com (",
+            "FIRST@example.com": "line 2: line 1 has the same address",
+            ",": "line 2: a line must be: address, blanks, targets separated by commas",
         }.items():
             refusal = self.refused(f"first@example.com\n{line}\n")
             self.assertTrue(refusal.startswith(reason), f"{line}: {refusal}")

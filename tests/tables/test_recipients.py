@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 
 from tests.stores.test_byrecipient import CONTENT, Plain, Store
 from tests.support.tablefiles import TableTestCase
 from twisted_smtpserver import Accepted, Chain, ConfigurationError, Rejection, SMTPHandler
 from twisted_smtpserver.filters import Filtered
 from twisted_smtpserver.stores.byrecipient import ByRecipient
-from twisted_smtpserver.tables import Recipients
+from twisted_smtpserver.tables import Recipients, recipients
+from twisted_smtpserver.tables.recipients import MAX_AT_ONCE
 from twisted_smtpserver.testing import Client, connect, runInline
 
 LINES = (
@@ -51,6 +54,39 @@ class RecipientsTests(TableTestCase):
             return refused
         client.send(CONTENT + b".\r\n")
         return refused + [f"{each.code} {each.text}" for each in client.answers()]
+
+    def test_turns(self) -> None:
+        """An alias for many is dealt with step by step: others have their turns in between."""
+        self.write("all@example.com " + ",".join(f"u{n}@store.example" for n in range(25)))
+        asked: list[int] = []
+
+        def callLater(*arguments: Any) -> Any:
+            asked.append(len(self.store.calls))
+            return Clock.callLater(clock, *arguments)
+
+        clock = Clock()
+        self.patch(clock, "callLater", callLater)
+        client = self.client(self.make(clock=clock))
+        client.say("MAIL FROM:<sue@x.example>")
+        asked.append(len(self.store.calls))
+        client.send(b"RCPT TO:<all@example.com>\r\n")
+        self.assertEqual(client.answers(), [])
+        clock.advance(0)
+        self.assertEqual([answer.code for answer in client.answers()], [250])
+        asked.append(len(self.store.calls))
+        steps = [after - before for before, after in pairwise(asked)]
+        self.assertEqual((sum(steps), max(steps)), (25, MAX_AT_ONCE))
+
+    def test_tooMany(self) -> None:
+        """Aliases for too many in one transaction: the client sends the message once more."""
+        self.patch(recipients, "MAX_TARGETS", 3)
+        self.write("team@example.com a@x.example, b@x.example", "*")
+        client = self.client()
+        refused = "452 4.5.3 Too many recipients"
+        named = ("team@example.com", "team+1@example.com", "joe@example.com", "eve@example.com")
+        self.assertEqual(self.send(client, *named)[0], refused)
+        self.assertEqual(len(self.store.kept[0][1]), 4)
+        self.assertNotIn(refused, self.send(client, "team+1@example.com"))
 
     def test_unknown(self) -> None:
         """Who isn't in the file is refused at RCPT; the store isn't asked."""
@@ -132,7 +168,7 @@ class RecipientsTests(TableTestCase):
         answers = self.send(client, "joe@example.com", "team@example.com", "ann@store.example")
         self.assertEqual(answers, ["250 Message accepted", "552 mailbox full", "552 mailbox full"])
         [line] = [line for line in self.log if "but not for" in line]
-        self.assertIn("['ann@store.example']; the client, who named team@example.com", line)
+        self.assertIn("['ann@store.example']; the client, which named team@example.com", line)
 
     def test_temporary(self) -> None:
         """A refusal for a while goes before one for good."""
@@ -270,7 +306,7 @@ class RecipientsTests(TableTestCase):
         self.assertIn("can't store messages", str(error))
         self.write("joe")
         error = self.assertRaises(ConfigurationError, self.make)
-        self.assertIn("line 1: an address is written joe@example.com", str(error))
+        self.assertIn("line 1: an address must be written as joe@example.com", str(error))
         later = self.make(later=True)
         self.assertRaises(ConfigurationError, later.load)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -46,6 +47,12 @@ class SendersTests(TableTestCase):
         senders = ("joe@example.com", "sales@example.com", "JOE@EXAMPLE.com", "ann@example.com", "")
         self.assertEqual(self.send("joe", *senders), [250, 250, 250, 553, 250])
 
+    def test_whole(self) -> None:
+        """A part of an address that is listed is another address."""
+        senders = ("oe@example.com", "joe@example.co", "les@example.com", "x@ample.org", "x@org")
+        for user in ("joe", "ann@example.org"):
+            self.assertEqual(self.send(user, *senders), [553] * 5)
+
     def test_domains(self) -> None:
         """Every address of a domain."""
         senders = (
@@ -67,6 +74,11 @@ class SendersTests(TableTestCase):
         self.assertEqual(self.send(Authenticated(7), "joe@example.com"), [553])
         self.assertEqual(self.send(None, "joe@example.com"), [250])
 
+    def test_text(self) -> None:
+        """What is kept is text: the garbage collector looks at nothing, however long the file."""
+        known = Senders(self.path)._file.latest
+        self.assertFalse(any(map(gc.is_tracked, known._users.values())))
+
     def test_changed(self) -> None:
         """A file that has changed is read again."""
         senders = Senders(self.path, runInThread=runInline)
@@ -77,13 +89,13 @@ class SendersTests(TableTestCase):
 
     def test_wrong(self) -> None:
         """What is wrong is said with the line's number."""
-        shape = "line 2: a line is: login name, blanks, addresses"
+        shape = "line 2: a line must be: login name, blanks, addresses"
         for line, reason in {
             "joe": shape,
             "\u0007 joe@example.com": shape,
-            "joe joe": "line 2: an address is written joe@example.com",
-            "joe @": "line 2: a domain is written @example.com",
-            "first x@example.com": "line 2: there is a line for this login name already",
+            "joe joe": "line 2: an address must be written as joe@example.com",
+            "joe @": "line 2: a domain must be written as @example.com",
+            "first x@example.com": "line 2: an earlier line has the same login name",
         }.items():
             self.write("first first@example.com", line)
             error = self.assertRaises(ConfigurationError, Senders, self.path)

@@ -249,7 +249,7 @@ class TalkingTests(SynchronousTestCase):
                 connect().deliver(content)
             self.assertIn(f"doesn't end in CRLF but in {content[-10:]!r}", str(caught.exception))
         text: Any = "Subject: text\r\n"
-        with self.assertRaisesRegex(TypeError, "give octets"):
+        with self.assertRaisesRegex(TypeError, "give bytes"):
             connect().deliver(text)
 
     def test_deliverPending(self) -> None:

@@ -181,7 +181,7 @@ class LifeTests(ThreadTestCase):
         keeper = Keeper()
         server = self.start(keeper)
         error = self.assertRaises(ConfigurationError, server.start)
-        self.assertIn("listens already", str(error))
+        self.assertIn("is already listening", str(error))
         server.stop()
         server.stop()
         server.start()

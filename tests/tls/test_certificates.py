@@ -148,11 +148,11 @@ class ReadingTests(SynchronousTestCase):
         )
         self.assertIn(b"Proc-Type: 4,ENCRYPTED", pem)
         self.assertEqual(
-            "key: is encrypted, and there is no passphrase",
+            "key: is encrypted, and needs its passphrase",
             self.refusal(TLSSettings(pem, SERVER.certPEM)),
         )
         self.assertEqual(
-            "key and cert: the key is not that of the certificate",
+            "key and cert: the key doesn't belong to the certificate",
             self.refusal(TLSSettings(pem, SERVER.certPEM, passphrase="sesame")),
         )
 
@@ -163,7 +163,7 @@ class ReadingTests(SynchronousTestCase):
         key = SERVER.encryptedKeyPEM(b"sesame")
         for passphrase in (None, "", b""):
             self.assertEqual(
-                "key: is encrypted, and there is no passphrase",
+                "key: is encrypted, and needs its passphrase",
                 self.refusal(TLSSettings(key, SERVER.certPEM, passphrase=passphrase)),
             )
         self.assertEqual(
@@ -196,7 +196,7 @@ class ReadingTests(SynchronousTestCase):
                 serialization.NoEncryption(),
             )
             self.assertEqual(
-                "key and cert: the key is not that of the certificate",
+                "key and cert: the key doesn't belong to the certificate",
                 self.refusal(TLSSettings(pem, SERVER.certPEM)),
             )
 
@@ -296,11 +296,11 @@ class ReadingTests(SynchronousTestCase):
             f"key ({path!r}): no PEM key in it", self.refusal(TLSSettings(path, SERVER.certPEM))
         )
         self.assertEqual(
-            f"cert ({path!r}): no PEM certificate in it, or a damaged one",
+            f"cert ({path!r}): it has no PEM certificate, or a damaged one",
             self.refusal(TLSSettings(SERVER.keyPEM, path)),
         )
         self.assertEqual(
-            "ca: no PEM certificate in it, or a damaged one", self.refusal(settingsFor(ca=b"no"))
+            "ca: it has no PEM certificate, or a damaged one", self.refusal(settingsFor(ca=b"no"))
         )
 
     def test_keysAreNotQuoted(self):

@@ -138,7 +138,7 @@ class ServerNameTests(SynchronousTestCase):
             (
                 "a.b",
                 {**good, "key": SERVER.keyPEM},
-                "sniOptions['a.b'].key and cert: the key is not that of the certificate",
+                "sniOptions['a.b'].key and cert: the key doesn't belong to the certificate",
             ),
             (
                 "a.b",
@@ -164,7 +164,7 @@ class ServerNameTests(SynchronousTestCase):
             with self.assertRaises(ConfigurationError) as caught:
                 self.serve(None, {"a.b": {**good, option: value}})
             self.assertEqual(
-                f"sniOptions['a.b']: {option} holds for all names, it can't be set here",
+                f"sniOptions['a.b']: {option} applies to all names, so it can't be set here",
                 str(caught.exception),
             )
         shaken = self.serve(

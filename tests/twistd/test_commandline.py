@@ -98,7 +98,7 @@ class FlagTests(SynchronousTestCase):
         for flag in allFlags():
             self.assertIn(f"\n  --{flag.name} {flag.value}".rstrip(), text)
         self.assertIn("messages in flight [default: 30]\n", text)
-        self.assertIn("TCP_NODELAY is set [default: yes]\n", text)
+        self.assertIn("TCP_NODELAY [default: yes]\n", text)
         self.assertIn("offer [default: PLAIN,LOGIN]\n", text)
         self.assertIn("for localhost, to try things out\n", text)
         for width in (80, 100):
@@ -169,17 +169,17 @@ class RefusalTests(SynchronousTestCase):
 
     def test_values(self) -> None:
         """A value that is no value of the flag's is refused, and the flag is named."""
-        self.assertRefused("--size: '5x' is no size such as 50M", "--size=5x")
-        self.assertRefused("--port: 65536 is no port number", "--port=65536")
-        self.assertRefused("--port: 'smtp' is no whole number", "--port=smtp")
-        self.assertRefused("--close-timeout: '-1' is no number of seconds", "--close-timeout=-1")
+        self.assertRefused("--size: '5x' is not a size such as 50M", "--size=5x")
+        self.assertRefused("--port: 65536 is not a port number", "--port=65536")
+        self.assertRefused("--port: 'smtp' is not a whole number", "--port=smtp")
+        self.assertRefused("--close-timeout: '-1' is not a number of seconds", "--close-timeout=-1")
         self.assertRefused("--no-delay: 'maybe' is neither yes nor no", "--no-delay=maybe")
         self.assertRefused("--sni-options: 'a:b' is not NAME:CERT:KEY", "--sni-options=a:b")
         reason = "--renewal-interval: 0.5 is neither 0 nor at least 1"
         self.assertRefused(reason, "--renewal-interval=0.5")
-        self.assertRefused("--resolver: 99999 is no port number", "--resolver=192.0.2.1:99999")
+        self.assertRefused("--resolver: 99999 is not a port number", "--resolver=192.0.2.1:99999")
         for text in ("dns.example", "[192.0.2.1", "192.0.2.1:", "a:b:c"):
-            advice = "is no address such as 192.0.2.53 or [2001:db8::53]:53"
+            advice = "is not an address such as 192.0.2.53 or [2001:db8::53]:53"
             self.assertRefused(f"--resolver: {text!r} {advice}", "--resolver", text)
 
     def test_empty(self) -> None:
@@ -198,7 +198,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_options(self) -> None:
         """What the options refuse is said in flags."""
-        reason = "--bare-newlines: 'foo' is none of reject, normalize, accept"
+        reason = "--bare-newlines: 'foo' is not one of reject, normalize, accept"
         self.assertRefused(reason, "--bare-newlines=foo")
         reason = "--proxy-from: 'here' is neither an address nor a network"
         self.assertRefused(reason, "--proxy-from=here")
@@ -208,7 +208,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_listenersAreChecked(self) -> None:
         """What only a listener's own options have against it is said, too."""
-        reason = "--secured: TLS ended upstream, so no certificate is needed"
+        reason = "--secured: TLS ends upstream: leave out the certificate"
         self.assertRefused(reason, "--self-signed", "--secured")
         parse("--self-signed", "--listen-tls=465", "--listen-lmtp=24")
 
@@ -220,7 +220,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_host(self) -> None:
         """A host without a port that it could belong to is a mistake."""
-        reason = "--host: is for ports that are given by number"
+        reason = "--host: needs a port given by number"
         self.assertRefused(reason, "--host=::1", "--listen=tcp:25")
         parse("--host=::1", "--listen=tcp:25", "--port=26")
         parse("--host=::1")
@@ -504,7 +504,7 @@ class ServiceTests(SynchronousTestCase):
         """A certificate that nobody can trust is spoken of."""
         with capturedLogs() as events:
             self.make("--discard", "--self-signed")
-        self.assertIn("made just now", events[0]["log_format"])
+        self.assertIn("self-signed", events[0]["log_format"])
 
 
 class Broken(Service):

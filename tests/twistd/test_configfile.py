@@ -87,20 +87,20 @@ BROKEN = {
     ),
     "[messages.maildir]\npath = 5\n": ": [messages] maildir: needs text: put it in quotes",
     # Values.
-    '[messages]\nsize = "5x"\n': ", line 2: [messages] size: '5x' is no size such as 50M",
-    "[limits]\nmax-clients = 1.5\n": ", line 2: [limits] max-clients: '1.5' is no whole number",
+    '[messages]\nsize = "5x"\n': ", line 2: [messages] size: '5x' is not a size such as 50M",
+    "[limits]\nmax-clients = 1.5\n": ", line 2: [limits] max-clients: '1.5' is not a whole number",
     "[limits]\nclose-timeout = -1\n": (
-        ", line 2: [limits] close-timeout: '-1' is no number of seconds"
+        ", line 2: [limits] close-timeout: '-1' is not a number of seconds"
     ),
     '[policies]\nrate-messages = "many"\n': (
-        ", line 2: [policies] rate-messages: 'many' is no rate such as 600/h or 20/10m"
+        ", line 2: [policies] rate-messages: 'many' is not a rate such as 600/h or 20/10m"
     ),
     '[messages]\nmaildir = ""\n': ", line 2: [messages] maildir: its value is empty",
     '[messages]\nbare-newlines = "keep"\n': (
-        ", line 2: [messages] bare-newlines: 'keep' is none of reject, normalize, accept"
+        ", line 2: [messages] bare-newlines: 'keep' is not one of reject, normalize, accept"
     ),
     "[limits]\nmax-command-length = 5\n": (
-        ", line 2: [limits] max-command-length: 5 is no whole number of at least 512"
+        ", line 2: [limits] max-command-length: 5 is not a whole number of at least 512"
     ),
     '[tls]\nself-signed = true\nkey = "credential:key"\n': (
         ", line 3: [tls] key: credential:key needs systemd's LoadCredential=key:/PATH in the unit; "

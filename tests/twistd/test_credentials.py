@@ -31,7 +31,10 @@ class CredentialTests(ConfigCase):
     def test_refused(self) -> None:
         """A credential that isn't there is refused with the line that the unit needs."""
         for text, reason in (
-            ("credential:other", "credential:other: there is none; the unit needs Load"),
+            (
+                "credential:other",
+                "credential:other: there is no such credential; the unit needs Load",
+            ),
             ("credential:", "credential: needs a name of letters"),
             ("credential:..", "credential: needs a name of letters"),
             ("credential:a/b", "credential: needs a name of letters"),
@@ -56,7 +59,9 @@ class CredentialTests(ConfigCase):
         error: Any = self.assertRaises(
             usage.UsageError, self.parse, '[logins]\nauth = "file:credential:no"\n'
         )
-        self.assertIn(", line 2: [logins] auth: credential:no: there is none", str(error))
+        self.assertIn(
+            ", line 2: [logins] auth: credential:no: there is no such credential", str(error)
+        )
 
     def test_config(self) -> None:
         """The file of configuration may be one itself."""

@@ -56,7 +56,7 @@ class ReadTests(SynchronousTestCase):
         )
         self.assertRefused("SMTPSERVER_HELP: is for the command line only", HELP="1")
         self.assertRefused(
-            "SMTPSERVER_AUTH: passwords don't belong into the environment: put them into a file",
+            "SMTPSERVER_AUTH: passwords don't belong in the environment: put them in a file",
             AUTH="memory:joe:sesame",
         )
 
@@ -122,7 +122,7 @@ class OrderTests(ConfigCase):
     def test_errors(self) -> None:
         """An error names the variable."""
         for variables, reason in (
-            ({"SIZE": "5x"}, "SMTPSERVER_SIZE: '5x' is no size such as 50M"),
+            ({"SIZE": "5x"}, "SMTPSERVER_SIZE: '5x' is not a size such as 50M"),
             (
                 {"SUBMISSION": "yes"},
                 "SMTPSERVER_SUBMISSION: needs --cert and --key, or --self-signed",

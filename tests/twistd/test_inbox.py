@@ -62,7 +62,7 @@ class FlagTests(SynchronousTestCase):
         for text in ("inbox.example:8025", "::1:8025", "[::1]", "127.0.0.1:http", "1.2.3:1", "x"):
             self.assertRaises(usage.UsageError, parse, f"--inbox={text}")
         self.assertRefused(
-            "--inbox: 'inbox.example:8025' is no address such as 127.0.0.1:8025 or [::1]:8025",
+            "--inbox: 'inbox.example:8025' is not an address such as 127.0.0.1:8025 or [::1]:8025",
             "--inbox=inbox.example:8025",
         )
 
@@ -81,11 +81,11 @@ class FlagTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """What makes no sense is refused."""
-        self.assertRefused("--inbox-max: 0 would keep nothing", "--inbox=0", "--inbox-max=0")
+        self.assertRefused("--inbox-max: 0 would keep no messages", "--inbox=0", "--inbox-max=0")
         for text in ("", "joe:\n"):
             path = Path(self.mktemp())
             path.write_text(text)
-            reason = "its first line is empty, or has no password behind the name"
+            reason = "its first line is empty, or has no password after the name"
             self.assertRefused(
                 f"--inbox-password-file: {reason}", "--inbox=0", f"--inbox-password-file={path}"
             )
@@ -93,7 +93,11 @@ class FlagTests(SynchronousTestCase):
     def test_alone(self) -> None:
         """They are nothing without --inbox, and that is in one process."""
         self.assertRefused("--inbox-db: needs --inbox", "--inbox-db=mail.db")
-        self.assertRefused("--workers: there can be only one --inbox", "--inbox=0", "--workers=2")
+        self.assertRefused(
+            "--workers: can't be combined with --inbox",
+            "--inbox=0",
+            "--workers=2",
+        )
 
 
 class LazyTests(SynchronousTestCase):

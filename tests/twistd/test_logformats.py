@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +17,7 @@ from twisted_smtpserver import tap
 from twisted_smtpserver.log import batches
 from twisted_smtpserver.log.files import ROTATE_SIZE
 from twisted_smtpserver.log.formats import JSONText, SystemdText
+from twisted_smtpserver.twistd.workerlog import LINE
 
 
 class FlagTests(SynchronousTestCase):
@@ -40,8 +43,8 @@ class FlagTests(SynchronousTestCase):
         """A format that there isn't; a log that twistd writes in its own way."""
         for arguments, twistd, text in (
             ("--log-format=xml", {}, "--log-format: 'xml' isn't text, json, systemd"),
-            ("--log-format=json", {"syslog": True}, "--log-format: twistd's --logger or --syslog"),
-            ("--log-size=1", {"logger": "a.b"}, "--log-size: twistd's --logger or --syslog"),
+            ("--log-format=json", {"syslog": True}, "--log-format: can't be combined with"),
+            ("--log-size=1", {"logger": "a.b"}, "--log-size: can't be combined with"),
         ):
             error = self.assertRaises(SystemExit, self.parse, arguments, **twistd)
             self.assertIn(f"twistd smtpserver: {text}", str(error))
@@ -49,14 +52,31 @@ class FlagTests(SynchronousTestCase):
         self.parse(syslog=True)
 
     def test_worker(self) -> None:
-        """A worker writes for its supervisor, whatever the flags say."""
+        """A worker makes the lines of its supervisor's file, and sends them, with its name."""
         parsed = tap.Options()
-        parsed.handover = object()  # type: ignore[assignment]
+        parsed.handover = SimpleNamespace(number=1)  # type: ignore[assignment]
+        parsed.parent = {"logger": None, "nodaemon": True, "logfile": "-"}  # type: ignore[assignment]
+        with patch.object(parsed, "_parse"):
+            parsed["log-format"] = "json"
+            parsed.parseOptions(["--log-format=json"])
+        output = io.BytesIO()
+        self.patch(sys, "stdout", io.TextIOWrapper(output))
+        observer = batches.makeLogObserver()
+        self.addCleanup(observer.close)
+        observer({"log_format": "{text}", "text": "x"})
+        line = output.getvalue()
+        self.assertEqual(line[:1], LINE)
+        self.assertEqual(json.loads(line[1:])["worker"], 2)
+
+    def test_workerOfAnother(self) -> None:
+        """A worker whose supervisor has another log sends events, whatever the flags say."""
+        parsed = tap.Options()
+        parsed.handover = SimpleNamespace(number=1)  # type: ignore[assignment]
         parsed.parent = {"logger": "a.b"}  # type: ignore[assignment]
         with patch.object(parsed, "_parse"):
             parsed["log-format"] = "json"
             parsed.parseOptions(["--log-format=json"])
-        self.assertEqual(batches._chosen, {})
+        self.assertEqual(parsed.parent, {"logger": "a.b"})
 
 
 class ExampleTests(SynchronousTestCase):

@@ -26,8 +26,8 @@ from twisted_smtpserver.twistd.openness import OpenServer, isReachable
 from twisted_smtpserver.users import DovecotAuth, Htpasswd
 
 _OPEN = (
-    "Accepts mail to any address from whoever reaches 0.0.0.0 port 25: give --recipients FILE, or "
-    "--auth METHOD for users, unless that is meant"
+    "Accepts mail to any address from anybody who can reach 0.0.0.0 port 25: give --recipients "
+    "FILE, or --auth METHOD for users, unless that is intended"
 )
 JOE = b"AUTH PLAIN AGpvZQBzZXNhbWU=\r\n"  # joe, sesame
 
@@ -109,7 +109,7 @@ class HtpasswdTests(TableTestCase):
         self.make(*self.flags, "--auth=htpasswd:plain")
         error = self.assertRaises(ConfigurationError, self.service.services[0].startService)
         self.assertRegex(
-            str(error), r"\A--auth: '.*plain': line 1: this is no hash: .*--auth-plain-text"
+            str(error), r"\A--auth: '.*plain': line 1: this is not a hash: .*--auth-plain-text"
         )
         self.startWith("--auth=htpasswd:plain", "--auth-plain-text")
         client = self.client()
@@ -119,7 +119,7 @@ class HtpasswdTests(TableTestCase):
     def test_methods(self) -> None:
         """Mechanisms that the file can't serve are refused at the start, or said."""
         for methods, reason in {
-            "CRAM-MD5,PLAIN": "--auth: CRAM-MD5 needs passwords in plain text only: leave it out",
+            "CRAM-MD5,PLAIN": "--auth: CRAM-MD5 needs every password in plain text: leave it out",
             "SCRAM-SHA-256": "--auth: nobody could log in by SCRAM-SHA-256: each user in the file",
         }.items():
             self.make(*self.flags, "--auth=htpasswd:users", f"--auth-methods={methods}")
@@ -147,7 +147,7 @@ class HtpasswdTests(TableTestCase):
             f"--auth: there is no file {missing!r}", *self.flags, "--auth=htpasswd:none"
         )
         self.assertRefused(
-            "--auth htpasswd: there can be one file of users",
+            "--auth htpasswd: there can be only one file of users",
             *(*self.flags, "--auth=htpasswd:users", "--auth=htpasswd:scram"),
         )
         self.assertRefused(
@@ -177,7 +177,7 @@ class HtpasswdTests(TableTestCase):
         parsed.authOutput = io.StringIO()
         self.assertRaises(SystemExit, parsed.parseOptions, ["--help-auth"])
         text = parsed.authOutput.getvalue()
-        self.assertIn("  --auth htpasswd:FILE     users with hashed passwords", text)
+        self.assertIn("  --auth htpasswd:FILE   users with hashed passwords", text)
         self.assertIn("  --auth dovecot:SOCKET", text)
         self.assertIn("memory", text)
 
@@ -303,7 +303,7 @@ class RecipientsTests(TableTestCase):
         Path("recipients").write_text("joe\n")
         self.make("--discard", "--recipients=recipients")
         error = self.assertRaises(ConfigurationError, self.service.services[0].startService)
-        self.assertRegex(str(error), r"\A--recipients: '.*': line 1: an address is written")
+        self.assertRegex(str(error), r"\A--recipients: '.*': line 1: an address must be written as")
 
 
 class OpennessTests(TableTestCase):

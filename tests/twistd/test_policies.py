@@ -111,7 +111,7 @@ class PolicyTests(SynchronousTestCase):
         """A rate is a number above 0, and a time above 0 with its unit."""
         for text in ("600", "600/3600", "0/h", "5/0s", "/h", "5/w", "-1/h", "1.5/h", "٣/h", "5 /h"):
             for what in ("connections", "messages", "recipients"):
-                reason = f"--rate-{what}: {text!r} is no rate such as 600/h or 20/10m"
+                reason = f"--rate-{what}: {text!r} is not a rate such as 600/h or 20/10m"
                 self.assertRefused(reason, f"--rate-{what}={text}")
 
     def test_dnsbl(self) -> None:
@@ -140,7 +140,7 @@ class PolicyTests(SynchronousTestCase):
     def test_badZone(self) -> None:
         """A zone is a domain."""
         for text in ("a..b", "[192.0.2.1]", "192.0.2.1", "under_score", "x" * 300, "\udcff"):
-            reason = f"--dnsbl: {text!r} is no domain name"
+            reason = f"--dnsbl: {text!r} is not a domain name"
             self.assertRefused(reason, "--dnsbl", f"one.example,{text}")
 
     def test_senderMatchesLogin(self) -> None:
@@ -205,7 +205,11 @@ class PolicyTests(SynchronousTestCase):
         with capturedLogs() as events:
             self.assertEqual(self.mail(), [250, 250])
         texts = [formatEvent(event) for event in events]
-        self.assertIn(f"Greylist {path.absolute()}: Cannot operate on a closed database.", texts)
+        self.assertIn(
+            f"Greylist {path.absolute()} can't be used, so nobody is greylisted: "
+            "Cannot operate on a closed database.",
+            texts,
+        )
 
     def test_greylistDelay(self) -> None:
         """The delay has a default."""
@@ -271,7 +275,7 @@ class PolicyTests(SynchronousTestCase):
         """What makes no sense is said in a line, without what may be a password."""
         error = self.assertRaises(SystemExit, self.make, "--discard", "--shared-state=secret")
         self.assertTrue(
-            str(error).startswith("twistd smtpserver: --shared-state: the URL of Redis makes no")
+            str(error).startswith("twistd smtpserver: --shared-state: the URL of Redis isn't valid")
         )
         self.assertNotIn("secret", str(error))
         reason = "--shared-state-password-file: needs --shared-state"
@@ -282,7 +286,7 @@ class PolicyTests(SynchronousTestCase):
         """What says more of another flag needs that."""
         self.assertRefused("--greylist-delay: needs --greylist", "--greylist-delay=5")
         self.assertRefused("--tarpit-after: needs --tarpit", "--tarpit-after=5")
-        self.assertRefused("--tarpit: '-1' is no number of seconds", "--tarpit=-1")
+        self.assertRefused("--tarpit: '-1' is not a number of seconds", "--tarpit=-1")
 
     def test_order(self) -> None:
         """Cheap ones first; the Maildir is started, too; logins and the handler are the last."""

@@ -123,7 +123,7 @@ class LiveTests(ReloadCase):
         done, said = self.hangUp("")
         self.assertEqual(
             said[1:3],
-            [f"[tls] {name} has changed, and that needs a restart" for name in ("cert", "key")],
+            [f"[tls] {name} has changed: restart the server to use it" for name in ("cert", "key")],
         )
         self.assertIsNotNone(factory.contextFactory)
 
@@ -156,7 +156,7 @@ class RestartTests(ReloadCase):
         self.make(before, *arguments)
         done, said = self.hangUp(after)
         self.assertTrue(done)
-        ending = " has changed, and that needs a restart"
+        ending = " has changed: restart the server to use it"
         return [text.removesuffix(ending) for text in said if text.endswith(ending)]
 
     def test_keys(self) -> None:
@@ -218,7 +218,7 @@ class RestartTests(ReloadCase):
         _, said = self.hangUp(text)
         name = "[messages] forward-password-file"
         self.assertEqual(
-            said[1:], [f"what is in the file of {name} has changed, and that needs a restart"]
+            said[1:], [f"what is in the file of {name} has changed: restart the server to use it"]
         )
 
 
@@ -356,7 +356,7 @@ class WorkersTests(ReloadCase):
         self.writeCertificate()
         done, said = self.hangUp(text.replace("1000", "7").replace('"mail"', '"other"'))
         self.assertTrue(done)
-        self.assertIn("[messages] maildir has changed, and that needs a restart", said)
+        self.assertIn("[messages] maildir has changed: restart the server to use it", said)
         self.assertEqual(len(self.sent), 2)
         self.assertIs(self.sent[0], self.service.configuration)
         for name in ("cert.pem", "key.pem"):

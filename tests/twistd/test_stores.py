@@ -68,7 +68,7 @@ class PostgresTests(StoreCase):
         choice = f"{stores}: choose one of them"
         self.assertRefused(choice, "--discard", "--postgres=x")
         self.assertFails(
-            "--postgres: PostgresStore: the DSN makes no sense:"
+            "--postgres: PostgresStore: the DSN isn't valid:"
             " write postgresql://USER@HOST:PORT/DATABASE",
             "--postgres=nonsense",
         )
@@ -108,7 +108,7 @@ class AMQPTests(StoreCase):
         self.assertFails("--amqp: AMQP: give a queue, or an exchange", *both)
         advice = "write amqp://USER@HOST:PORT/VIRTUALHOST, amqps://… for TLS"
         self.assertFails(
-            f"--amqp: the URL of the broker makes no sense: {advice}",
+            f"--amqp: the URL of the broker isn't valid: {advice}",
             *("--amqp=secret", "--amqp-queue=a"),
         )
 
@@ -171,6 +171,6 @@ class WebhookTests(StoreCase):
         self.assertRefused("--webhook: needs --webhook-secret-file", "--webhook=https://x.example")
         self.assertRefused("--webhook-parsed: needs --webhook", "--webhook-parsed")
         self.assertFails(
-            "--webhook: Webhook: the secret must have 16 octets at least",
+            "--webhook: Webhook: the secret must have at least 16 octets",
             *("--webhook=https://x.example", f"--webhook-secret-file={self.secret()}"),
         )

@@ -25,7 +25,6 @@ from twisted_smtpserver import Discard, tap
 from twisted_smtpserver.service import SMTPService
 from twisted_smtpserver.testing import makeFactory, runInline
 from twisted_smtpserver.tls.certificates import readFiles
-from twisted_smtpserver.twistd import supervisor
 from twisted_smtpserver.twistd.supervisor import (
     FIRST_START_SECONDS,
     KILL_SECONDS,
@@ -207,12 +206,14 @@ class StartTests(SupervisorCase):
 
     def test_makeCommand(self) -> None:
         """The command is this Python's twistd, with the same flags, and the same reactor."""
-        command = makeCommand(["--port=25"], None)
+        command = makeCommand(["--port=25"], None, sendsLines=False)
         self.assertEqual(command[0], sys.executable)
         self.assertEqual(command[-2:], ["smtpserver", "--port=25"])
-        self.assertIn("--logger=twisted_smtpserver.twistd.worker.makeLogObserver", command)
-        command = makeCommand([], "poll")
-        self.assertEqual(command[-2:], ["--reactor=poll", "smtpserver"])
+        observer = "--logger=twisted_smtpserver.twistd.workerlog.makeLogObserver"
+        self.assertIn(observer, command)
+        command = makeCommand([], "poll", sendsLines=True)
+        self.assertEqual(command[-3:], ["--logfile=-", "--reactor=poll", "smtpserver"])
+        self.assertNotIn(observer, command)
 
     def test_files(self) -> None:
         """Keys and certificates are handed down as they were when root could read them."""
@@ -548,43 +549,17 @@ class ReloadTests(SupervisorCase):
 class LogTests(SupervisorCase):
     """What workers say."""
 
-    def logged(self, *chunks: bytes, descriptor: int = 1) -> list[tuple[Any, str]]:
-        """What of it is in the log."""
+    def test_outputs(self) -> None:
+        """Both of a worker's outputs are logged, each by itself; the pipe for settings isn't."""
         self.start(2)
         protocol = self.machine.processes[1].protocol
         with capturedLogs() as events:
-            for chunk in chunks:
-                protocol.childDataReceived(descriptor, chunk)
-            protocol.childConnectionLost(descriptor)
-            protocol.childConnectionLost(CONTROL)
-        return [(e.get("log_system"), e["log_format"].format(**e)) for e in events]
-
-    def test_events(self) -> None:
-        """Events are logged as they were, with the worker's name, wherever they were split."""
-        event = {"log_text": "{hi}", "log_level": "warn", "log_system": "a#warn", "log_time": 1}
-        line = b"\x1e%b\n" % json.dumps(event).encode()
-        found = self.logged(line[:20], line[20:] + line)
-        self.assertEqual(found, [("a#warn, worker 2", "{hi}")] * 2)
-
-    def test_others(self) -> None:
-        """Other lines are logged, too; also the last, without an end, and what isn't UTF-8."""
-        found = self.logged(b"one\n\ntwo\xff", descriptor=2)
-        self.assertEqual(
-            [text for _, text in found],
-            [
-                "Worker 2 printed: one",
-                "Worker 2 printed: two\N{REPLACEMENT CHARACTER}",
-            ],
-        )
-
-    def test_cutOff(self) -> None:
-        """An event that was cut off, because the worker was killed, is lost."""
-        self.assertEqual(self.logged(b'\x1e{"log_te'), [])
-
-    def test_long(self) -> None:
-        """What has no end isn't kept for ever."""
-        found = self.logged(b"x" * (supervisor.MAX_LINE + 1), b"y")
-        self.assertEqual([text[-1] for _, text in found], ["x", "y"])
+            protocol.childDataReceived(1, b"on")
+            protocol.childDataReceived(2, b"two\n")
+            for descriptor in (1, 2, CONTROL):
+                protocol.childConnectionLost(descriptor)
+        found = [event["log_format"].format(**event) for event in events]
+        self.assertEqual(found, ["Worker 2 printed: two", "Worker 2 printed: on"])
 
 
 class FlagTests(SynchronousTestCase):
@@ -642,7 +617,7 @@ class FlagTests(SynchronousTestCase):
         parsed.parent = usage.Options()
         parsed.parent["chroot"] = "/nowhere"
         error = self.assertRaises(SystemExit, parsed.parseOptions, ["--workers=2"])
-        self.assertIn("--workers: can't be started inside of twistd's --chroot", str(error))
+        self.assertIn("--workers: can't be combined with twistd's --chroot", str(error))
         parsed = tap.Options()
         parsed.parent = usage.Options()
         parsed.parent["chroot"] = None

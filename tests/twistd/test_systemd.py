@@ -119,7 +119,7 @@ class NotifierTests(SystemdCase):
             notifier.tell("READY=1")
             notifier.tell("WATCHDOG=1")
         (text,) = map(formatEvent, events)
-        self.assertTrue(text.startswith("systemd can't be told how the server does: "), text)
+        self.assertTrue(text.startswith("The server's state can't be sent to systemd: "), text)
 
 
 class Serving(SMTPService):

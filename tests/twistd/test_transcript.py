@@ -86,7 +86,7 @@ class FileTests(TranscriptCase):
         self.rules.write_text("# nobody\n")
         with capturedLogs() as events:
             service.read()
-        self.assertEqual(formatEvent(events[0]), f"{begin} asks for none")
+        self.assertEqual(formatEvent(events[0]), f"{begin} asks for no transcripts")
         self.assertEqual(used, [[]])
 
 

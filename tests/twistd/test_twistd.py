@@ -10,7 +10,6 @@ import signal
 import smtplib
 import socket
 import ssl
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.certificates import makeCertificate
+from tests.support.processes import startProgram
 
 ROOT = Path(__file__).parent.parent.parent
 TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -38,19 +38,8 @@ class TwistdTests(SynchronousTestCase):
 
     def start(self, *arguments: str, twistd: tuple[str, ...] = ()) -> None:
         """Start a server."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", TWISTD, "--nodaemon", *twistd, "smtpserver", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.addCleanup(self.process.stdout.close)
-        self.addCleanup(self.process.wait)
-        self.addCleanup(self.process.kill)
+        command = [sys.executable, "-c", TWISTD, "--nodaemon", *twistd, "smtpserver", *arguments]
+        self.process = startProgram(self, *command, cwd=self.folder, PYTHONPATH=str(ROOT))
 
     def waitFor(self, pattern: str) -> re.Match[str]:
         """Wait until the server says something."""

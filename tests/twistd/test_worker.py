@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import signal
 import socket
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import ConnectionDone, ReactorNotRunning
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger, LogLevel, capturedLogs
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -36,7 +34,6 @@ from twisted_smtpserver.twistd.worker import (
     Handover,
     SharedCounts,
     WorkerService,
-    makeLogObserver,
 )
 
 
@@ -208,68 +205,6 @@ class FlagTests(WorkerCase):
         preparation, service = made
         self.assertIsInstance(service, WorkerService)
         self.assertIsInstance(preparation, startup.MaildirService)
-
-
-class LogTests(WorkerCase):
-    """Events on their way to the supervisor."""
-
-    def written(self, **event: Any) -> dict[str, Any]:
-        """What comes of an event."""
-        output = io.BytesIO()
-        self.patch(sys, "stdout", io.TextIOWrapper(output))
-        observer = makeLogObserver()
-        observer(event)
-        observer.flush()
-        line = output.getvalue().decode()
-        self.assertEqual((line[0], line[-1], line.count("\n")), ("\x1e", "\n", 1))
-        found: dict[str, Any] = json.loads(line[1:])
-        return found
-
-    def test_event(self) -> None:
-        """The text, the origin and the values are kept, objects as text."""
-        found = self.written(
-            log_format="{what}\n{number}",
-            log_level=LogLevel.warn,
-            log_namespace="a.b",
-            log_time=7.5,
-            log_logger=Logger(),
-            what=self,
-            number=3,
-            event="message",
-        )
-        self.assertEqual(found.pop("log_text").rpartition("\n")[2], "\t3"[1:])
-        self.assertEqual(
-            found,
-            {
-                "log_level": "warn",
-                "log_namespace": "a.b",
-                "log_system": "a.b#warn",
-                "log_time": 7.5,
-                "number": 3,
-                "what": str(self),
-                "event": "message",
-            },
-        )
-
-    def test_made(self) -> None:
-        """A text that the event has already is taken as it is."""
-        found = self.written(log_format="{text}", text="{made}", log_namespace="a.b")
-        self.assertEqual(found["log_text"], "{made}")
-        self.assertNotIn("text", found)
-
-    def test_old(self) -> None:
-        """Events of the older kind have a system of their own, and maybe no level."""
-        found = self.written(log_format="x", log_system="-")
-        self.assertEqual((found["log_system"], found["log_level"]), ("-", "info"))
-
-    def test_failure(self) -> None:
-        """A failure is shown with its traceback."""
-        try:
-            raise ValueError("broken")
-        except ValueError:
-            failure = Failure()
-        found = self.written(log_format="x", log_failure=failure)
-        self.assertRegex(found["log_text"], r"x\nTraceback(.|\n)*ValueError: broken")
 
 
 class StoppingTests(WorkerCase):

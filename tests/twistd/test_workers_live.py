@@ -26,6 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.properties.test_durability import _ID, makeMessage
 from tests.support.certificates import makeCertificate
 from tests.support.liveserver import PATIENCE, LiveServer
+from tests.support.sender import Sender
 from tests.twistd.test_twistd import TWISTD, nobodysFolder, peerCertificate, unusedPort
 
 WORKERS = 2
@@ -121,35 +122,22 @@ def connect(port: int) -> smtplib.SMTP:
     return smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE)
 
 
-class Sender(threading.Thread):
-    """Sends until it is told not to, and comes again when a connection is lost."""
-
-    def __init__(self, port: int, name: str, progress: threading.Semaphore) -> None:
-        super().__init__()
-        self.accepted: list[str] = []
-        self.isDone = threading.Event()
-        self._port = port
-        self._prefix = name
-        self._progress = progress
-        self._number = 0
+class Stubborn(Sender):
+    """Comes again when a connection is lost."""
 
     def run(self) -> None:
         """Send."""
         while not self.isDone.is_set():
             try:
-                with connect(self._port) as client:
-                    self._send(client)
+                with connect(self.port) as client:
+                    for _ in range(10):
+                        self.send(client, self._make)
             except (smtplib.SMTPException, OSError):
                 pass  # that worker was killed
 
-    def _send(self, client: smtplib.SMTP) -> None:
-        for _ in range(10):
-            self._number += 1
-            identifier = f"{self._prefix}-{self._number}"
-            content = makeMessage(identifier, random.choice((100, 100, 300_000)))
-            client.sendmail("a@client.example", "b@server.example", content)
-            self.accepted.append(identifier)
-            self._progress.release()
+    @staticmethod
+    def _make(identifier: str) -> bytes:
+        return makeMessage(identifier, random.choice((100, 100, 300_000)))
 
 
 class WorkersTests(SynchronousTestCase):
@@ -179,7 +167,7 @@ class KillTests(WorkersTests):
         """Workers are killed under load and started again; nothing answered 250 is lost."""
         with Server(self.folder) as server:
             progress = threading.Semaphore(0)
-            senders = [Sender(server.port, str(name), progress) for name in range(3)]
+            senders = [Stubborn(server.port, str(name), progress) for name in range(3)]
             for sender in senders:
                 sender.start()
             for number in range(KILLS):

@@ -75,7 +75,9 @@ class ChecksTests(SynchronousTestCase):
                     self.end(number)
         said = [formatEvent(event) for event in events]
         self.assertEqual(len(said), 2)  # once for each time
-        self.assertIn("4 passwords wait to be checked: further logins get 454", said[0])
+        self.assertIn(
+            "4 logins wait for their passwords to be checked: further ones get 454", said[0]
+        )
 
     def test_left(self) -> None:
         """Who leaves while it waits gives its place back."""

@@ -150,7 +150,7 @@ class HtpasswdTests(TableTestCase):
         self.look(handler)
         self.assertEqual(self.plain(client, "joe", "sesame"), 535)
         [line] = [line for line in self.log if "Keeping" in line]
-        self.assertIn("line 2: this is no hash", line)
+        self.assertIn("line 2: this is not a hash", line)
         self.assertNotIn("secret", line)
         self.assertEqual(self.plain(client, "ann", "sesame"), 235)
 
@@ -220,7 +220,7 @@ class HtpasswdTests(TableTestCase):
         """A file that can't be used is an error at the start."""
         self.write("joe:sesame")
         error = self.assertRaises(ConfigurationError, self.make)
-        self.assertIn("line 1: this is no hash", str(error))
+        self.assertIn("line 1: this is not a hash", str(error))
         self.path.unlink()
         later = self.make(later=True)
         self.assertFalse(getattr(later, "scramSecret", None))

@@ -97,7 +97,7 @@ class PasswdTests(SynchronousTestCase):
         self.assertTrue(
             said.startswith("The user was changed. But the server can't use the file: ")
         )
-        self.assertIn("line 2: this kind of hash isn't taken", said)
+        self.assertIn("line 2: this kind of hash isn't supported", said)
         text = self.path.read_text()
         self.assertTrue(text.startswith(before + "joe:SCRAM-SHA-256$4096:"))
         self.assertTrue(text.endswith(f"\n{after}\n"))
@@ -138,7 +138,9 @@ class PasswdTests(SynchronousTestCase):
         ):
             self.assertEqual(self.refused("joe", typed=typed), f"passwd: {reason}")
         said = self.refused("joe", "--scheme", "bcrypt", typed=["x" * 73] * 2)
-        self.assertEqual(said, "passwd: bcrypt keeps no more than 72 octets of a password")
+        self.assertEqual(
+            said, "passwd: bcrypt takes passwords of at most 72 octets: choose another scheme"
+        )
 
     def test_badNames(self) -> None:
         """What the file couldn't tell from something else is no name."""
@@ -261,7 +263,7 @@ class EditingTests(SynchronousTestCase):
                 create=False,
                 clock=lambda: next(times),
             )
-        self.assertIn("is being changed by somebody else", str(error))
+        self.assertIn("is being changed by another process: try again", str(error))
         self.assertEqual(self.slept, 2)
 
     def test_replaced(self) -> None:

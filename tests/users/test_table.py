@@ -99,6 +99,13 @@ class UserTableTests(CountingTestCase):
         self.assertEqual(len(known), 0)
         self.assertTrue(check("sesame"))
 
+    def test_count(self) -> None:
+        """To count users needs no look at each of them, as they may be many."""
+        known = table(f"joe:{BCRYPT}", "joe:" + scramSecret("open").toString(), f"ann:{BCRYPT}")
+        self.patch(known, "_kept", None)
+        self.patch(known, "_scram", None)
+        self.assertEqual(str(known), "2 users")
+
     def test_nobody(self) -> None:
         """With an empty file nobody logs in, and nothing is offered that couldn't work."""
         known = table()
@@ -168,15 +175,15 @@ class UserTableTests(CountingTestCase):
 
     def test_wrong(self) -> None:
         """What can't be used is said with the line's number, and nothing of the line."""
-        shape = "line 2: a line is: name, colon, hash"
-        twice = "line 2: there is such a line for this name already"
+        shape = "line 2: a line must be: name, colon, hash"
+        twice = "line 2: an earlier line has the same name and the same kind of hash"
         for line, reason in {
             "sesame": shape,
             ":sesame": shape,
             f"a\u0007b:{BCRYPT}": shape,
             f"{'x' * 256}:{BCRYPT}": shape,
             f"joe:{BCRYPT}": twice,
-            "ann:sesame": "line 2: this is no hash: set the password again with: python -m",
+            "ann:sesame": "line 2: this is not a hash: set the password again with: python -m",
             "ann:": "line 2: the password is empty",
             "ann:$2b$31$" + BCRYPT[7:]: "line 2: bcrypt's cost must be 4 to 15",
         }.items():

@@ -104,7 +104,7 @@ def buildExtensions(options: Options, handler: object) -> ExtensionSet:
         else:
             _check(extension)
             if wanted.get(extension.keyword) in options.extensions:
-                raise ConfigurationError(f"extensions: {extension.keyword} is there twice")
+                raise ConfigurationError(f"extensions: {extension.keyword} is listed twice")
             wanted[extension.keyword] = extension
     return ExtensionSet(wanted.values(), options.hide)
 
@@ -120,6 +120,6 @@ def _check(extension: Any) -> None:
         # RFC 5321 §4.1.1.1: ehlo-keyword and esmtp-keyword
         if not isinstance(word, str) or not re.fullmatch("[A-Z0-9][A-Z0-9-]*", word):
             raise ConfigurationError(
-                f"extensions: {word!r} of {type(extension).__name__} is no keyword: upper-case"
+                f"extensions: {word!r} of {type(extension).__name__} is not a keyword: upper-case"
                 " letters, digits and hyphens"
             )

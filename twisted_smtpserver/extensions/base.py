@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping  # noqa: F401
+from typing import Any, ClassVar, TypeVar
 
+from twisted.internet.defer import Deferred  # noqa: F401
 from zope.interface import implementer
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.dialogue import Verb
+from twisted_smtpserver.dialogue.outcome import Outcome  # noqa: F401
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.interfaces import IExtension
+from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import Accepted
 from twisted_smtpserver.session import Address, Envelope, Session
 
-if TYPE_CHECKING:
-    from twisted_smtpserver.options import Options
+# Coroutine, Deferred and Outcome are for typing.get_type_hints(): they are what a Verb returns.
 
 ParameterParser = Callable[[Any], Any]
 OnMail = TypeVar("OnMail", bound=Callable[..., Any])

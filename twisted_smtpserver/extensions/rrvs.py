@@ -34,7 +34,7 @@ def parseRrvs(value: str | bool) -> ValidSince:
     found = _VALUE.fullmatch(value) if isinstance(value, str) else None
     since = None if found is None else parseDateTime(found[1])
     if found is None or since is None:
-        raise Rejection("RRVS needs a date-time, and maybe ;C or ;R, as in 2014-04-03T23:01:00Z;C")
+        raise Rejection("RRVS needs a date-time and maybe ;C or ;R: 2014-04-03T23:01:00Z;C")
     return ValidSince(since, (found[2] or "R").upper())
 
 

@@ -56,7 +56,7 @@ class BlockAttachments:
         """550 5.7.1."""
         async for attachment in _attachments(await message.parsed()):
             if self._isBlocked(attachment):
-                text = f"Attachments of this kind aren't taken: {_shown(attachment)}"
+                text = f"Attachments of this kind aren't accepted: {_shown(attachment)}"
                 raise Rejection(text, policy="attachments")
 
     def _isBlocked(self, attachment: Attachment) -> bool:

@@ -158,9 +158,9 @@ class RequireAuthentication:
 
     def _nothingReported(self, message: Message) -> None:
         _log.error(
-            "Message {id} isn't accepted: no filter before {filter} has reported who sent it. Is"
-            " there one, and is its authserv-id that of Filtered(authservId=…)? Those in the"
-            " message: {found}",
+            "Message {id} isn't accepted: no filter before {filter} reported who sent it. Add"
+            " one, and give it the authserv-id of Filtered(authservId=…). Reports in the message:"
+            " {found}",
             id=message.envelope.id,
             filter=self,
             found=escape(", ".join(message.header.all(_FIELD)) or "none"),

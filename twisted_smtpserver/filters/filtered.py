@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
@@ -39,11 +40,16 @@ __all__ = ["TIMEOUT", "Filtered"]
 
 _log = Logger()
 
-#: A filter's own hooks, beside those of a handler, and their arguments.
+#: A filter's own hooks, besides those of a handler, and their arguments.
 _CALLS = {"onMessage": ("message", "session"), "onDataCommand": ("session",)}
 
 #: The defaults of a filter's refusal.
 _REFUSED = Reply(550, "5.7.1", "Message refused")
+
+#: How many messages of a client that sends one upon the other are judged before other work gets a
+#: turn, and how many fields a message may have that is judged at once.
+MESSAGES_AT_ONCE = 4
+FIELDS_AT_ONCE = 100
 
 #: How long a filter may take for a message unless told otherwise, in seconds.
 TIMEOUT = 120.0
@@ -98,9 +104,9 @@ class Filtered:
     ) -> None:
         for each in filters:
             if not callable(getattr(each, "onMessage", None)):
-                raise ConfigurationError(f"{each!r} is no filter: it has no onMessage")
+                raise ConfigurationError(f"{each!r} is not a filter: it has no onMessage")
             if findHook(each, "onData") is not None:
-                raise ConfigurationError(f"{each!r} is no filter: it has onData, as a store has")
+                raise ConfigurationError(f"{each!r} is not a filter: it has onData, like a store")
             for name, arguments in _CALLS.items():
                 if hasattr(each, name):
                     checkCall(type(each).__name__, name, getattr(each, name), arguments)
@@ -156,6 +162,9 @@ class Filtered:
         try:
             await _receive(stream, spool, session)
             message = await Message.of(spool, session.envelope)
+            isTurn = session.transaction % MESSAGES_AT_ONCE == 0
+            if isTurn or len(message.header) > FIELDS_AT_ONCE:
+                await deferLater(self._clock(), 0)
             return await self._judgeAndStore(message, session)
         finally:
             if message is not None:
@@ -175,7 +184,8 @@ class Filtered:
             if message.isChanged:
                 self._trust.readResults(message)
             if message.discard or not envelope.rcptTo:
-                _note("is thrown away, as {filter} wants", session, filter=_named(each))
+                text = "Message {id} is discarded by {filter}, client {client}"
+                _note(text, session, filter=_named(each))
                 return None
         store = self._store
         if message.quarantine is not None:
@@ -214,7 +224,8 @@ class Filtered:
         except Rejection as error:
             reply = error.toReply(_REFUSED)
             said = f"{reply.code} {escape(reply.text)}"
-            _note("is refused by {filter}: {reply}", session, filter=_named(each), reply=said)
+            text = "Message {id} is refused by {filter}, client {client}: {reply}"
+            _note(text, session, filter=_named(each), reply=said)
             if error.code is None:
                 raise Rejection(
                     reply.text, reply.code, reply.enhanced, policy=error.policy
@@ -225,13 +236,14 @@ class Filtered:
         if self._quarantine is None:
             _log.error(
                 "Message {id} isn't accepted: a filter wants it in quarantine ({reason}), and there"
-                " is none: Filtered(quarantine=…), or twistd's --quarantine",
+                " is none: give Filtered(quarantine=…), or twistd's --quarantine",
                 id=session.envelope.id,
                 reason=escape(message.quarantine or ""),
             )
             raise Rejection("Message held back, try again later", 451, "4.7.1")
         reason = escape(message.quarantine or "")
-        _note("goes into quarantine: {reason}", session, reason=reason)
+        text = "Message {id} goes into quarantine, client {client}: {reason}"
+        _note(text, session, reason=reason)
         message.header.prepend(makeField("X-Quarantine", reason))
         return self._quarantine
 
@@ -248,7 +260,7 @@ async def _receive(stream: AsyncIterable[bytes], spool: Spool, session: Session)
         raise
     except OSError as error:
         _log.error(
-            "Message {id} can't be put aside to be filtered: {error}",
+            "Message {id} can't be spooled for the filters: {error}",
             id=session.envelope.id,
             error=error,
         )
@@ -260,14 +272,14 @@ async def _value(result: Any) -> Any:
 
 
 def _named(each: object) -> object:
-    """What the log calls a filter: its class says more than its place in memory."""
+    """A filter's name for the log: its class says more than its address in memory."""
     return f"<{type(each).__qualname__}>" if type(each).__repr__ is object.__repr__ else each
 
 
 def _note(text: str, session: Session, **values: object) -> None:
     """Log what became of a message."""
     _log.info(
-        "Message {id} of {client} " + text,
+        text,
         id=session.envelope.id,
         client=client(session),
         **values,

@@ -249,7 +249,7 @@ def foldedField(name: bytes, value: bytes) -> bytes:
     :raises ValueError: if the name can't be one.
     """
     if not _NAME.match(name):
-        raise ValueError("a header field can't have such a name")
+        raise ValueError(f"{name!r} can't be the name of a header field")
     first, *rest = value.replace(b"\0", b"").replace(b"\r", b"\n").split(b"\n")
     folded = [line if line[:1] in b" \t" else b"\t" + line for line in rest if line.strip()]
     return name + b":" + b"\r\n".join([first, *folded]) + b"\r\n"

@@ -93,7 +93,7 @@ class Chain(CheckedHandler):
     def _checkData(self) -> None:
         having = self._having("onData")
         if not having and not self._isPart:
-            raise ConfigurationError("a Chain needs a stage with onData: Discard(), for one")
+            raise ConfigurationError("a Chain needs a stage with onData: Discard(), for example")
         if len(having) > 1:
             stages = " and ".join(map(repr, having))
             raise ConfigurationError(f"only one stage of a chain can have onData, not {stages}")

@@ -59,7 +59,7 @@ def checkHook(handler: object, name: str, value: Any) -> None:
     if value is None or isDefault(value):
         return
     if not callable(value):
-        raise ConfigurationError(f"the hook {name} is no function but {value!r} (in {owner})")
+        raise ConfigurationError(f"the hook {name} is not a function but {value!r} (in {owner})")
     checkCall(owner, name, value, HOOKS[name][name].getSignatureInfo()["positional"])
 
 
@@ -122,7 +122,7 @@ class CheckedHandler:
 
 def descriptorsPerClient(handler: object) -> int:
     """
-    Count the file descriptors that a handler may hold for each client, beside the client's own.
+    Count the file descriptors that a handler may hold for each client, besides the client's own.
 
     The default of ``maxClients`` goes by it.
 

@@ -21,7 +21,7 @@ class FunctionHandler(CheckedHandler):
     def __init__(self, **hooks: Hook) -> None:
         for name, function in hooks.items():
             if function is None:
-                raise ConfigurationError(f"the hook {name} is no function but None")
+                raise ConfigurationError(f"the hook {name} is not a function but None")
             checkHook(self, name, function)
             self.__dict__[name] = function
 

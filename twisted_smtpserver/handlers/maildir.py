@@ -155,7 +155,7 @@ class Maildir(SMTPHandler):
             syncDirectory(self.path)
             syncDirectory(os.path.dirname(self.path))
             # Say it: if the Maildir should exist already, a disk isn't mounted, or a flag is wrong.
-            _log.info("Made the Maildir {path}", path=self.path)
+            _log.info("Created the Maildir {path}", path=self.path)
 
     def _cleanUp(self) -> None:
         oldest = time.time() - _STALE_SECONDS

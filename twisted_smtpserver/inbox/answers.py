@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from tempfile import TemporaryFile
+from typing import IO, Any
 from urllib.parse import quote
 
 from twisted.web.http import Request
@@ -14,6 +15,12 @@ from twisted_smtpserver.inbox.contents import Content
 
 #: The largest JSON that is read in the reactor's thread, in octets: the ids of 10,000 messages.
 MAX_JSON = 256 * 1024
+
+#: The most values in it.
+MAX_VALUES = 20_000
+
+#: From how many octets on an answer waits in a temporary file for who asked.
+MAX_WAITING = 128 * 1024
 
 #: The policy for content that isn't ours: nothing runs or is loaded, and its origin is its own.
 DEAD = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
@@ -44,12 +51,20 @@ class Problem(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A response."""
+    """
+    A response.
+
+    :ivar content: what is sent instead of the body, in pieces.
+    :ivar file: what is sent instead of it if it is large; as many octets as ``length`` says.
+    """
 
     body: bytes
     contentType: str = _TEXT
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    content: Content | None = None
+    file: IO[bytes] | None = None
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,8 @@ class Question:
         octets = self.body()
         if len(octets) > MAX_JSON:
             raise Problem(413, f"The body is larger than {MAX_JSON} octets")
+        if octets.count(b",") >= MAX_VALUES:
+            raise Problem(413, f"The body has more than {MAX_VALUES} values")
         return readJSON(octets)
 
 
@@ -148,6 +165,21 @@ def toJSON(value: Any, depth: int = 2) -> bytes:
     return json.dumps(value).encode("ascii")
 
 
+def putAside(answer: Answer) -> Answer:
+    """
+    Write a large answer to a temporary file, in a thread: not everybody takes it at once.
+
+    :param answer: the answer.
+    :returns: the same if it is small.
+    """
+    if len(answer.body) <= MAX_WAITING:
+        return answer
+    file = TemporaryFile()  # noqa: SIM115  # it is closed when it was sent
+    file.write(answer.body)
+    file.flush()
+    return replace(answer, body=b"", file=file, length=len(answer.body))
+
+
 def inText(text: str, status: int = 200) -> Answer:
     """
     Answer with text.
@@ -165,7 +197,7 @@ def asFile(content: Content, save: bool) -> Answer:
     """
     Answer with somebody else's octets, in a way that does no harm.
 
-    :param content: them.
+    :param content: what to send.
     :param save: whether a browser should save what it could show.
     """
     isShown = content.contentType in _SHOWN and not save
@@ -173,10 +205,11 @@ def asFile(content: Content, save: bool) -> Answer:
     name = quote(content.fileName or "attachment", safe="")
     kind = content.contentType
     return Answer(
-        content.content,
+        b"",
         f"{kind}; charset=utf-8" if kind == "text/plain" else kind,
         headers={
             "Content-Disposition": f"{disposition}; filename*=UTF-8''{name}",
             "Content-Security-Policy": DEAD,
         },
+        content=content,
     )

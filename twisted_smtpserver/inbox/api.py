@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
@@ -15,6 +17,7 @@ from twisted_smtpserver.inbox.answers import (
     asFile,
     inJSON,
     inText,
+    putAside,
     toJSON,
 )
 from twisted_smtpserver.inbox.contents import Content
@@ -91,11 +94,9 @@ class API:
 
     async def _page(self, question: Question, condition: Condition) -> Answer:
         start, limit = question.number("start", 0), question.number("limit", _PAGE)
-        page = await self._desk.run(self._desk.store.page, condition, start, limit)
-        return await self._large(page)
-
-    async def _large(self, value: Any) -> Answer:
-        return Answer(await self._desk.run(toJSON, value), "application/json")
+        page = partial(self._desk.store.page, condition, start, limit)
+        answer: Answer = await self._desk.run(lambda: _largeJSON(page()))
+        return answer
 
     async def _mark(self, question: Question) -> Answer:
         wanted = question.json()
@@ -155,11 +156,15 @@ class API:
     # -- One message -------------------------------------------------------------------------------
 
     async def _message(self, question: Question) -> Answer:
-        run, store = self._desk.run, self._desk.store
-        message, wasUnread = _found(await run(store.message, question.path["id"]))
-        if wasUnread:
-            self._desk.events.publish("read", {"ID": message["ID"]})
-        return await self._large(message)
+        answer, identifier = await self._desk.run(self._wholeMessage, question.path["id"])
+        if identifier:
+            self._desk.events.publish("read", {"ID": identifier})
+        return cast("Answer", answer)
+
+    def _wholeMessage(self, identifier: str) -> tuple[Answer, str]:
+        """(In the thread.) A message; and its id, if it was unread."""
+        message, wasUnread = _found(self._desk.store.message(identifier))
+        return _largeJSON(message), message["ID"] if wasUnread else ""
 
     async def _headers(self, question: Question) -> Answer:
         run, store = self._desk.run, self._desk.store
@@ -169,19 +174,25 @@ class API:
         return inJSON(headers)
 
     async def _raw(self, question: Question) -> Answer:
-        identifier = question.path["id"]
-        octets = _found(await self._desk.run(self._desk.store.contents.raw, identifier))
+        content = await self._findMessage(question)
         save = bool(question.text("dl"))
-        kind = "message/rfc822" if save else "text/plain"
-        return asFile(Content(octets, kind, f"{identifier}.eml"), save)
+        return asFile(replace(content, contentType="message/rfc822") if save else content, save)
+
+    async def _findMessage(self, question: Question) -> Content:
+        content: Content | None = await self._desk.run(
+            self._desk.store.contents.raw, question.path["id"]
+        )
+        return _found(content)
 
     async def _part(self, question: Question) -> Answer:
         return asFile(await self._findPart(question), bool(question.text("dl")))
 
     async def _thumb(self, question: Question) -> Answer:
         part = await self._findPart(question)
-        isPicture = part.contentType.startswith("image/")
-        return asFile(part if isPicture else Content(_BLANK, "image/gif"), save=False)
+        answer = asFile(replace(part, fileName=""), save=False)
+        if part.contentType.startswith("image/"):
+            return asFile(part, save=False)
+        return replace(answer, body=_BLANK, contentType="image/gif", content=None)
 
     async def _findPart(self, question: Question) -> Content:
         path = question.path
@@ -191,20 +202,28 @@ class API:
         return _found(part)
 
     async def _html(self, question: Question) -> Answer:
-        run, store = self._desk.run, self._desk.store
-        identifier, html = _found(await run(store.contents.html, question.path["id"]))
-        if not html:
-            raise Problem(404, "The message has no HTML")
         # Never because the HTML says so, by a link to itself: only our page asks like this.
         asked = question.request.getHeader("sec-fetch-site") in ("same-origin", "none")
         isRemote = asked and bool(question.text("remote"))
         host = question.request.getHeader("host") or ""
-        answer: Answer = await run(showHTML, html, identifier, host, isRemote)
+        shown = partial(self._shownHTML, question.path["id"], host, isRemote)
+        answer: Answer = await self._desk.run(shown)
         return answer
 
+    def _shownHTML(self, identifier: str, host: str, isRemote: bool) -> Answer:
+        """(In the thread.) The HTML as a browser may show it."""
+        found, html = _found(self._desk.store.contents.html(identifier))
+        if not html:
+            raise Problem(404, "The message has no HTML")
+        return putAside(showHTML(html, found, host, isRemote))
+
     async def _text(self, question: Question) -> Answer:
-        run, store = self._desk.run, self._desk.store
-        return inText(_found(await run(store.contents.text, question.path["id"])))
+        answer: Answer = await self._desk.run(self._shownText, question.path["id"])
+        return answer
+
+    def _shownText(self, identifier: str) -> Answer:
+        """(In the thread.) The text."""
+        return putAside(inText(_found(self._desk.store.contents.text(identifier))))
 
     async def _cid(self, question: Question) -> Answer:
         run, store, path = self._desk.run, self._desk.store, question.path
@@ -219,8 +238,9 @@ class API:
         recipients = question.json().get("To")
         if not isinstance(recipients, list):
             raise Problem(400, "To is a list of addresses")
-        octets, sender = _found(await run(store.contents.original, question.path["id"]))
-        await release(relay, octets, sender, recipients)
+        content = await self._findMessage(question)
+        sender = _found(await run(store.contents.sender, content))
+        await release(relay, partial(self._desk.pieces, content), sender, recipients)
         return OK
 
     async def _missing(self, question: Question) -> Answer:
@@ -292,6 +312,10 @@ class API:
             for host in hosts
             if isinstance(host, (IPv4Address, IPv6Address))
         ]
+
+
+def _largeJSON(value: Any) -> Answer:
+    return putAside(Answer(toJSON(value), "application/json"))
 
 
 def _found(value: T | None) -> T:

@@ -55,7 +55,7 @@ class Chaos:
         :raises ValueError: if it isn't; then nothing is changed.
         """
         if not isinstance(wanted, dict):
-            raise ValueError('the triggers are an object such as {"Recipient": {…}}')
+            raise ValueError('the triggers must be an object such as {"Recipient": {…}}')
         self._triggers = {name: _read(name, wanted.get(name), calm) for name, calm in _CALM.items()}
 
     def sender(self) -> None:
@@ -92,11 +92,13 @@ def _read(name: str, wanted: Any, calm: Trigger) -> Trigger:
     if wanted is None:
         return calm
     if not isinstance(wanted, dict):
-        raise ValueError(f'{name} is an object such as {{"ErrorCode": 451, "Probability": 5}}')
+        raise ValueError(f'{name} must be an object such as {{"ErrorCode": 451, "Probability": 5}}')
     code = wanted.get("ErrorCode") or calm.code
     probability = wanted.get("Probability", 0)
     if type(code) is not int or not 400 <= code <= 559 or code // 10 % 10 > 5:
-        raise ValueError(f"{name}: ErrorCode is a reply code such as 451 or 550 (RFC 5321 §4.2)")
+        raise ValueError(
+            f"{name}: ErrorCode must be a reply code such as 451 or 550 (RFC 5321 §4.2)"
+        )
     if type(probability) is not int or not 0 <= probability <= 100:
-        raise ValueError(f"{name}: Probability is a whole number from 0 to 100")
+        raise ValueError(f"{name}: Probability must be a whole number from 0 to 100")
     return Trigger(code, probability)

@@ -10,16 +10,45 @@ from typing import Any
 
 from twisted_smtpserver.inbox.queries import find, where, which
 
-__all__ = ["Content", "Contents"]
+__all__ = ["PIECE", "Content", "Contents", "MessageGone", "insertPieces"]
+
+#: How much of a message, or of a part's content, is in one row, in octets.
+PIECE = 64 * 1024
+
+
+class MessageGone(Exception):
+    """A message was deleted while it was read."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """Octets to download, and what is known of them."""
+    """
+    Octets to download: where they are, and what is known of them.
 
-    content: bytes
+    :ivar seq: the message's number.
+    :ivar number: the part's; 0 is the message itself.
+    :ivar size: how many octets there are.
+    """
+
+    seq: int
+    number: int
+    size: int
     contentType: str
     fileName: str = ""
+
+
+def insertPieces(database: sqlite3.Connection, seq: int, number: int, octets: bytes) -> None:
+    """
+    Write a message, or a part's content.
+
+    :param database: in a transaction.
+    :param seq: the message's number.
+    :param number: the part's; 0 is the message itself.
+    :param octets: what to write.
+    """
+    for start in range(0, len(octets), PIECE):
+        piece = octets[start : start + PIECE]
+        database.execute("INSERT INTO piece VALUES (?, ?, ?, ?)", (seq, number, start, piece))
 
 
 class Contents:
@@ -28,7 +57,7 @@ class Contents:
     result is ``None``.
 
     :param database: where the messages are.
-    :param lock: who has it may use the database.
+    :param lock: its holder may use the database.
     """
 
     def __init__(self, database: sqlite3.Connection, lock: threading.Lock) -> None:
@@ -45,28 +74,50 @@ class Contents:
         found = self._body(identifier, "headers")
         return found and [(name, value) for name, value in json.loads(found)]
 
-    def raw(self, identifier: str) -> bytes | None:
+    def raw(self, identifier: str) -> Content | None:
         """
         The message as it was received.
 
         :param identifier: its id, or ``"latest"``.
         """
-        octets: bytes | None = self._body(identifier, "raw")
-        return octets
+        with self._lock:
+            found = find(self._database, identifier, "seq, size")
+        if found is None:
+            return None
+        seq, size = found
+        return Content(seq, 0, size, "text/plain", f"{identifier}.eml")
 
-    def original(self, identifier: str) -> tuple[bytes, str] | None:
+    def sender(self, content: Content) -> str | None:
         """
-        The message as it was received, and its reverse-path.
+        A message's reverse-path.
 
-        :param identifier: its id, or ``"latest"``.
+        :param content: the message.
         """
         with self._lock:
-            row: tuple[bytes, str] | None = self._database.execute(
-                "SELECT raw, json_extract(detail, '$.ReturnPath') FROM body"
-                f" JOIN message USING (seq) {where(identifier)}",
-                which(identifier),
+            row: tuple[str] | None = self._database.execute(
+                "SELECT json_extract(detail, '$.ReturnPath') FROM body WHERE seq = ?",
+                (content.seq,),
             ).fetchone()
-        return row
+        return None if row is None else row[0]
+
+    def piece(self, content: Content, position: int) -> bytes:
+        """
+        A piece of what is to be downloaded.
+
+        :param content: it.
+        :param position: where the piece begins.
+        :returns: the octets, of which there is one at least.
+        :raises MessageGone: if the message was deleted.
+        """
+        with self._lock:
+            row = self._database.execute(
+                "SELECT octets FROM piece WHERE seq = ? AND number = ? AND position = ?",
+                (content.seq, content.number, position),
+            ).fetchone()
+        if row is None:
+            raise MessageGone
+        octets: bytes = row[0]
+        return octets
 
     def text(self, identifier: str) -> str | None:
         """
@@ -123,7 +174,7 @@ class Contents:
             row = (
                 found
                 and self._database.execute(
-                    "SELECT content, contentType, fileName FROM part"
+                    "SELECT seq, number, size, contentType, fileName FROM part"
                     f" WHERE seq = ? AND {column} = ? ORDER BY number LIMIT 1",
                     (*found, value),
                 ).fetchone()

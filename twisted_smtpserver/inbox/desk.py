@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from twisted_smtpserver.inbox.chaos import Chaos
+from twisted_smtpserver.inbox.contents import Content
 from twisted_smtpserver.inbox.events import Events
 from twisted_smtpserver.inbox.rows import Envelope
 from twisted_smtpserver.inbox.store import MessageStore
@@ -69,6 +70,30 @@ class Desk:
         :param arguments: its arguments.
         """
         return self._turn.run(self._runInThread, function, *arguments)
+
+    def piece(self, content: Content, position: int) -> Deferred[bytes]:
+        """
+        Read a piece of what is to be downloaded.
+
+        :param content: it.
+        :param position: where the piece begins.
+        :returns: a Deferred of its octets;
+            :class:`~twisted_smtpserver.inbox.contents.MessageGone` if the message was deleted.
+        """
+        return self.run(self.store.contents.piece, content, position)
+
+    async def pieces(self, content: Content) -> AsyncIterator[bytes]:
+        """
+        Read all of it.
+
+        :param content: what to read.
+        :raises MessageGone: if the message was deleted.
+        """
+        position = 0
+        while position < content.size:
+            octets = await self.piece(content, position)
+            position += len(octets)
+            yield octets
 
     def later(self, seconds: float) -> Deferred[None]:
         """

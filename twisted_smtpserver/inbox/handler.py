@@ -19,6 +19,7 @@ from twisted_smtpserver.inbox.rows import Envelope
 from twisted_smtpserver.inbox.store import TooLargeForInbox
 from twisted_smtpserver.message.files import storageRefusal
 from twisted_smtpserver.message.incoming import IncomingMessage
+from twisted_smtpserver.message.largebytes import readAll
 from twisted_smtpserver.session import Address, Session
 
 _log = Logger()
@@ -64,7 +65,7 @@ class InboxHandler(_Stage, SMTPHandler):
             await stream.saveTo(cast(BinaryIO, spool))
             spool.seek(0)
             try:
-                summary = await self._desk.add(spool.read, envelopeOf(session))
+                summary = await self._desk.add(partial(readAll, spool), envelopeOf(session))
             except TooLargeForInbox:
                 self._desk.rejected += 1
                 raise Rejection("Message too large for the inbox", 552, "5.3.4") from None
@@ -106,7 +107,7 @@ class InboxCopy(_Stage):
             await self._desk.add(partial(_read, message), envelopeOf(session))
         except (TooLargeForInbox, sqlite3.Error, OSError) as error:
             _log.warn(
-                "Message {id} isn't in the inbox: {error}",
+                "Message {id} can't be copied to the inbox: {error}",
                 id=session.envelope.id,
                 error=str(error) or "it is larger than --inbox-size",
             )
@@ -114,7 +115,7 @@ class InboxCopy(_Stage):
 
 def _read(message: Message) -> bytes:
     with message.open() as file:
-        return file.read()
+        return readAll(file)
 
 
 class AnyLoginHandler(InboxHandler):
@@ -143,7 +144,7 @@ class ChaosLogin:
 
 def envelopeOf(session: Session) -> Envelope:
     """
-    What the client said beside the message.
+    What the client said besides the message.
 
     :param session: with a transaction.
     """

@@ -1,8 +1,8 @@
 """
 The HTML of strangers, made harmless.
 
-It isn't cleaned: browsers read HTML in more ways than any cleaner knows. It is served by itself, in
-a sandbox without scripts, forms and an origin, with a policy that lets it load nothing but the
+It isn't cleaned: browsers read HTML in more ways than any cleaner knows. It is served separately,
+in a sandbox without scripts, forms and an origin, with a policy that lets it load nothing but the
 pictures of its own message. Only what connects to other hosts in spite of that is taken out of it.
 """
 
@@ -29,8 +29,9 @@ _CONNECTING = re.compile(
     r"<(?=(?:link|iframe|frame|frameset|fencedframe|portal|object|embed)[\s/>])", re.IGNORECASE
 )
 
-#: About how many characters are searched in one slice.
+#: About how many characters are searched in one slice, and the most of them.
 _SLICE = 16 * 1024
+_LONGEST_SLICE = 4 * _SLICE
 
 _CID = re.compile(r"cid:([^\s\"'<>()&\\]{1,250})", re.IGNORECASE)
 
@@ -58,13 +59,14 @@ def showHTML(html: str, identifier: str, host: str, isRemote: bool) -> Answer:
 
 def _slices(html: str) -> Iterator[str]:
     """
-    Pieces that begin with a ``<``, which is where nothing is cut in two. A regular expression keeps
-    all other threads waiting; so none has much to do.
+    Pieces that begin with a ``<``, which is where nothing is cut in two; or long after one, where
+    that would be a link to a picture at most. A regular expression keeps all other threads waiting;
+    so none has much to do.
     """
     start = 0
     while start < len(html):
-        end = html.find("<", start + _SLICE)
-        end = end if end >= 0 else len(html)
+        end = html.find("<", start + _SLICE, start + _LONGEST_SLICE)
+        end = end if end >= 0 else min(start + _LONGEST_SLICE, len(html))
         yield html[start:end]
         start = end
 

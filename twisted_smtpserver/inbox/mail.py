@@ -7,6 +7,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 from twisted_smtpserver.message.mailboxes import Mailbox
 from twisted_smtpserver.message.parsed import Attachment, ParsedMessage
@@ -17,6 +18,10 @@ SNIPPET_LENGTH = 250
 _SNIPPET_SOURCE = 20_000
 
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}\Z")
+
+#: How the HTML refers to parts (RFC 2392), and how often that is looked at.
+_CID = re.compile(r"cid:([^\s\"'<>()&\\]{1,250})", re.IGNORECASE)
+_MAX_CIDS = 10_000
 
 # All of these are linear: none can match in two ways.
 _HIDDEN = re.compile(r"<(script|style|title|template)(?=[\s/>])", re.IGNORECASE)
@@ -69,15 +74,15 @@ def typeOf(attachment: Attachment) -> str:
     return kind if _TYPE.match(kind) else "application/octet-stream"
 
 
-def isInline(attachment: Attachment, message: ParsedMessage) -> bool:
+def inlines(message: ParsedMessage) -> list[bool]:
     """
-    Whether an attachment is a part of the text.
+    Which attachments are parts of the text, in order.
 
-    :param attachment: the attachment.
-    :param message: its message.
+    :param message: the message.
     """
-    identifier = attachment.contentId
-    return attachment.isInline or (bool(identifier) and f"cid:{identifier}" in message.html)
+    # The HTML is read once: there may be many attachments.
+    named = {match[1] for match in islice(_CID.finditer(message.html), _MAX_CIDS)}
+    return [each.isInline or each.contentId in named for each in message.attachments]
 
 
 def shorten(boxes: Iterable[Mailbox], room: int) -> list[dict[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.inbox.answers import Problem
+from twisted_smtpserver.inbox.contents import MessageGone
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.wire.newlines import NewlineFilter
@@ -24,23 +25,26 @@ MAX_RECIPIENTS = 100
 #: How much of the next hop's refusal is shown, in characters.
 _MAX_REASON = 500
 
-_PIECE = 64 * 1024
 
-
-async def release(store: Any, octets: bytes, sender: str, recipients: Sequence[object]) -> None:
+async def release(
+    store: Any, read: Callable[[], AsyncIterator[bytes]], sender: str, recipients: Sequence[object]
+) -> None:
     """
     Hand a message to a store, as if it came by SMTP.
 
     :param store: a handler that asks for everything in ``onData``, such as
         :class:`~twisted_smtpserver.stores.forward.Forward`.
-    :param octets: the message.
+    :param read: reads the message.
     :param sender: its reverse-path; empty for the null one.
     :param recipients: its recipients.
     :raises Problem: if the server refuses it, or can't be reached.
     """
-    session = _makeSession(sender, recipients, _parametersOf(octets, sender, recipients))
     try:
-        await maybeDeferred(store.onData, inPieces(octets), session)
+        parameters = await _parametersOf(read(), sender, recipients)
+        session = _makeSession(sender, recipients, parameters)
+        await maybeDeferred(store.onData, withCRLF(read()), session)
+    except MessageGone:
+        raise Problem(404, "The message was deleted") from None
     except Rejection as refused:
         reason = refused.text[:_MAX_REASON]
         raise Problem(502, f"The other server refused it: {refused.code} {reason}") from None
@@ -51,31 +55,37 @@ async def release(store: Any, octets: bytes, sender: str, recipients: Sequence[o
     )
 
 
-async def inPieces(octets: bytes) -> AsyncIterator[bytes]:
+async def withCRLF(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """
     A message as it may be sent (RFC 5321 §2.3.8): CRLF at the end of each line. The inbox may have
     accepted another, and what ends lines in LF could end a message early elsewhere.
 
-    :param octets: the message.
+    :param pieces: the message.
     """
     newlines = NewlineFilter("normalize")
     last = b""
-    for start in range(0, len(octets), _PIECE):
-        piece = newlines.feed(octets[start : start + _PIECE])
+    async for octets in pieces:
+        piece = newlines.feed(octets)
         last = piece[-2:] or last
         yield piece
     ending = newlines.end()
     yield ending if (ending or last) == b"\r\n" else ending + b"\r\n"
 
 
-def _parametersOf(
-    octets: bytes, sender: str, recipients: Sequence[object]
+async def _parametersOf(
+    pieces: AsyncIterator[bytes], sender: str, recipients: Sequence[object]
 ) -> dict[str, str | bool]:
     """The parameters of MAIL for the message (RFC 6152, RFC 6531)."""
-    header = octets.partition(b"\r\n\r\n")[0]
-    isASCII = header.isascii() and all(str(box).isascii() for box in (sender, *recipients))
-    parameters: dict[str, str | bool] = {} if octets.isascii() else {"BODY": "8BITMIME"}
-    return parameters if isASCII else parameters | {"SMTPUTF8": True}
+    isUTF8 = not all(str(box).isascii() for box in (sender, *recipients))
+    isHeader, is8bit, seam = True, False, b""
+    async for octets in pieces:
+        is8bit = is8bit or not octets.isascii()
+        if isHeader:
+            header, end, _ = (seam + octets).partition(b"\r\n\r\n")
+            isUTF8 = isUTF8 or not header.isascii()
+            isHeader, seam = not end, header[-3:]
+    parameters: dict[str, str | bool] = {"BODY": "8BITMIME"} if is8bit else {}
+    return parameters | {"SMTPUTF8": True} if isUTF8 else parameters
 
 
 def _makeSession(

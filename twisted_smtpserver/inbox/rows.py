@@ -10,7 +10,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from twisted_smtpserver.inbox.mail import isInline, shorten, snippetOf, textOf, typeOf
+from twisted_smtpserver.inbox.contents import insertPieces
+from twisted_smtpserver.inbox.mail import inlines, shorten, snippetOf, textOf, typeOf
 from twisted_smtpserver.message.mailboxes import Mailbox
 from twisted_smtpserver.message.parsed import Attachment, ParsedMessage
 
@@ -32,7 +33,7 @@ _ROOM = {"From": 1000, "To": 4000, "Cc": 2000, "Bcc": 2000, "ReplyTo": 500}
 @dataclass(frozen=True)
 class Envelope:
     """
-    What the client said beside the message.
+    What the client said besides the message.
 
     :ivar user: who was logged in; empty if nobody was.
     :ivar tags: those that it is stored with.
@@ -55,6 +56,7 @@ class Entry:
     :ivar people: who it is for, and from, by the names that the API has.
     :ivar summary: its row in the list, without its tags.
     :ivar indexed: what searches look at.
+    :ivar areInline: which attachments are parts of the text.
     """
 
     id: str
@@ -65,6 +67,7 @@ class Entry:
     people: dict[str, tuple[Mailbox, ...]]
     summary: dict[str, Any]
     indexed: str
+    areInline: list[bool]
 
     @property
     def stored(self) -> int:
@@ -83,7 +86,7 @@ def makeEntry(raw: bytes, message: ParsedMessage, envelope: Envelope, created: f
     :param envelope: what came with it.
     :param created: when it came, in seconds since 1970.
     """
-    identifier = secrets.token_hex(11)
+    identifier, areInline = secrets.token_hex(11), inlines(message)
     people = {
         "To": message.to,
         "Cc": message.cc,
@@ -100,11 +103,13 @@ def makeEntry(raw: bytes, message: ParsedMessage, envelope: Envelope, created: f
         "Created": isoTime(created),
         "Username": envelope.user[: _ROOM["ReplyTo"]],
         "Size": len(raw),
-        "Attachments": sum(not isInline(part, message) for part in message.attachments),
+        "Attachments": areInline.count(False),
         "Snippet": snippetOf(message),
     }
     indexed = _indexed(message, people)
-    return Entry(identifier, created, raw, message, envelope, people, summary, indexed)
+    return Entry(
+        *(identifier, created, raw, message, envelope, people, summary, indexed), areInline
+    )
 
 
 def _first(boxes: tuple[Mailbox, ...]) -> dict[str, str]:
@@ -159,12 +164,14 @@ def insertEntry(database: sqlite3.Connection, entry: Entry) -> int:
     seq = cursor.lastrowid
     assert seq is not None  # what an INSERT leaves
     database.execute(
-        "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?)",
-        (seq, entry.raw, _dump(message.headers), message.text, message.html, _dump(_detail(entry))),
+        "INSERT INTO body VALUES (?, ?, ?, ?, ?)",
+        (seq, _dump(message.headers), message.text, message.html, _dump(_detail(entry))),
     )
+    insertPieces(database, seq, 0, entry.raw)
     database.execute("INSERT INTO words (rowid, content) VALUES (?, ?)", (seq, entry.indexed))
-    for number, part in enumerate(message.attachments, 1):
-        _insertPart(database, seq, number, part, isInline(part, message))
+    parts = zip(message.attachments, entry.areInline, strict=True)
+    for number, (part, inline) in enumerate(parts, 1):
+        _insertPart(database, seq, number, part, inline)
     return seq
 
 
@@ -176,12 +183,13 @@ def _insertPart(
         for name in ("MD5", "SHA1", "SHA256")
     }
     database.execute(
-        "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(seq, number, part.name, typeOf(part), part.contentId),
-            *(inline, len(part.content), _dump(checksums), part.content),
+            *(inline, len(part.content), _dump(checksums)),
         ),
     )
+    insertPieces(database, seq, number, part.content)
 
 
 def _flat(boxes: tuple[Mailbox, ...]) -> str:

@@ -142,7 +142,7 @@ class _Term:
     def _date(self, clause: str, value: str) -> None:
         date = _parseDate(value, self._zone)
         if date is None:
-            self._condition.problems.append(f"{value!r} is no date such as 2026-11-21")
+            self._condition.problems.append(f"{value!r} is not a date such as 2026-11-21")
         else:
             self._where(clause, date)
 
@@ -155,7 +155,7 @@ class _Term:
     def _size(self, clause: str, value: str) -> None:
         match = _SIZE.match(value)
         if match is None:
-            self._condition.problems.append(f"{value!r} is no size such as 500k or 2M")
+            self._condition.problems.append(f"{value!r} is not a size such as 500k or 2M")
         else:
             self._where(clause, int(match[1]) << {"": 0, "k": 10, "m": 20}[match[2].lower()])
 

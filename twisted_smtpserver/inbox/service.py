@@ -45,7 +45,7 @@ class Inbox(Service):
 
     :param address: the host and port of the page. Port 0 is any that is free.
     :param database: an SQLite database for the messages, created when the service starts; ``None``
-        keeps them in memory.
+        keeps them until it ends.
     :param maxMessages: how many messages are kept; if there are more, the oldest are deleted.
     :param maxOctets: how many octets the messages may take in the database, about; if they take
         more, the oldest are deleted.
@@ -106,7 +106,7 @@ class Inbox(Service):
 
     def besides(self, store: object) -> object:
         """
-        Make a handler that fills the inbox beside another one.
+        Make a handler that copies to the inbox what another one stores.
 
         :param store: a handler. What it refuses at MAIL or RCPT isn't in the inbox; if it has no
             ``onData``, the inbox is where messages go.
@@ -131,7 +131,7 @@ class Inbox(Service):
             self._listening = None
             failures[0].trap(CannotListenError)
             raise ConfigurationError(
-                f"the inbox's page: {failures[0].value.socketError or failures[0].value}: "
+                f"--inbox: {failures[0].value.socketError or failures[0].value}: "
                 f"{host} port {port}; choose another port"
             )
 
@@ -142,8 +142,8 @@ class Inbox(Service):
         _log.info("The inbox is at {url}", url=self.url)
         if not self._hasPassword and not _isLoopback(host):
             _log.warn(
-                "Everybody who can reach {url} can read the mail: --inbox-password-file sets a "
-                "password",
+                "Anybody who can reach {url} can read the mail: set a password with "
+                "--inbox-password-file",
                 url=self.url,
             )
         return port

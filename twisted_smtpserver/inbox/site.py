@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import IO, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -16,11 +16,13 @@ from twisted.web.server import NOT_DONE_YET
 
 from twisted_smtpserver.inbox.answers import Answer, Problem, Question, inText
 from twisted_smtpserver.inbox.api import API
+from twisted_smtpserver.inbox.deadline import SEARCH_TIME, SearchTooLong
 from twisted_smtpserver.inbox.desk import Desk
 from twisted_smtpserver.inbox.gate import Gate
 from twisted_smtpserver.inbox.routes import Routes, Table
 from twisted_smtpserver.inbox.send import MAX_BODY
 from twisted_smtpserver.web.bounded import BoundedConnections, BoundedRequest, QuietSite
+from twisted_smtpserver.web.pieces import PIECE, writePieces
 
 _log = Logger()
 
@@ -65,7 +67,7 @@ class InboxResource(Resource):
     Answers everything.
 
     :param desk: the inbox.
-    :param gate: who may ask.
+    :param gate: decides which requests are allowed.
     """
 
     isLeaf = True
@@ -102,7 +104,7 @@ class InboxResource(Resource):
         answering = Deferred.fromCoroutine(self._answer(request))
         request.notifyFinish().addErrback(lambda _: answering.cancel())
         answering.addErrback(_failed)
-        answering.addCallback(_write, request)
+        answering.addCallback(self._write, request)
         return NOT_DONE_YET
 
     async def _answer(self, request: Any) -> Answer | None:
@@ -117,6 +119,30 @@ class InboxResource(Resource):
         result = responder(Question(request, gaps))
         return result if result is None or isinstance(result, Answer) else await result
 
+    def _write(self, answer: Answer | None, request: Any) -> None:
+        if answer is None:  # somebody else writes
+            return
+        length, read = self._source(answer)
+        _writeHeaders(request, answer)
+        request.setHeader("Content-Length", str(length))
+        writing = writePieces(request, length, read)
+        if answer.file is not None:
+            writing.addBoth(lambda _, file: file.close(), answer.file)
+
+    def _source(self, answer: Answer) -> tuple[int, Callable[[int], bytes | Deferred[bytes]]]:
+        """An answer's length, and what reads its pieces."""
+        body, content, file = answer.body, answer.content, answer.file
+        if content is not None:
+            return content.size, partial(self._desk.piece, content)
+        if file is not None:
+            return answer.length, partial(self._desk.run, _readAt, file)
+        return len(body), lambda position: body[position : position + PIECE]
+
+
+def _readAt(file: IO[bytes], position: int) -> bytes:
+    file.seek(position)
+    return file.read(PIECE)
+
 
 def _failed(failure: Failure) -> Answer | None:
     """Describe the problem; for a bug, say only that there is one."""
@@ -127,17 +153,10 @@ def _failed(failure: Failure) -> Answer | None:
         answer = inText(problem.text + "\n", problem.status)
         answer.headers.update(problem.headers)
         return answer
+    if isinstance(problem, SearchTooLong):
+        return inText(f"The search was ended: it took more than {SEARCH_TIME} seconds\n", 503)
     _log.failure("The inbox's page failed", failure)
     return inText("Something went wrong; the server's log says what\n", 500)
-
-
-def _write(answer: Answer | None, request: Any) -> None:
-    if answer is None:  # somebody else writes
-        return
-    _writeHeaders(request, answer)
-    request.setHeader("Content-Length", str(len(answer.body)))
-    request.write(answer.body)
-    request.finish()
 
 
 def _writeHeaders(request: Any, answer: Answer) -> None:

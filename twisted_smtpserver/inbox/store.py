@@ -1,5 +1,5 @@
 """
-The messages of the inbox, in SQLite: in memory, or in a file.
+The messages of the inbox, in SQLite: in a file, or until it ends.
 
 Every method blocks, may be called in any thread, and does its work in one transaction.
 """
@@ -18,6 +18,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from twisted_smtpserver.inbox.contents import Contents
+from twisted_smtpserver.inbox.deadline import deadline
 from twisted_smtpserver.inbox.queries import batches, find, marks, withTags
 from twisted_smtpserver.inbox.rows import Envelope, insertEntry, makeEntry
 from twisted_smtpserver.inbox.schema import KEYED, openDatabase
@@ -33,8 +34,9 @@ __all__ = ["MessageStore", "TooLargeForInbox"]
 DEFAULT_MESSAGES = 10_000
 DEFAULT_OCTETS = 256 * 2**20
 
-#: The most rows of one page of the list.
+#: The most rows of one page of the list, and the most tags that are listed.
 MAX_PAGE = 250
+MAX_TAGS_TOLD = 1000
 
 
 class TooLargeForInbox(Exception):
@@ -45,7 +47,7 @@ class MessageStore:
     """
     Keeps the newest messages.
 
-    :param path: the database's file, created if need be; ``None`` keeps them in memory.
+    :param path: the database's file, created if need be; ``None`` keeps them until it ends.
     :param maxMessages: how many messages are kept; if there are more, the oldest are deleted.
     :param maxOctets: how many octets the messages may take in the database, about; if they take
         more, the oldest are deleted.
@@ -135,7 +137,7 @@ class MessageStore:
             self._isFull = True
             _log.info(
                 "The inbox is full ({messages} messages, {octets} octets): the oldest are deleted "
-                "from now on; --inbox-max and --inbox-size say how much it keeps",
+                "from now on; --inbox-max and --inbox-size set how many it keeps",
                 messages=self._total,
                 octets=self._octets,
             )
@@ -161,7 +163,8 @@ class MessageStore:
         :returns: how many there were.
         """
         with self._transaction() as database:
-            numbers = _numbers(database, condition)
+            with deadline(database):
+                numbers = _numbers(database, condition)
             self._remove(database, numbers)
         return len(numbers)
 
@@ -172,7 +175,7 @@ class MessageStore:
         :param condition: which.
         :param isRead: what they are from now on.
         """
-        with self._transaction() as database:
+        with self._transaction() as database, deadline(database):
             database.execute(
                 f"UPDATE message SET read = ? WHERE {condition.sql}",
                 (int(isRead), *condition.arguments),
@@ -217,7 +220,7 @@ class MessageStore:
         :param limit: how many to give; at most :data:`MAX_PAGE`.
         """
         where, arguments = condition.sql, condition.arguments
-        with self._lock:
+        with self._lock, deadline(self._database):
             rows = self._database.execute(
                 "SELECT seq, read, summary FROM message"
                 f" WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?",
@@ -273,9 +276,11 @@ class MessageStore:
         return whole, not row[1]
 
     def tags(self) -> dict[str, int]:
-        """All tags, and how many messages have each."""
+        """The tags, and how many messages have each; at most :data:`MAX_TAGS_TOLD` of them."""
         with self._lock:
-            rows = self._database.execute("SELECT name, count(*) FROM tag GROUP BY name").fetchall()
+            rows = self._database.execute(
+                "SELECT name, count(*) FROM tag GROUP BY name LIMIT ?", (MAX_TAGS_TOLD,)
+            ).fetchall()
         return dict(rows)
 
     def counts(self) -> dict[str, int]:
@@ -288,7 +293,9 @@ class MessageStore:
         return int(unread)
 
     def _tagNames(self) -> list[str]:
-        rows = self._database.execute("SELECT DISTINCT name FROM tag ORDER BY name")
+        rows = self._database.execute(
+            "SELECT DISTINCT name FROM tag ORDER BY name LIMIT ?", (MAX_TAGS_TOLD,)
+        )
         return [name for (name,) in rows]
 
 

@@ -40,9 +40,13 @@ MAX_KEPT_LINES = 10_000
 #: The longest text of one event, in characters: a traceback may have any length.
 MAX_TEXT = 32_768
 
-Format = Callable[[LogEvent], "str | None"]
+#: The key of an event that has lines already, a list of texts: those of a worker.
+LINES = "log_lines"
 
-_AT_ONCE = frozenset({LogLevel.error, LogLevel.critical})
+#: Errors: their lines don't wait.
+AT_ONCE = frozenset({LogLevel.error, LogLevel.critical})
+
+Format = Callable[[LogEvent], "str | None"]
 
 
 class BinaryFile(Protocol):
@@ -82,11 +86,14 @@ class BatchedLogObserver:
 
         :param event: it is made text now.
         """
-        line = self._format(event)
-        if not line:
-            return
-        self._lines.append(line)
-        if event.get("log_level") in _AT_ONCE or len(self._lines) >= MAX_LINES:
+        if LINES in event:
+            self._lines += event[LINES]
+        else:
+            line = self._format(event)
+            if not line:
+                return
+            self._lines.append(line)
+        if event.get("log_level") in AT_ONCE or len(self._lines) >= MAX_LINES:
             self.flush()
         elif not self._isScheduled:
             self._schedule()
@@ -115,7 +122,7 @@ class BatchedLogObserver:
         self.flush()
 
     def close(self) -> None:
-        """Write what waits; there is no more."""
+        """Write what waits; nothing follows."""
         self.flush()
         atexit.unregister(self.flush)
 
@@ -219,7 +226,7 @@ _chosen: dict[str, Any] = {}
 
 def useFor(twistd: MutableMapping[str, Any]) -> bool:
     """
-    Let ``twistd`` write its log this way, unless it is told to do it in another.
+    Let ``twistd`` write its log this way, unless its flags choose another one.
 
     :param twistd: its options.
     :returns: whether it will.

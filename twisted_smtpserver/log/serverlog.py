@@ -1,5 +1,5 @@
 """
-What the log is told: structured events, one method for each.
+Structured events for the log, one method for each.
 
 Everything that a peer said is escaped here before it goes into an event, so that no observer can be
 fooled by it. Secrets never come here.
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 _BARE_NEWLINE_HINT = ' (bareNewlines="normalize", --bare-newlines=normalize, would take it)'
 
-#: So many refused commands into a session, refused senders and recipients aren't logged one by one
-#: any more.
+#: After this many refused commands of a session, refused senders and recipients aren't logged one
+#: by one.
 MAX_LOGGED_REFUSALS = 100
 
-#: So many recipients of a message are named in its event.
+#: The event of a message names this many recipients.
 MAX_LOGGED_RECIPIENTS = 100
 
 _INFO = LogLevel.info  # a lookup in an enumeration, for each message otherwise
@@ -42,7 +42,7 @@ _LONG = 256
 
 class ServerLog:
     """
-    Tells the log what happens to a server, and has it counted.
+    Logs what happens to a server, and counts it.
 
     :param logger: where to; ``None`` for none at all.
     :param ignored: networks whose sessions aren't logged, but for bugs. They are counted.
@@ -69,7 +69,7 @@ class ServerLog:
             logger = Logger(namespace="twisted_smtpserver")
         elif logger is not False and not callable(getattr(logger, "failure", None)):
             # The standard library's loggers can't take structured events.
-            raise ConfigurationError(f"logger: {logger!r} is no twisted.logger.Logger")
+            raise ConfigurationError(f"logger: {logger!r} is not a twisted.logger.Logger")
         return cls(logger or None, options.ignoredNetworks, options.metrics)
 
     def _loggerFor(self, session: Session) -> Logger | None:
@@ -132,7 +132,7 @@ class ServerLog:
                 "reply": reply,
                 "code": replies[0].code,
                 "text": f"{session.id}: message {envelope.id} from <{sender}> to {shown}"
-                f" of {whose} ({how}), {octets} octets: {reply}",
+                f", client {whose} ({how}), {octets} octets: {reply}",
             },
         )
 
@@ -175,8 +175,8 @@ class ServerLog:
 
     def rejected(self, session: Session, command: str, address: Any, reply: Reply) -> None:
         """
-        A hook refused a sender or a recipient. The first ones of a session are told; of the others,
-        its own line has the number.
+        A hook refused a sender or a recipient. The first ones of a session are logged; the
+        session's own line counts the others.
 
         :param command: MAIL or RCPT.
         :param address: the sender's or recipient's :class:`~twisted_smtpserver.session.Address`.
@@ -185,9 +185,9 @@ class ServerLog:
         if logger is None or session.errors >= MAX_LOGGED_REFUSALS:
             return
         sender = session.envelope.mailFrom
-        origin = "" if sender is None else " from <{sender}>"
+        origin = "" if sender is None else ", sender <{sender}>,"
         logger.info(
-            "{session}: {command} <{address}>" + origin + " of {client} refused: {reply}",
+            "{session}: {command} <{address}>" + origin + " refused, client {client}: {reply}",
             event="rejected",
             session=session.id,
             command=command,
@@ -239,7 +239,7 @@ class ServerLog:
         )
 
     def replyLost(self, session: Session, envelope: Envelope, replies: list[Reply]) -> None:
-        """A message was processed, but its client left before it could be told so."""
+        """A message was processed, but its client left before the reply."""
         if self._metrics is not None:
             self._metrics.replyLost()
         logger = self._loggerFor(session)
@@ -256,7 +256,7 @@ class ServerLog:
 
     def oversight(self, text: str) -> None:
         """
-        Something makes sense, and is hardly meant.
+        A setting is valid, but hardly intended.
 
         :param text: what, and what to do.
         """
@@ -269,7 +269,7 @@ class ServerLog:
 
         :param address: the peer's address.
         :param limit: the option that is the reason.
-        :param value: what the log says behind it.
+        :param value: what the log says after it.
         """
         if self._metrics is not None:
             self._metrics.connectionRefused(limit)
@@ -348,7 +348,7 @@ def _shownRecipients(recipients: list[str], count: int) -> str:
 @lru_cache(maxsize=256)  # the same few, again and again
 def _said(reply: Reply) -> str:
     said = f"{reply.code} {escape(reply.text)}"
-    # What the client could do is in the reply; this is what we could do.
+    # The reply says what the client can do; this is what the operator can do.
     return said + _BARE_NEWLINE_HINT if reply.lines == BARE_NEWLINE.lines else said
 
 

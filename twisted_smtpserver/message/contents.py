@@ -31,6 +31,11 @@ _UU_BEGINS = 65536
 #: From how many lines on uuencoded content stays as it is: they are decoded one by one.
 _MAX_UU_LINES = 200_000
 
+# How much of a line counts, in octets: its first one says how many letters there are, and that is
+# no more than 84. Lines that are decoded at once.
+_UU_LINE = 100
+_UU_LINES = 500
+
 
 def decodeContent(octets: memoryview, encoding: str) -> Generator[None, None, bytes]:
     """
@@ -46,7 +51,7 @@ def decodeContent(octets: memoryview, encoding: str) -> Generator[None, None, by
     if encoding == "quoted-printable":
         return (yield from _quotedPrintable(octets))
     if encoding in _UU_NAMES:
-        return (yield from _uu((yield from _copy(octets))))
+        return (yield from _uu(octets))
     return (yield from _copy(octets))
 
 
@@ -92,26 +97,43 @@ def _quotedPrintable(octets: memoryview) -> Generator[None, None, bytes]:
     return decoded.take()
 
 
-def _uu(octets: bytes) -> Generator[None, None, bytes]:
+def _uu(octets: memoryview) -> Generator[None, None, bytes]:
     """What POSIX's uuencode writes; garbage stays what it is."""
-    begin = _UU_BEGIN.search(octets[:_UU_BEGINS])
-    if begin is None or octets.count(b"\n") > _MAX_UU_LINES:
-        return octets
+    begin = _UU_BEGIN.search(bytes(octets[:_UU_BEGINS]))
+    if begin is None or (yield from _countLines(octets)) > _MAX_UU_LINES:
+        return (yield from _copy(octets))
     decoded = LargeBytes()
-    position, lines = begin.end(), 0
-    while True:
-        end = octets.find(b"\n", position)
-        line = octets[position : end if end >= 0 else len(octets)].rstrip(b"\r")
-        if line in (b"", b"end", b"`"):
-            break
-        decoded.add(_uuLine(line))
-        if end < 0:
-            break
-        position = end + 1
-        lines += 1
-        if lines % 500 == 0:
-            yield
+    line = b""  # as much as has come of it
+    for start in range(begin.end(), len(octets), SLICE):
+        *lines, rest = bytes(octets[start : start + SLICE]).split(b"\n")
+        for number, end in enumerate(lines):
+            line += end[:_UU_LINE]
+            if not _addLine(decoded, line):
+                return decoded.take()
+            line = b""
+            if number % _UU_LINES == _UU_LINES - 1:
+                yield
+        line = (line + rest[:_UU_LINE])[:_UU_LINE]
+        yield
+    _addLine(decoded, line)
     return decoded.take()
+
+
+def _countLines(octets: memoryview) -> Generator[None, None, int]:
+    lines = 0
+    for start in range(0, len(octets), SLICE):
+        lines += bytes(octets[start : start + SLICE]).count(b"\n")
+        yield
+    return lines
+
+
+def _addLine(decoded: LargeBytes, line: bytes) -> bool:
+    """Decode a line, unless it is the end."""
+    line = line.rstrip(b"\r")
+    isEnd = line in (b"", b"end", b"`")
+    if not isEnd:
+        decoded.add(_uuLine(line))
+    return not isEnd
 
 
 def _uuLine(line: bytes) -> bytes:

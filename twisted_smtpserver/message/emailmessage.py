@@ -1,6 +1,9 @@
 """
 A message as the standard library has it, made without the library's parser: that keeps an object
 for every line, and has no bounds.
+
+Of what is large no text is made before somebody reads it: the interpreter copies all of a long
+``str`` to make it longer, or wider.
 """
 
 from __future__ import annotations
@@ -13,25 +16,27 @@ from email.policy import SMTP
 
 from twisted_smtpserver.errors import MessageTooComplex
 from twisted_smtpserver.message import bounds
+from twisted_smtpserver.message.latetext import LateMessage, textOf
 from twisted_smtpserver.message.libraryheaders import LONG_ADDRESSES, BoundedHeaders
 from twisted_smtpserver.message.parameters import parseParameterized
 from twisted_smtpserver.message.structure import Part, Scanner
 
-# Octets that are moved at once.
+# Octets that are looked at once.
 _SLICE = 256 * 1024
 
 # Codecs that take quadratic time, and that no mail is written in.
 _SLOW_CHARSETS = frozenset({"punycode", "idna"})
 
+_NEWLINES = (b"\r", b"\n")
 _BLANK_LINE = re.compile(r"\n\r?\n")
 _ADDRESS_FIELDS = frozenset({"from", "sender", "reply-to", "to", "cc", "bcc"})
 
 
-def building(octets: bytearray) -> Generator[None, None, EmailMessage]:
+def building(octets: bytes) -> Generator[None, None, EmailMessage]:
     """
     Make a message.
 
-    :param octets: the message's; they are used up, so that it isn't in the memory twice.
+    :param octets: the message's; it refers to them.
     :returns: (in the end, after a ``yield`` for each slice) the message.
     :raises MessageTooComplex: if it is beyond a bound.
     """
@@ -39,8 +44,10 @@ def building(octets: bytearray) -> Generator[None, None, EmailMessage]:
         yield from _countLines(octets)
         root = yield from Scanner(octets, refuse, openMessages=True).run()
         return (yield from _Building(octets).message(root))
-    finally:
-        octets.clear()  # or a traceback would keep them
+    except MessageTooComplex as error:
+        refusal = error.with_traceback(None)  # it would keep the octets
+    del octets
+    raise refusal
 
 
 def refuse(what: str) -> None:
@@ -53,7 +60,7 @@ def refuse(what: str) -> None:
     raise MessageTooComplex(what)
 
 
-def _countLines(octets: bytearray) -> Generator[None, None, None]:
+def _countLines(octets: bytes) -> Generator[None, None, None]:
     lines = 0
     for start in range(0, len(octets), _SLICE):
         lines += octets.count(b"\n", start, start + _SLICE)
@@ -66,24 +73,23 @@ class _Building:
     """
     Makes the objects, front to back.
 
-    :param octets: the message's; they are used up.
+    :param octets: the message's.
     """
 
-    def __init__(self, octets: bytearray) -> None:
+    def __init__(self, octets: bytes) -> None:
         self._octets = octets
-        self._position = 0  # of what is left of them
         self._headers = BoundedHeaders()
         self._policy = SMTP.clone(header_factory=self._headers)
         self._mailboxes = 0
 
-    def message(self, part: Part) -> Generator[None, None, EmailMessage]:
+    def message(self, part: Part) -> Generator[None, None, LateMessage]:
         """
         Make a message or a part.
 
         :param part: where it is.
         """
         _check(part)
-        message = EmailMessage(self._policy)
+        message = LateMessage(self._policy)
         for name, value in part.fields:
             message.set_raw(name, value)
             if name.lower() in _ADDRESS_FIELDS:
@@ -101,8 +107,7 @@ class _Building:
         elif kind == "message/delivery-status":
             yield from self._deliveryStatus(message, part)
         else:
-            self._skip(part.body)
-            message.set_payload((yield from self._take(part.end)))
+            message.setText(self._octets, part.body, part.end)
             if kind.startswith("multipart/"):
                 message.defects.append(
                     errors.StartBoundaryNotFoundDefect()
@@ -121,28 +126,25 @@ class _Building:
         if len(value) > LONG_ADDRESSES:
             yield from self._headers.readAddresses(name, value)
 
-    def _multipart(self, message: EmailMessage, part: Part) -> Generator[None, None, None]:
-        self._skip(part.body)
+    def _multipart(self, message: LateMessage, part: Part) -> Generator[None, None, None]:
+        octets = self._octets
         # A blank line that is all of a preamble, or epilogue, isn't none.
-        if self._position < part.preamble or self._octets.startswith((b"\r", b"\n")):
-            message.preamble = yield from self._take(part.preamble)
+        if part.body < part.preamble or octets.startswith(_NEWLINES, part.body):
+            message.preamble = textOf(octets, part.body, part.preamble)
         for inner in part.parts:
             message.attach((yield from self.message(inner)))
         if part.epilogue is None:
             message.defects.append(errors.CloseBoundaryNotFoundDefect())
             return
-        lastLine = self._octets[: part.epilogue - self._position]
-        self._skip(part.epilogue)
-        isLast = not self._octets and lastLine.endswith(b"\n")
-        if self._position < part.end or isLast or self._octets.startswith((b"\r", b"\n")):
-            message.epilogue = yield from self._take(part.end)
+        isLast = part.epilogue == len(octets) and octets.endswith(b"\n")
+        if part.epilogue < part.end or isLast or octets.startswith(_NEWLINES, part.epilogue):
+            message.epilogue = textOf(octets, part.epilogue, part.end)
 
     def _deliveryStatus(self, message: EmailMessage, part: Part) -> Generator[None, None, None]:
         """Blocks of fields (RFC 3464 §2), of which the library makes messages."""
         if part.end - part.body > bounds.MAX_HEADER:
             refuse(f"a delivery status of more than {bounds.MAX_HEADER} octets")
-        self._skip(part.body)
-        text = yield from self._take(part.end)
+        text = self._octets[part.body : part.end].decode("ascii", "surrogateescape")
         blocks = _BLANK_LINE.split(text, maxsplit=bounds.MAX_PARTS)
         if len(blocks) > bounds.MAX_PARTS:
             refuse(f"more than {bounds.MAX_PARTS} parts")
@@ -154,22 +156,6 @@ class _Building:
                 status.set_raw(name, value)
             status.set_payload(octets[scanned.body :].decode("ascii", "surrogateescape"))
             message.attach(status)
-
-    def _skip(self, position: int) -> None:
-        del self._octets[: max(position - self._position, 0)]
-        self._position = max(position, self._position)
-
-    def _take(self, end: int) -> Generator[None, None, str]:
-        """What comes before an offset, as the library has it: octets above ASCII as surrogates."""
-        text = ""
-        while self._position < end:
-            size = min(_SLICE, end - self._position)
-            # In place: the interpreter makes the only reference's string longer.
-            text += self._octets[:size].decode("ascii", "surrogateescape")
-            self._skip(self._position + size)
-            if self._position < end:
-                yield
-        return text
 
 
 def _check(part: Part) -> None:

@@ -8,6 +8,10 @@ pieces: 30 MiB take the reactor's thread 10 to 30 ms.
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Protocol
+
+# What is read of a file at once.
+_PIECE = 2**18
 
 # Up to here copies don't matter.
 _SMALL = 2**20
@@ -50,3 +54,26 @@ class LargeBytes:
         buffer, self._buffer = self._buffer, BytesIO()
         buffer.truncate(self.length)
         return buffer.getvalue()
+
+
+class Readable(Protocol):
+    """A file."""
+
+    def read(self, size: int, /) -> bytes:
+        """
+        Read.
+
+        :param size: how many octets at most.
+        """
+
+
+def readAll(file: Readable) -> bytes:
+    """
+    Read a file to its end, none of its octets twice in the memory.
+
+    :param file: it.
+    """
+    gathered = LargeBytes()
+    while octets := file.read(_PIECE):
+        gathered.add(octets)
+    return gathered.take()

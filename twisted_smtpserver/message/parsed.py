@@ -163,7 +163,9 @@ def parsing(octets: bytes | bytearray) -> Generator[None, None, ParsedMessage]:
     :param octets: the message.
     :returns: (in the end, after a ``yield`` for each slice) what is in it.
     """
-    return (yield from _Parsing(octets).run())
+    work = _Parsing(octets)
+    del octets
+    return (yield from work.run())
 
 
 class _Parsing:
@@ -185,6 +187,9 @@ class _Parsing:
         for part in _leaves(root):
             yield from self._leaf(part)
             yield
+        # To give large blocks of memory back takes milliseconds: these, before the result is known.
+        self._octets = b""
+        yield
         headers = Headers((yield from _decodedFields(root)))
         addresses = {}
         for name in _ADDRESS_FIELDS:

@@ -14,17 +14,18 @@ from email.message import EmailMessage
 from typing import IO, Any, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from twisted_smtpserver.errors import ConsumerStopped, MessageTooLarge
+from twisted_smtpserver.errors import MessageTooLarge
 from twisted_smtpserver.hooks.singleawait import SingleAwait
 from twisted_smtpserver.interfaces import IMessageStream
 from twisted_smtpserver.message.emailmessage import building
 from twisted_smtpserver.message.files import saveToFile, saveToPath
 from twisted_smtpserver.message.largebytes import LargeBytes
 from twisted_smtpserver.message.parsed import ParsedMessage, parsing
+from twisted_smtpserver.message.pipe import Pipe
 from twisted_smtpserver.message.slices import RunInSlices, runInSlices
 
 #: Octets that wait for a reader before the socket is paused.
@@ -246,7 +247,7 @@ class MessageStream:
         if self._ended:
             return b""
         if self._reader is not None:
-            raise RuntimeError("the stream is being read already: it can have one reader")
+            raise RuntimeError("the stream is being read already: it can have only one reader")
         self._reader = SingleAwait(self._cancelReader)
         return self._reader
 
@@ -296,22 +297,29 @@ class MessageStream:
         return self._begin("read", self._read(limit))
 
     async def _read(self, limit: int) -> bytes:
-        parts = []
+        first = b""  # nearly always all there is
+        gathered: LargeBytes | None = None
         length = 0
-        async for octets in self:
-            length += len(octets)
+        async for chunk in self:
+            length += len(chunk)
             if length > limit:
+                first, gathered = b"", None  # the traceback would keep them
                 raise MessageTooLarge
-            parts.append(octets)
-        return b"".join(parts)
+            if not first:
+                first = chunk
+                continue
+            if gathered is None:
+                gathered = LargeBytes()
+                gathered.add(first)
+            gathered.add(chunk)
+        return first if gathered is None else gathered.take()
 
     def message(self, limit: int = READ_LIMIT) -> Deferred[EmailMessage]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.message`."""
         return self._begin("message", self._message(limit))
 
     async def _message(self, limit: int) -> EmailMessage:
-        octets = await self._gather(limit)
-        message: EmailMessage = await self._runInSlices(building(octets))
+        message: EmailMessage = await self._runInSlices(building(await self._read(limit)))
         return message
 
     def parsed(self, limit: int = READ_LIMIT) -> Deferred[ParsedMessage]:
@@ -319,42 +327,25 @@ class MessageStream:
         return self._begin("parsed", self._parsed(limit))
 
     async def _parsed(self, limit: int) -> ParsedMessage:
-        gathered = LargeBytes()
-        async for chunk in self:
-            gathered.add(chunk)
-            if gathered.length > limit:
-                gathered.take()  # the traceback would keep them
-                raise MessageTooLarge
-        octets = gathered.take()
-        parsed: ParsedMessage = await self._runInSlices(parsing(octets))
+        parsed: ParsedMessage = await self._runInSlices(parsing(await self._read(limit)))
         return parsed
-
-    async def _gather(self, limit: int) -> bytearray:
-        # A bytearray: joined bytes would be in memory twice.
-        octets = bytearray()
-        async for chunk in self:
-            octets += chunk
-            if len(octets) > limit:
-                octets.clear()  # the traceback would keep them
-                raise MessageTooLarge
-        return octets
 
     def pipeTo(self, consumer: IConsumer) -> Deferred[int]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.pipeTo`."""
-        return self._begin("pipeTo", _Pipe(self, consumer).run())
+        return self._begin("pipeTo", Pipe(self, consumer).run())
 
     def saveTo(self, target: str | os.PathLike[str] | IO[bytes]) -> Deferred[int]:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.saveTo`."""
         if isinstance(target, (str, os.PathLike)):
             return self._begin("saveTo", saveToPath(self, target, self._runInThread))
         if not hasattr(target, "write") or isinstance(target, io.TextIOBase):
-            raise TypeError('saveTo() takes a path, or a file that is open for octets, as by "wb"')
+            raise TypeError('saveTo() takes a path, or a file opened in binary mode, as with "wb"')
         return self._begin("saveTo", saveToFile(self, target, self._runInThread))
 
     def prepend(self, octets: bytes) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IMessageStream.prepend`."""
         if self._wanted:
-            raise RuntimeError("prepend() comes before reading")
+            raise RuntimeError("call prepend() before reading")
         if not isinstance(octets, bytes):
             raise TypeError(f"prepend() takes octets, not {type(octets).__name__}: encode() text")
         if not octets or self.failure is not None:
@@ -392,47 +383,3 @@ def _ownLine(content: bytes) -> bytes:
 def _tooLate() -> Exception:
     # Not an end of file: a reader in the background must not take a part for the whole message.
     return RuntimeError("onData has returned, and what it left unread is gone")
-
-
-class _Pipe:
-    """Pumps a stream into a consumer at the consumer's pace."""
-
-    def __init__(self, stream: MessageStream, consumer: IConsumer) -> None:
-        self._stream = stream
-        self._consumer = consumer
-        self._gate: Deferred[None] | None = None
-        self._stopped = False
-
-    async def run(self) -> int:
-        written = 0
-        self._consumer.registerProducer(self, True)
-        try:
-            async for octets in self._stream:
-                # The consumer may pause and resume from within write(), or stop for good.
-                while self._gate is not None:
-                    await self._gate
-                if self._stopped:
-                    break
-                self._consumer.write(octets)
-                written += len(octets)
-            if self._stopped:
-                raise ConsumerStopped("the consumer stopped before the message ended")
-        finally:
-            self._consumer.unregisterProducer()
-        return written
-
-    def pauseProducing(self) -> None:
-        if self._gate is None:
-            self._gate = Deferred()
-
-    def resumeProducing(self) -> None:
-        if self._gate is not None:
-            gate, self._gate = self._gate, None
-            gate.callback(None)
-
-    def stopProducing(self) -> None:
-        self._stopped = True
-        self.resumeProducing()
-
-
-classImplements(_Pipe, IPushProducer)

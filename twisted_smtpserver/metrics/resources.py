@@ -131,12 +131,7 @@ class ReadyResource(_Page):
 
 
 class _Root(Resource):
-    """
-    Finds the page, and says nothing of what was asked for.
-
-    There is one request for each connection: of many that come in one piece, twisted.web would
-    answer all before anybody else has a turn.
-    """
+    """Finds the page, and says nothing of what was asked for."""
 
     isLeaf = True
 
@@ -145,8 +140,6 @@ class _Root(Resource):
         self._pages = pages
 
     def render(self, request: Any) -> Any:
-        request.channel.persistent = False
-        request.setHeader("Connection", "close")
         page = self._pages.get(request.path)
         if page is not None:
             return page.render(request)

@@ -45,7 +45,7 @@ class MetricsService(Service):
         ``ready()`` does, see :class:`StoreWatch`.
     :param processes: how many processes serve.
     :param reactor: by default the reactor.
-    :raises ConfigurationError: if the endpoint makes no sense, or prometheus-client is missing.
+    :raises ConfigurationError: if the endpoint is invalid, or prometheus-client is missing.
     """
 
     name = "metrics"
@@ -94,7 +94,7 @@ class MetricsService(Service):
             raise ConfigurationError(f"metrics: {failures[0].getErrorMessage()}")
 
     def _bound(self, port: Any) -> Any:
-        _log.info("Metrics are on {address}", address=port.getHost())
+        _log.info("Metrics are served on {address}", address=port.getHost())
         return port
 
     def startService(self) -> None:

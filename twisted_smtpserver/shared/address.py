@@ -53,7 +53,7 @@ class RedisAddress:
 
         :param url: see :class:`~twisted_smtpserver.shared.RedisState`.
         :param password: instead of one in the URL.
-        :raises ConfigurationError: if it makes no sense. The URL isn't repeated, as it may have a
+        :raises ConfigurationError: if it is invalid. The URL isn't repeated, as it may have a
             password.
         """
         try:
@@ -61,7 +61,7 @@ class RedisAddress:
             port = parts.port or DEFAULT_PORT
             return cls._read(parts, port, password)
         except ValueError:
-            raise ConfigurationError(f"the URL of Redis makes no sense: {_ADVICE}") from None
+            raise ConfigurationError(f"the URL of Redis isn't valid: {_ADVICE}") from None
 
     @classmethod
     def _read(cls, parts: SplitResult, port: int, password: str | None) -> RedisAddress:
@@ -91,7 +91,7 @@ class RedisAddress:
         factory = RedisFactory(
             str(self),
             self.database,
-            poolsize=1,  # questions needn't wait for one another's answers
+            poolsize=1,  # requests don't wait for each other's answers
             username=self.username,
             password=self.password,
             replyTimeout=seconds,

@@ -57,10 +57,10 @@ class RedisState:
     :param url: ``redis://[user:password@]host[:port][/database]``, ``rediss://…`` for TLS with a
         verified certificate, or ``unix:///path?db=0``.
     :param password: instead of one in the URL.
-    :param prefix: what all keys begin with. Servers that shall share nothing need different ones.
+    :param prefix: what all keys begin with. Servers that share nothing need different ones.
     :param connection: what to ask instead, for example what txredisapi's ``Sentinel`` makes.
     :param reactor: what bounds the wait; by default the reactor.
-    :raises ConfigurationError: if the URL makes no sense, or txredisapi is missing.
+    :raises ConfigurationError: if the URL is invalid, or txredisapi is missing.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class RedisState:
             return None
         if self._isDown:
             self._isDown = False
-            _log.info("Redis {address} is back", address=self._address)
+            _log.info("Redis {address} can be reached again", address=self._address)
         return answer
 
     def _connected(self) -> Any:
@@ -204,8 +204,8 @@ class RedisState:
             return
         self._isDown = True
         _log.error(
-            "Redis {address} can't be asked: until it can, each server counts by itself, and"
-            " nobody is greylisted ({why})",
+            "Redis {address} can't be reached ({why}): until it can, each server counts by"
+            " itself, and nobody is greylisted",
             address=self._address,
             why=why,
         )

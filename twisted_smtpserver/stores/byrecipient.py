@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.threads import deferToThread
@@ -19,6 +18,7 @@ from twisted_smtpserver.filters.message import Replay
 from twisted_smtpserver.filters.spool import MEMORY, Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.handlers.check import descriptorsPerClient
+from twisted_smtpserver.handlers.transactions import Transactions
 from twisted_smtpserver.hooks import findHook, invoke
 from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.message.files import RunInThread
@@ -33,7 +33,7 @@ _log = Logger()
 #: The key for all other recipients.
 OTHERS = "*"
 
-_NOT_HERE = Rejection("No mail is taken for this recipient", 550, "5.7.1")
+_NOT_HERE = Rejection("No mail is accepted for this recipient", 550, "5.7.1")
 
 
 @dataclass
@@ -53,14 +53,6 @@ class _Share:
         return self.session.envelope
 
 
-@dataclass
-class _Transaction:
-    """The shares in a transaction, in the order in which they were needed."""
-
-    sender: Address | None
-    shares: list[_Share] = field(default_factory=list)
-
-
 class ByRecipient(SMTPHandler):
     """
     Gives each message to the store of each of its recipients::
@@ -74,9 +66,9 @@ class ByRecipient(SMTPHandler):
     The stores are searched for a recipient's address first, then for its domain, then for ``"*"``.
     If none is found, the recipient is refused with 550 5.7.1.
 
-    A client of LMTP is told for each recipient what its store says. A client of SMTP gets one
-    answer: 250 if all stores have accepted; else a refusal, a temporary one if any is. The log says
-    who has the message then. Clients that send to one recipient at a time don't get there.
+    An LMTP client gets each store's reply for its recipients. An SMTP client gets one answer: 250
+    if all stores have accepted; else a refusal, a temporary one if any is. The log says which
+    recipients have the message. Clients that send to one recipient at a time never get there.
 
     A store is asked from the first of its recipients on: ``onMailFrom``, ``onRcptTo``, ``onData``
     and ``onTransactionEnd`` are called, and see an envelope with its recipients only; then
@@ -98,7 +90,7 @@ class ByRecipient(SMTPHandler):
         runInThread: RunInThread = deferToThread,
     ) -> None:
         if not stores:
-            raise ConfigurationError("ByRecipient: name a domain, and where its mail goes")
+            raise ConfigurationError("ByRecipient: give a domain, and the store for its mail")
         for key, store in stores.items():
             if findHook(store, "onData") is None:
                 raise ConfigurationError(f"ByRecipient: {key}: {store!r} has no onData")
@@ -106,7 +98,8 @@ class ByRecipient(SMTPHandler):
         self._memory = memory
         self._folder = folder
         self._runInThread = runInThread
-        self._transactions: WeakKeyDictionary[Session, _Transaction] = WeakKeyDictionary()
+        # The shares in each transaction, in the order in which they were needed.
+        self._transactions: Transactions[list[_Share]] = Transactions(list)
 
     @property
     def descriptorsPerClient(self) -> int:
@@ -136,8 +129,8 @@ class ByRecipient(SMTPHandler):
         store = self._find(address)
         if store is None:
             raise _NOT_HERE
-        transaction = self._transaction(session)
-        for share in transaction.shares:
+        shares = self._transactions.of(session)
+        for share in shares:
             if share.store is store:
                 return share
         share = _Share(store, _copyFor(session))
@@ -146,16 +139,8 @@ class ByRecipient(SMTPHandler):
         except BaseException:
             await _leave(share)
             raise
-        transaction.shares.append(share)
+        shares.append(share)
         return share
-
-    def _transaction(self, session: Session) -> _Transaction:
-        """The current transaction; the last one is forgotten."""
-        sender = session.envelope.mailFrom
-        transaction = self._transactions.get(session)
-        if transaction is None or transaction.sender is not sender:
-            transaction = self._transactions[session] = _Transaction(sender)
-        return transaction
 
     def _find(self, address: Address) -> object | None:
         for key in (address.address, address.domain, OTHERS):
@@ -168,8 +153,8 @@ class ByRecipient(SMTPHandler):
         """
         Give the message to the stores.
 
-        :returns: the result of each recipient if the client is told; else the one of all.
-        :raises Rejection: if the client is told one, and it isn't accepted for all.
+        :returns: each recipient's result if the client gets each, otherwise the one for all.
+        :raises Rejection: if the client gets one reply, and the message isn't accepted for all.
         """
         envelope = session.envelope
         results: dict[int, object] = {}  # by the recipient's number
@@ -192,9 +177,9 @@ class ByRecipient(SMTPHandler):
         :param results: gets the refusals.
         """
         envelope = session.envelope
-        transaction = self._transaction(session)
+        shares = self._transactions.of(session)
         wanted = {id(address) for address in envelope.rcptTo}
-        for share in transaction.shares:
+        for share in shares:
             kept = [address for address in share.envelope.rcptTo if id(address) in wanted]
             wanted -= {id(address) for address in kept}
             share.envelope.rcptTo[:] = kept
@@ -204,7 +189,7 @@ class ByRecipient(SMTPHandler):
                     await self.onRcptTo(address, session)
                 except Rejection as refused:
                     results[number] = refused
-        return [share for share in transaction.shares if share.envelope.rcptTo]
+        return [share for share in shares if share.envelope.rcptTo]
 
     async def _storeAside(
         self,
@@ -248,12 +233,10 @@ class ByRecipient(SMTPHandler):
 
     def onTransactionEnd(self, envelope: Envelope, outcome: str, session: Session) -> Any:
         """Tell the stores that had a part in it."""
-        transaction = self._transactions.pop(session, None)
-        if transaction is None:
+        shares = self._transactions.pop(session)
+        if shares is None:
             return None
-        telling = [
-            Deferred.fromCoroutine(_endShare(share, outcome)) for share in transaction.shares
-        ]
+        telling = [Deferred.fromCoroutine(_endShare(share, outcome)) for share in shares]
         return DeferredList(telling, fireOnOneErrback=True, consumeErrors=True)
 
     def close(self) -> Deferred[Any]:

@@ -13,8 +13,8 @@ __all__ = ["keyOf", "localKey", "readAddress", "readDomain"]
 
 def localKey(local: str) -> str:
     """
-    What makes two local parts the same: letters of any case, composed in any way. Whoever receives
-    the mail may say so (RFC 5321 §2.4), and a file is about mail that is received here.
+    The form in which local parts are compared: case and composition don't matter. The receiver of
+    mail may decide so (RFC 5321 §2.4), and a file is about mail that is received here.
 
     :param local: without quotes.
     """
@@ -40,7 +40,7 @@ def readAddress(text: str, line: int) -> Path:
     """
     parsed = parseForwardPath(f"<{text}>".encode())
     if not isinstance(parsed, tuple) or parsed[1] or parsed[0].domain is None or text[0] == "@":
-        raise TableError("an address is written joe@example.com", line)
+        raise TableError("an address must be written as joe@example.com", line)
     return parsed[0]
 
 
@@ -54,5 +54,5 @@ def readDomain(text: str, line: int) -> str:
     octets = text[1:].encode()
     parsed = parseLiteral(octets) if octets.startswith(b"[") else parseDomain(octets)
     if isinstance(parsed, Problem):
-        raise TableError(f"a domain is written @example.com ({parsed.text})", line)
+        raise TableError(f"a domain must be written as @example.com ({parsed.text})", line)
     return parsed

@@ -1,22 +1,24 @@
-"""Recipients by a file: who isn't in it is refused, and aliases become the addresses they mean."""
+"""Recipients from a file: others are refused, and aliases become the addresses they mean."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from twisted_smtpserver.errors import ConfigurationError, Rejection, asRejection
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.handlers.check import checkHandler, descriptorsPerClient
+from twisted_smtpserver.handlers.transactions import Transactions
 from twisted_smtpserver.hooks import Hook, findHook, invoke
+from twisted_smtpserver.hooks.reactor import theReactor
 from twisted_smtpserver.hooks.ready import askReady
 from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.message.files import RunInThread
@@ -27,9 +29,16 @@ from twisted_smtpserver.tables.watched import WatchedFile
 from twisted_smtpserver.wire.path import Path
 from twisted_smtpserver.wire.text import escape
 
-__all__ = ["KnownRecipients", "Recipients"]
+__all__ = ["MAX_AT_ONCE", "MAX_TARGETS", "KnownRecipients", "Recipients"]
 
 _log = Logger()
+
+#: How many addresses the aliases of one transaction may stand for together, each counted as often
+#: as it is meant.
+MAX_TARGETS = 10_000
+
+#: How many of them are dealt with before other work gets a turn.
+MAX_AT_ONCE = 10
 
 
 @dataclass
@@ -37,14 +46,14 @@ class _Transaction:
     """
     What the recipients of a transaction stand for.
 
-    :ivar sender: tells one transaction from the next.
     :ivar targets: by the recipient, as the client named it.
     :ivar unique: all targets so far.
+    :ivar count: how many targets those have together that stand for several.
     """
 
-    sender: Address | None
     targets: dict[Address, list[Address]] = field(default_factory=dict)
     unique: dict[tuple[str, str | None], Address] = field(default_factory=dict)
+    count: int = 0
 
 
 class Recipients:
@@ -53,12 +62,12 @@ class Recipients:
 
         Recipients(Maildir("mail"), "recipients")
 
-    Who isn't in the file is refused with 550 5.1.1. The store sees the addresses that aliases stand
-    for, each once; ``raw`` of each still is what the client named. The file is read again when it
-    has changed; :mod:`~twisted_smtpserver.tables.recipientfile` says what is in it.
+    A recipient that isn't in the file is refused with 550 5.1.1. The store sees the addresses that
+    aliases stand for, each once; ``raw`` of each still is what the client named. The file is read
+    again when it has changed; :mod:`~twisted_smtpserver.tables.recipientfile` says what is in it.
 
     The client's reply is about the recipient that it named: an alias is accepted only if the store
-    accepts the message for everybody it stands for. A refusal for a while goes before others.
+    accepts the message for all addresses it stands for. A temporary refusal has precedence.
 
     It has all the hooks of the store.
 
@@ -95,8 +104,9 @@ class Recipients:
         self._store = store
         self._relayForUsers = relayForUsers
         parse = partial(RecipientTable.parse, delimiter=delimiter)
+        self._clock = clock
         self._file = WatchedFile(path, parse, clock=clock, runInThread=runInThread)
-        self._transactions: WeakKeyDictionary[Session, _Transaction] = WeakKeyDictionary()
+        self._transactions = Transactions(_Transaction)
         self.gate = KnownRecipients(self)
         if not later:
             self.load()
@@ -140,34 +150,52 @@ class Recipients:
         :returns: the addresses that it stands for, each once.
         :raises Rejection: 550 5.1.1 if it isn't known.
         """
+        return list(_addresses(await self._lookUp(address, session), address))
+
+    async def _lookUp(self, address: Address, session: Session) -> Sequence[Target]:
         table = await self._file.content()
         found = table.find(address.local, address.domain)
-        if found is None:
-            if not (self._relayForUsers and session.user is not None):
-                raise Rejection("No such recipient here", 550, "5.1.1")
-            found = []
-        return [_target(each, address) for each in found] or [address]
+        return self._relayed(session) if found is None else found
+
+    def _relayed(self, session: Session) -> Sequence[Target]:
+        """What an address stands for that isn't in the file."""
+        if self._relayForUsers and session.user is not None:
+            return ()
+        raise Rejection("No such recipient here", 550, "5.1.1")
+
+    async def check(self, address: Address, session: Session) -> None:
+        """
+        Say whether a recipient is known.
+
+        :raises Rejection: 550 5.1.1 if it isn't.
+        """
+        table = await self._file.content()
+        if not table.knows(address.local, address.domain):
+            self._relayed(session)
 
     async def onRcptTo(self, address: Address, session: Session) -> Any:
         """
         Ask the store about everybody whom the recipient stands for.
 
-        :raises Rejection: 550 5.1.1 if it isn't known; what the store says.
+        :raises Rejection: 550 5.1.1 if it isn't known; 452 4.5.3 if it stands for too many; what
+            the store says.
         """
-        transaction = self._transaction(session)
-        found = await self.find(address, session)
-        fresh = [each for each in found if each.key not in transaction.unique]
-        answers = [await _call(self._store, "onRcptTo", each, session) for each in fresh]
+        transaction = self._transactions.of(session)
+        targets = await self._lookUp(address, session)
+        isAlias = len(targets) > 1
+        if isAlias and transaction.count + len(targets) > MAX_TARGETS:
+            raise Rejection("Too many recipients", 452, "4.5.3")
+        found = []
+        answers = []
+        for number, each in enumerate(_addresses(targets, address), 1):
+            if not number % MAX_AT_ONCE:  # the client may name many such recipients
+                await deferLater(self._clock or theReactor(), 0)
+            if each.key not in transaction.unique:
+                answers.append(await _call(self._store, "onRcptTo", each, session))
+            found.append(each)
+        transaction.count += len(found) if isAlias else 0
         self._note(transaction, address, found)
         return answers[0] if len(found) == 1 and answers else None
-
-    def _transaction(self, session: Session) -> _Transaction:
-        """The current one; what was left of the last one is forgotten."""
-        sender = session.envelope.mailFrom
-        transaction = self._transactions.get(session)
-        if transaction is None or transaction.sender is not sender:
-            transaction = self._transactions[session] = _Transaction(sender)
-        return transaction
 
     @staticmethod
     def _note(transaction: _Transaction, address: Address, found: Sequence[Address]) -> None:
@@ -182,7 +210,7 @@ class Recipients:
         """
         envelope = session.envelope
         named = list(envelope.rcptTo)
-        transaction = self._transaction(session)
+        transaction = self._transactions.of(session)
         for address in named:
             if address not in transaction.targets:  # a filter has added it, who may name anybody
                 self._note(transaction, address, await self._added(address, session))
@@ -206,7 +234,7 @@ class Recipients:
 
     def onTransactionEnd(self, envelope: Envelope, outcome: str, session: Session) -> Any:
         """Forget the recipients, and tell the store."""
-        self._transactions.pop(session, None)
+        self._transactions.pop(session)
         hook = findHook(self._store, "onTransactionEnd")
         return None if hook is None else hook(envelope, outcome, session)
 
@@ -215,7 +243,7 @@ class KnownRecipients(SMTPHandler):
     """
     A stage that refuses recipients who aren't known.
 
-    :param recipients: who knows them.
+    :param recipients: the stage that knows them.
     """
 
     def __init__(self, recipients: Recipients) -> None:
@@ -223,7 +251,12 @@ class KnownRecipients(SMTPHandler):
 
     async def onRcptTo(self, address: Address, session: Session) -> None:
         """550 5.1.1."""
-        await self._recipients.find(address, session)
+        await self._recipients.check(address, session)
+
+
+def _addresses(found: Sequence[Target], named: Address) -> Iterator[Address]:
+    """The addresses that a recipient stands for; itself, if the file has none."""
+    return (_target(each, named) for each in found) if found else iter((named,))
 
 
 def _target(found: Target, named: Address) -> Address:
@@ -265,8 +298,8 @@ def _worst(
         return results[0]
     if len(failed) < len(results):
         _log.warn(
-            "Message {id} is stored, but not for {refused}; the client, who named {named}, got a "
-            "refusal",
+            "Message {id} is stored, but not for {refused}; the client, which named {named}, "
+            "got a refusal",
             id=envelope.id,
             refused=[
                 escape(each.address)

@@ -1,4 +1,4 @@
-"""Who may send as whom, by a file."""
+"""A file that says which senders each user may use."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from twisted_smtpserver.tables.watched import Lines, TableError, WatchedFile, em
 __all__ = ["SenderTable", "Senders"]
 
 _ANYBODY = "*"
+# Around each address that is kept of a line: no line has it in it. What is kept may be long and is
+# searched at each MAIL, so it isn't split.
+_BREAK = "\n"
 _BETWEEN = re.compile(r"[\s,]+")
 
 
 class SenderTable:
     """
-    Who may send as whom. A line is a login name, blanks, and addresses separated by commas; for
-    ``@example.com`` any address of that domain, for ``*`` any at all.
+    Which senders each user may use. A line is a login name, blanks, and addresses separated by
+    commas; for ``@example.com`` any address of that domain, for ``*`` any at all.
     """
 
     def __init__(self) -> None:
-        self._users: dict[str, frozenset[str]] = {}
+        # Nothing but text: the garbage collector needn't look at it, however many users there are.
+        self._users: dict[str, str] = {}
 
     @classmethod
     def parse(cls, lines: Lines) -> SenderTable:
@@ -43,10 +47,11 @@ class SenderTable:
             name, *texts = _BETWEEN.split(line.strip(", "))
             prepared = saslprep(name)
             if not prepared or not texts:
-                raise TableError("a line is: login name, blanks, addresses", number)
+                raise TableError("a line must be: login name, blanks, addresses", number)
             if prepared in table._users:
-                raise TableError("there is a line for this login name already", number)
-            table._users[prepared] = frozenset(_readKey(text, number) for text in texts)
+                raise TableError("an earlier line has the same login name", number)
+            keys = [_readKey(text, number) for text in texts]
+            table._users[prepared] = _BREAK.join(["", *keys, ""])
         return table
 
     def __str__(self) -> str:
@@ -58,12 +63,12 @@ class SenderTable:
 
     def allows(self, name: str, address: Address) -> bool:
         """
-        :param name: who has logged in.
+        :param name: the user's login name.
         :param address: as whom they want to send.
         """
-        keys = self._users.get(saslprep(name) or "", frozenset())
-        wanted = {keyOf(address.local, address.domain), f"@{address.domain}", _ANYBODY}
-        return not wanted.isdisjoint(keys)
+        keys = self._users.get(saslprep(name) or "", "")
+        wanted = (keyOf(address.local, address.domain), f"@{address.domain}", _ANYBODY)
+        return any(f"{_BREAK}{each}{_BREAK}" in keys for each in wanted)
 
 
 def _readKey(text: str, number: int) -> str:
@@ -77,8 +82,8 @@ def _readKey(text: str, number: int) -> str:
 
 class Senders:
     """
-    Says who may send as whom: ``SenderMatchesLogin(Senders("senders"))``. As their own login name
-    everybody may. The file is read again when it has changed.
+    Says which senders each user may use: ``SenderMatchesLogin(Senders("senders"))``. As their own
+    login name everybody may. The file is read again when it has changed.
 
     :param path: the file; :class:`SenderTable` says what is in it.
     :param later: don't read the file before :meth:`load` is called, where it must be read by

@@ -29,8 +29,9 @@ LOOK_INTERVAL = 1.0
 #: The longest line of a file, in octets.
 MAX_LINE = 2**16
 
-# The reactor's thread gets its turn after so many items.
-_ITEMS_AT_ONCE = 500
+# The reactor's thread gets its turn after so many items: each takes some 20 microseconds, and that
+# thread waits for its turn at each call of the system.
+_ITEMS_AT_ONCE = 50
 
 # A file that was changed so short a time ago may change again and look the same, in seconds: file
 # systems' clocks are coarse.
@@ -141,7 +142,7 @@ class WatchedFile(Generic[_T]):
 
     def _look(self) -> Deferred[None]:
         """
-        Look at the file. Who asks meanwhile gets the old content: a file system may take long.
+        Check the file. Until that is done, lookups get the old content: a file system may be slow.
 
         :returns: fires when that is done. Canceling it leaves the look alone.
         """
@@ -198,13 +199,15 @@ class WatchedFile(Generic[_T]):
         if failure.check(OSError):
             self._keep(_why(failure.value))
         else:
-            _log.failure("Keeping what {path} had", failure, path=self.path)
+            _log.failure("Keeping the old content of {path}", failure, path=self.path)
 
     def _keep(self, problem: str) -> None:
         """Say once why the old content stays in use."""
         if problem != self._problem:
             self._problem = problem
-            _log.error("Keeping what {path} had: {problem}", path=self.path, problem=problem)
+            _log.error(
+                "Keeping the old content of {path}: {problem}", path=self.path, problem=problem
+            )
 
     def _looked(self, _: object) -> None:
         self._isLooking = False

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from email.message import Message
-from email.utils import getaddresses
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,12 @@ from twisted_smtpserver.message.threads import threadsWork
 from twisted_smtpserver.options import Options
 from twisted_smtpserver.replies import MAX_CHALLENGE_LINE, MAX_REPLY_LINE
 from twisted_smtpserver.session import Session
+from twisted_smtpserver.testing._outgoing import (
+    checkLines,
+    recipientsOf,
+    rendered,
+    senderOf,
+)
 from twisted_smtpserver.testing._transport import MemoryTransport
 
 if TYPE_CHECKING:
@@ -224,10 +228,10 @@ class Client:
             seen: the server has closed, a hook waits for a thread, or for something else.
         """
         if isinstance(content, Message):
-            sender = _sender(content) if sender is None else sender
-            recipients = recipients or _recipients(content)
-            content = _rendered(content)
-        _checkLines(content)
+            sender = senderOf(content) if sender is None else sender
+            recipients = recipients or recipientsOf(content)
+            content = rendered(content)
+        checkLines(content)
         commands = [hello] if hello else []
         commands.append(f"MAIL FROM:<{'joe@example.org' if sender is None else sender}>")
         commands += [f"RCPT TO:<{recipient}>" for recipient in recipients or ("jane@example.com",)]
@@ -380,39 +384,6 @@ class Client:
         if not self._isLost:
             self._isLost = self.transport.isClosed = True
             self.transport.protocol.connectionLost(Failure(reason or ConnectionLost()))
-
-
-def _addresses(message: Message, *names: str) -> tuple[str, ...]:
-    fields = [str(field) for name in names for field in message.get_all(name, [])]
-    return tuple(address for _, address in getaddresses(fields) if address)
-
-
-def _sender(message: Message) -> str | None:
-    return next(iter(_addresses(message, "Sender") or _addresses(message, "From")), None)
-
-
-def _recipients(message: Message) -> tuple[str, ...]:
-    return _addresses(message, "To", "Cc", "Bcc")
-
-
-def _rendered(message: Message) -> bytes:
-    copy = deepcopy(message)
-    del copy["Bcc"]
-    octets = copy.as_bytes(policy=copy.policy.clone(linesep="\r\n"))
-    return octets if octets.endswith(b"\r\n") else octets + b"\r\n"
-
-
-def _checkLines(content: bytes) -> None:
-    """
-    :raises ValueError: if the end of the message wouldn't be seen.
-    """
-    if isinstance(content, str):
-        raise TypeError("the content is text: give octets, as content.encode(), or an EmailMessage")
-    if content and not content.endswith(b"\r\n"):
-        raise ValueError(
-            f"the content doesn't end in CRLF but in {content[-10:]!r}; "
-            "lines in a message end so, the last one, too"
-        )
 
 
 def _octets(line: str | bytes) -> bytes:

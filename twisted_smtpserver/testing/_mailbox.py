@@ -7,10 +7,10 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from email.message import EmailMessage
 from typing import Any
 
 from twisted_smtpserver.message.emailmessage import building
+from twisted_smtpserver.message.latetext import LateMessage
 from twisted_smtpserver.message.parsed import ParsedMessage, parseMessage
 from twisted_smtpserver.message.slices import finish
 from twisted_smtpserver.session import Envelope, Session
@@ -22,7 +22,7 @@ WAIT_SECONDS = 5.0
 REMEMBERED = 30
 
 
-class CapturedMessage(EmailMessage):
+class CapturedMessage(LateMessage):
     """
     A message that arrived: an :class:`email.message.EmailMessage` with its envelope.
 
@@ -94,7 +94,7 @@ class Mailbox:
         :raises MessageTooComplex: if it is beyond a bound of
             :mod:`~twisted_smtpserver.message.bounds`.
         """
-        built: Any = finish(building(bytearray(content)))
+        built: Any = finish(building(content))
         built.__class__ = CapturedMessage
         message: CapturedMessage = built
         message.content, message.envelope, message.session = content, envelope, session

@@ -36,7 +36,7 @@ class ServerThread:
     :ivar factory: the server's :class:`~twisted_smtpserver.SMTPServerFactory`.
     :ivar host: the address that it listens on, once it was started.
     :ivar port: the port that it listens on, once it was started.
-    :raises ConfigurationError: if an option or the handler makes no sense.
+    :raises ConfigurationError: if an option or the handler is invalid.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class ServerThread:
 
         :raises twisted.internet.error.CannotListenError: if the port is taken, or isn't ours to
             take.
-        :raises ConfigurationError: if it listens already, or its thread can't run.
+        :raises ConfigurationError: if it is already listening, or its thread can't run.
         """
         with self._lock:
             if self._service.running:
-                raise ConfigurationError(f"the server listens already, on port {self.port}")
+                raise ConfigurationError(f"the server is already listening, on port {self.port}")
             self.thread.start()
             try:
                 self.thread.call(self._service.startService)

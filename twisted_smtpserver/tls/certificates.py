@@ -76,10 +76,10 @@ class TLSSettings:
     :param requestCert: ask the client for a certificate.
     :param rejectUnauthorized: fail the handshake if the certificate asked for is missing or isn't
         signed by ``ca``. Otherwise :attr:`~twisted_smtpserver.tls.TLSInfo.authorized` tells.
-    :param sniOptions: host name, or ``*.`` and a host name, to the certificate for clients that
-        ask for it (RFC 6066 §3): settings, a mapping with the same keys, or a context factory. It
+    :param sniOptions: host name, or ``*.`` and a host name, to the certificate for clients that ask
+        for it (RFC 6066 §3): settings, a mapping with the same keys, or a context factory. It
         chooses the certificate, ``ca`` and ``ciphers`` (both inherited if absent); the other
-        options are the server's and rule for every name.
+        options are the server's, and apply to every name.
     :raises ConfigurationError: if ``minVersion`` is neither of the two.
     """
 
@@ -192,7 +192,7 @@ def readKey(label: str, settings: TLSSettings) -> Any:
         passphrase = passphrase.encode()
     encrypted = b"ENCRYPTED" in pem
     if encrypted and not passphrase:
-        raise ConfigurationError(f"{label}: is encrypted, and there is no passphrase")
+        raise ConfigurationError(f"{label}: is encrypted, and needs its passphrase")
     try:
         key = serialization.load_pem_private_key(
             pem, passphrase if encrypted else None, unsafe_skip_rsa_key_validation=True
@@ -226,7 +226,7 @@ def readCertificates(label: str, source: PEMSource | None) -> list[x509.Certific
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
-        raise ConfigurationError(f"{label}: no PEM certificate in it, or a damaged one") from None
+        raise ConfigurationError(f"{label}: it has no PEM certificate, or a damaged one") from None
 
 
 def certificateNames(certificate: x509.Certificate) -> str:

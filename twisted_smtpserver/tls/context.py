@@ -87,7 +87,7 @@ _DECLARATIONS = [
 ] + [Provides(tcp.Server, ISSLTransport)]
 
 
-#: So many certificates may be between a client's and one of ``ca``. Each costs time to verify, and
+#: How many certificates may be between a client's and one of ``ca``. Each costs time to verify, and
 #: what real ones have is two or three.
 MAX_INTERMEDIATES = 10
 
@@ -189,7 +189,7 @@ def _setCertificate(
     else:
         if isPair:
             return
-        raise KeyMismatchError(f"{label}key and cert: the key is not that of the certificate")
+        raise KeyMismatchError(f"{label}key and cert: the key doesn't belong to the certificate")
     raise ConfigurationError(f"{label}key and cert: {reason}")
 
 
@@ -245,7 +245,7 @@ def _namedSettings(label: str, value: object, server: TLSSettings) -> TLSSetting
     """
     What holds for one name of ``sniOptions``.
 
-    :raises ConfigurationError: if it makes no sense, or asks for what can't differ by name:
+    :raises ConfigurationError: if it is invalid, or asks for what can't differ by name:
         OpenSSL decides the version before it knows the name, and a client must not escape
         ``requestCert`` by asking for another name.
     """
@@ -259,7 +259,9 @@ def _namedSettings(label: str, value: object, server: TLSSettings) -> TLSSetting
     default = TLSSettings()
     for name in ("minVersion", "requestCert", "rejectUnauthorized", "sniOptions"):
         if getattr(value, name) not in (getattr(default, name), getattr(server, name)):
-            raise ConfigurationError(f"{label}: {name} holds for all names, it can't be set here")
+            raise ConfigurationError(
+                f"{label}: {name} applies to all names, so it can't be set here"
+            )
     return dataclasses.replace(
         server,
         key=value.key,
@@ -290,9 +292,9 @@ class ServerContextFactory:
     """
     What ``startTLS`` and TLS endpoints want: it makes the server's side of each TLS connection.
 
-    All files are read here, once. TLS 1.2 is the least, and there is no renegotiation, no
-    compression and no resumption of sessions. A client that names protocols by ALPN must name
-    one of ``smtp`` and ``esmtp``.
+    All files are read here, once. The minimum is TLS 1.2, and there is no renegotiation, no
+    compression and no resumption of sessions. A client that names protocols by ALPN must name one
+    of ``smtp`` and ``esmtp``.
 
     :param settings: the certificate and the rest.
     :param tls: instead of ``settings``, a context factory of your own, for example a

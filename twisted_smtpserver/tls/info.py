@@ -5,10 +5,8 @@ What a session knows of its TLS.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from cryptography import x509
+from cryptography import x509
 
 __all__ = ["TLSInfo"]
 

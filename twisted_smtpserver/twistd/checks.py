@@ -1,4 +1,4 @@
-"""Flags that contradict each other, and flags that need another one."""
+"""Flags that contradict each other, or need a certificate, a login or a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from twisted_smtpserver import options as library
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.twistd.filters import checkFilters
 from twisted_smtpserver.twistd.flags import LISTENERS
 from twisted_smtpserver.twistd.inbox import checkInbox
 from twisted_smtpserver.twistd.logins import (
@@ -17,6 +16,7 @@ from twisted_smtpserver.twistd.logins import (
     passwordFiles,
     userFiles,
 )
+from twisted_smtpserver.twistd.needs import checkNeeds
 from twisted_smtpserver.twistd.policies import checkPolicies
 from twisted_smtpserver.twistd.stores import STORES, checkStores
 from twisted_smtpserver.twistd.tables import checkTables
@@ -38,7 +38,7 @@ NEED_LOGIN = (
     *("sender-matches-login", "senders"),
 )
 
-#: Flags that say where messages go. An inbox may stand beside one of them.
+#: Flags that say where messages go. An inbox may be combined with one of them.
 STORE_FLAGS = {"maildir", "discard", "handler", *STORES}
 
 #: AUTH is offered only with one of these flags.
@@ -77,16 +77,16 @@ def _checkHandlers(config: Any) -> None:
 def _checkListeners(config: Any) -> None:
     given = [text for name in ("port", *LISTENERS) for text in config.get(name, ())]
     if "host" in config and given and not any(map(str.isdigit, given)):
-        raise ConfigurationError("--host: is for ports that are given by number")
+        raise ConfigurationError("--host: needs a port given by number")
 
 
 def _checkWorkers(config: Any) -> None:
     if config.get("workers", 1) == 1:
         return
     if "inbox" in config:
-        raise ConfigurationError("--workers: there can be only one --inbox")
+        raise ConfigurationError("--workers: can't be combined with --inbox")
     if config.chroot:
-        raise ConfigurationError("--workers: can't be started inside of twistd's --chroot")
+        raise ConfigurationError("--workers: can't be combined with twistd's --chroot")
     for name in LISTENERS:
         for text in config.get(name, ()):
             kind = text.partition(":")[0]
@@ -145,6 +145,6 @@ def _checkAuth(config: Any) -> None:
 
 
 def _checkKeywords(config: Any, keywords: dict[str, Any]) -> None:
-    for check in (checkPolicies, checkFilters, checkStores, checkInbox):
+    for check in (checkNeeds, checkPolicies, checkStores, checkInbox):
         check(config)
     library.makeOptions(keywords)

@@ -10,6 +10,7 @@ import getopt
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.cred.checkers import FilePasswordDB
@@ -44,6 +45,7 @@ from twisted_smtpserver.twistd.services import oneLine
 from twisted_smtpserver.twistd.tables import TABLES
 from twisted_smtpserver.twistd.versions import describeVersions
 from twisted_smtpserver.twistd.worker import Handover
+from twisted_smtpserver.twistd.workerlog import WorkerLines
 
 #: The default of ``--size``, in octets: a disk isn't unlimited.
 DEFAULT_SIZE = 50 * 2**20
@@ -63,6 +65,7 @@ class Options(usage.Options, AuthOptionMixin):
     :ivar given: the values of the flags that may be repeated, one by one.
     :ivar keywords: after parsing, what goes to :class:`SMTPServerFactory`.
     :ivar arguments: the command line's words.
+    :ivar writesLog: whether it is this package that writes the log.
     :ivar handover: in a worker, what the supervisor handed over; else ``None``.
     :ivar path: the path of the file of configuration, if there is one.
     :ivar group: the settings, as texts, and where they come from.
@@ -80,6 +83,7 @@ class Options(usage.Options, AuthOptionMixin):
         self.implied: dict[str, str] = {}
         self.given: dict[str, list[Any]] = {}
         self.arguments: list[str] = []
+        self.writesLog = False
         self.handover = Handover.receive()
         self.path: str | None = None
         self.group = Group({})
@@ -97,25 +101,28 @@ class Options(usage.Options, AuthOptionMixin):
             lines of help before the reason, :class:`SystemExit` with the reason alone.
         """
         self.arguments = list(sys.argv[1:] if options is None else options)
-        writesLog = self.parent is not None and batches.useFor(self.parent)
+        self.writesLog = self.parent is not None and batches.useFor(self.parent)
         try:
             self._parse()
-            self._chooseLog(writesLog)
+            if self.parent is not None:
+                self._chooseLog()
         except usage.UsageError as error:
             if self.parent is None:
                 raise
             isFlag = str(error).startswith(("--", "option "))
             raise SystemExit(oneLine(f"{error} (see --help)" if isFlag else str(error))) from None
 
-    def _chooseLog(self, isOurs: bool) -> None:
-        """Choose how the log is written; a worker's is its supervisor's."""
-        if self.parent is None or self.handover is not None:
-            return
+    def _chooseLog(self) -> None:
+        """Choose how the log is written, if not by twistd; in a worker, for the supervisor's."""
         for name in ("log-format", "log-size"):
-            if name in self and not isOurs:
-                raise usage.UsageError(f"--{name}: twistd's --logger or --syslog writes the log")
-        format_ = FORMATS[self.get("log-format", "text")]
-        batches.choose(format_, self.get("log-size", ROTATE_SIZE))
+            if name in self and not self.writesLog and self.handover is None:
+                raise usage.UsageError(
+                    f"--{name}: can't be combined with twistd's --logger or --syslog"
+                )
+        makeFormat: Callable[[], batches.Format] = FORMATS[self.get("log-format", "text")]
+        if self.handover is not None:
+            makeFormat = partial(WorkerLines, makeFormat, self.handover.number + 1)
+        batches.choose(makeFormat, self.get("log-size", ROTATE_SIZE))
 
     def _parse(self) -> None:
         commandLine = self._readCommandLine()
@@ -151,7 +158,7 @@ class Options(usage.Options, AuthOptionMixin):
         return arrange(implied, file, [environment, commandLine])
 
     def _readCommandLine(self) -> Layer | None:
-        """What is on the command line; ``None`` if it is no list of flags."""
+        """What is on the command line; ``None`` if it isn't a list of flags."""
         try:
             found, rest = getopt.getopt(self.arguments, self.shortOpt, self.longOpt)
         except getopt.error:

@@ -41,5 +41,7 @@ def resolveCredential(value: str) -> str:
         )
     path = os.path.join(folder, name)
     if not os.path.exists(path):
-        raise ValueError(f"{value}: there is none; the unit needs LoadCredential={name}:/PATH")
+        raise ValueError(
+            f"{value}: there is no such credential; the unit needs LoadCredential={name}:/PATH"
+        )
     return path

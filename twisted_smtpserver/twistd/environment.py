@@ -79,6 +79,6 @@ def _texts(flag: Flag, value: str) -> tuple[str, ...]:
         return ("",) if value.lower() in _ON else ()
     if flag.name == "auth":
         if value.startswith("memory:"):
-            raise ValueError("passwords don't belong into the environment: put them into a file")
+            raise ValueError("passwords don't belong in the environment: put them in a file")
         return (value,)
     return tuple(value.split()) if flag.gather is not None else (value,)

@@ -1,4 +1,4 @@
-"""``--example-config``: a file of configuration with every key, made from the table of flags."""
+"""``--example-config``: a configuration file with every key, made from the table of flags."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from twisted_smtpserver.twistd.flags import COMMAND_LINE_ONLY, FLAGS, Flag, tabl
 _WIDTH = 96
 
 _BEGINNING = """\
-# twistd smtpserver --config FILE: every key there is, commented out, with an example of a value.
+# twistd smtpserver --config FILE: every key, commented out, with an example value.
 #
-# The keys are the flags of the command line, under the headings of --help. What is given there
-# counts more than what is here, and so do variables such as SMTPSERVER_MAX_CLIENTS.
-# Where a FILE is asked for, "credential:NAME" is one of systemd's credentials.
+# The keys are the flags of the command line, under the headings of --help. The command line and
+# variables such as SMTPSERVER_MAX_CLIENTS have precedence over this file.
+# A FILE may be "credential:NAME", one of systemd's credentials.
 # twistd smtpserver --config FILE --check-config says what would run, without running it.
 """
 
 _LISTENERS = """\
 
-# Listeners with options of their own. What isn't said there is as in the tables above, and an
-# empty list takes that back. Give any number of them, in the place of the table [listen].
+# Any number of listeners with settings of their own, instead of the table [listen]. What a
+# listener doesn't set is as in the tables above; an empty list unsets what they say.
 
 # Mail from other servers.
 # [[listener]]
@@ -29,7 +29,7 @@ _LISTENERS = """\
 # recipients = "/etc/smtpserver/recipients"
 # max-clients = 500
 
-# Mail from users' programs, with TLS after STARTTLS and from the first octet on.
+# Mail from users' programs, by STARTTLS on port 587 and implicit TLS on port 465.
 # [[listener]]
 # listen = "tcp:587"
 # listen-tls = "tcp:465"
@@ -113,7 +113,7 @@ def exampleConfig() -> str:
 def _describe(flag: Flag) -> Iterator[str]:
     text = flag.text[0].upper() + flag.text[1:]
     yield ""
-    yield from textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+    yield from (f"# {line}" for line in textwrap.wrap(text, _WIDTH - 2, break_on_hyphens=False))
     yield f"#{flag.name} = {_example(flag)}"
 
 

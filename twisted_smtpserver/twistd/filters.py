@@ -57,18 +57,6 @@ def readMilter(text: str) -> dict[str, Any]:
     return arguments
 
 
-def checkFilters(given: Mapping[str, Any]) -> None:
-    """
-    Check the flags that need another flag.
-
-    :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if the other flag is missing.
-    """
-    for name in ("quarantine", "require-authentication"):
-        if name in given and "milter" not in given:
-            raise ConfigurationError(f"--{name}: needs --milter")
-
-
 def makeFilters(
     given: Mapping[str, Any], handler: object, handlerTimeout: float
 ) -> tuple[object, list[MaildirService]]:

@@ -11,8 +11,8 @@ from twisted_smtpserver import options as library
 from twisted_smtpserver.twistd.flags import BY_NAME, FLAGS, Flag
 
 _INTRODUCTION = (
-    "Receives mail by SMTP or LMTP. Each message is stored in a Maildir, or given to a handler. "
-    "Flags for listeners, networks and lists may be repeated; lists are separated by commas."
+    "Receives mail by SMTP or LMTP, and stores it in a Maildir or passes it on. Flags for "
+    "listeners, networks and lists may be repeated; the items of a list are separated by commas."
 )
 
 _FLAG_OF = {flag.option: flag.name for flag in reversed(BY_NAME.values()) if flag.option}
@@ -37,7 +37,8 @@ def helpText(width: int) -> str:
 def _describe(flag: Flag, width: int) -> list[str]:
     """The lines of the help for a flag."""
     left = f"  --{flag.name} {flag.value}".rstrip()
-    right = textwrap.wrap(flag.text + _shownDefault(flag), max(20, width - _HELP_COLUMN))
+    text, room = flag.text + _shownDefault(flag), max(20, width - _HELP_COLUMN)
+    right = textwrap.wrap(text, room, break_on_hyphens=False)
     if len(left) >= _HELP_COLUMN:
         return [left, *(" " * _HELP_COLUMN + line for line in right)]
     return [f"{left:{_HELP_COLUMN}}{right[0]}", *(" " * _HELP_COLUMN + line for line in right[1:])]

@@ -26,16 +26,11 @@ _ANY_LOGIN = {"authOptional": True, "allowInsecureAuth": True}
 
 def checkInbox(given: Mapping[str, Any]) -> None:
     """
-    Check the flags that need or contradict another flag.
+    Check the flags that contradict another flag.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if the other flag is missing, or there.
+    :raises ConfigurationError: if the other flag is there.
     """
-    for name in (*_ARGUMENTS, "inbox-release"):
-        if name in given and "inbox" not in given:
-            raise ConfigurationError(f"--{name}: needs --inbox")
-    if "inbox-release-password-file" in given and "inbox-release" not in given:
-        raise ConfigurationError("--inbox-release-password-file: needs --inbox-release")
     if "inbox-any-login" in given and "credCheckers" in given:
         raise ConfigurationError("--inbox-any-login and --auth contradict each other")
 

@@ -20,7 +20,7 @@ _log = Logger()
 #: Our own methods: what stands behind the colon, and what that is.
 METHODS = {
     "htpasswd": ("FILE", "users with hashed passwords; python -m twisted_smtpserver passwd"),
-    "dovecot": ("SOCKET", "ask Dovecot: the path of its auth-client, or a client endpoint"),
+    "dovecot": ("SOCKET", "ask Dovecot: the path of its auth-client socket, or a client endpoint"),
 }
 
 #: What is offered where a file of users is all there is, as far as the file has what it takes.
@@ -52,11 +52,11 @@ def checkLogins(config: Any) -> None:
     Check the flags about logins, and choose the mechanisms.
 
     :param config: the command line.
-    :raises ConfigurationError: if a flag makes no sense.
+    :raises ConfigurationError: if a flag is invalid.
     """
     files = userFiles(config)
     if len(files) > 1:
-        raise ConfigurationError("--auth htpasswd: there can be one file of users")
+        raise ConfigurationError("--auth htpasswd: there can be only one file of users")
     if "auth-plain-text" in config and not files:
         raise ConfigurationError("--auth-plain-text: needs --auth htpasswd:FILE")
     if files and "credCheckers" not in config and len(config["logins"]) == 1:
@@ -69,7 +69,7 @@ def makeLogins(config: Any) -> tuple[list[Any], list[Service]]:
 
     :param config: the command line.
     :returns: the stages, and the services that they need.
-    :raises ConfigurationError: if an argument makes no sense.
+    :raises ConfigurationError: if an argument is invalid.
     """
     stages: list[Any] = []
     services: list[Service] = []
@@ -104,7 +104,9 @@ def _loadUsers(stage: Any, wanted: Sequence[str], isExplicit: bool) -> None:
     if not isExplicit or not missing:
         return
     if "CRAM-MD5" in missing:
-        raise ConfigurationError("CRAM-MD5 needs passwords in plain text only: leave it out")
+        raise ConfigurationError(
+            "CRAM-MD5 needs every password in plain text: leave it out of --auth-methods"
+        )
     if len(missing) == len(wanted):
         raise ConfigurationError(
             f"nobody could log in by {', '.join(missing)}: each user in the file needs a SCRAM "
@@ -150,9 +152,10 @@ def writeHelp(output: TextIO) -> None:
 
     :param output: where to.
     """
-    output.write("For users of mail programs:\n\n")
+    output.write("For mail users:\n\n")
     output.writelines(
-        f"  --auth {method}:{argument:9}{text}\n" for method, (argument, text) in METHODS.items()
+        f"  --auth {f'{method}:{argument}':16}{text}\n"
+        for method, (argument, text) in METHODS.items()
     )
     output.write("\nMethods of twisted.cred:\n\n")
 

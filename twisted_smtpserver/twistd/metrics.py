@@ -56,7 +56,7 @@ class MetricsFlag:
         The services that watch a server: the pages; or in a worker what they need to know.
 
         :param server: the server.
-        :raises ConfigurationError: if the endpoint makes no sense.
+        :raises ConfigurationError: if the endpoint is invalid.
         """
         if self._endpoint is None:
             return
@@ -79,7 +79,7 @@ class MetricsFlag:
         The services that have the pages of all workers.
 
         :param supervisor: theirs.
-        :raises ConfigurationError: if the endpoint makes no sense.
+        :raises ConfigurationError: if the endpoint is invalid.
         """
         figures = self.figures
         if figures is None or self._endpoint is None:
@@ -101,7 +101,7 @@ class MetricsFlag:
 
 
 def _described(text: str | None) -> str | None:
-    """The endpoint; a mere number is a port of loopback's."""
+    """The endpoint; a number alone is a port of 127.0.0.1."""
     return f"tcp:{text}:interface={DEFAULT_HOST}" if text and text.isdecimal() else text
 
 

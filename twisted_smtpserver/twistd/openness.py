@@ -1,4 +1,4 @@
-"""Warns of a server that takes mail for everybody from everybody."""
+"""Warns of a server that accepts mail for any address from anybody."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = Logger()
 def isOpen(config: Container[str]) -> bool:
     """
     :param config: the flags that were given.
-    :returns: whether nothing is known of who may send, or to whom.
+    :returns: whether neither senders nor recipients are restricted.
     """
     needsLogin = hasLogins(config) and "auth-optional" not in config
     return not (needsLogin or "recipients" in config or "handler" in config)
@@ -53,8 +53,8 @@ class OpenServer(Service):
         reachable = [address for address in addresses if isReachable(address)]
         if reachable:
             _log.warn(
-                "Accepts mail to any address from whoever reaches {ports}: give --recipients FILE, "
-                "or --auth METHOD for users, unless that is meant",
+                "Accepts mail to any address from anybody who can reach {ports}: give --recipients "
+                "FILE, or --auth METHOD for users, unless that is intended",
                 ports=", ".join(f"{each.host} port {each.port}" for each in reachable),
             )
 

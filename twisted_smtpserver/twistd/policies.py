@@ -22,27 +22,17 @@ from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.shared import RedisState
 from twisted_smtpserver.twistd.tables import TableFile
 
-#: Flags that need another flag.
-_BELONG_TO = {
-    "greylist-delay": "greylist",
-    "shared-state-password-file": "shared-state",
-    "tarpit-after": "tarpit",
-}
-
 #: ``--greylist shared`` remembers in ``--shared-state``.
 SHARED = "shared"
 
 
 def checkPolicies(given: Mapping[str, Any]) -> None:
     """
-    Check the flags that need another flag.
+    Check the flags that are about policies.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if the other flag is missing.
+    :raises ConfigurationError: if a flag is missing.
     """
-    for name, other in _BELONG_TO.items():
-        if name in given and other not in given:
-            raise ConfigurationError(f"--{name}: needs --{other}")
     if given.get("greylist") == SHARED and "shared-state" not in given:
         raise ConfigurationError("--greylist shared: needs --shared-state")
 
@@ -52,7 +42,7 @@ def makeState(given: Mapping[str, Any]) -> RedisState | None:
     Make the state of ``--shared-state``. It connects when it is used.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if its URL makes no sense.
+    :raises ConfigurationError: if its URL is invalid.
     """
     if "shared-state" not in given:
         return None
@@ -101,8 +91,9 @@ def makePolicies(
 
 def withGates(policies: Sequence[Any], gates: Sequence[Any]) -> list[Any]:
     """
-    Put stages that know the recipients among the policies, before the greylist: who isn't one needs
-    no place there. The tarpit stays before them: it slows down clients that try names.
+    Put stages that know the recipients among the policies, before the greylist: an unknown
+    recipient needs no place there. The tarpit stays before them: it slows down clients that try
+    names.
 
     :param policies: what :func:`makePolicies` made.
     :param gates: these stages.

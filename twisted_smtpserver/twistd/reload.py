@@ -181,7 +181,7 @@ class Reloader:
         )
         _log.info("The configuration was read again: {what}", what=what)
         for name in dict.fromkeys(fixed):
-            _log.warn("{name} has changed, and that needs a restart", name=name)
+            _log.warn("{name} has changed: restart the server to use it", name=name)
         self._service.logCertificates()
         if isinstance(self._service, Supervisor):
             self._service.useConfiguration(self._secrets(fresh), self._groups())

@@ -164,11 +164,11 @@ def _forgetStart() -> None:
 def _warnOfRoot() -> None:
     if os.geteuid() == 0:
         _log.warn(
-            "Running as root, which is needed for the ports only: give twistd --uid and --gid, or "
+            "Running as root, which only the ports need: give twistd --uid and --gid, or "
             "systemd's unit User="
         )
     elif os.getegid() == 0:
-        _log.warn("Running in root's group, and may read its files: give twistd --gid, too")
+        _log.warn("Running in root's group, which may read root's files: give twistd --gid, too")
 
 
 @provider(ILogObserver)
@@ -206,7 +206,7 @@ def _reason(error: BaseException) -> str:
     lock = getattr(error, "filename2", None)
     if not (isinstance(error, OSError) and isinstance(lock, bytes) and lock.endswith(b".lock")):
         return str(error)
-    # Twisted makes this lock beside a unix socket: a link whose target is our process id.
+    # Twisted makes this lock next to a unix socket: a link whose target is our process id.
     path = os.fsdecode(lock.removesuffix(b".lock"))
     folder = os.path.dirname(os.path.abspath(path))
     if isinstance(error, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The stores that ``twistd smtpserver`` has flags for, beside the Maildir."""
+"""The stores that ``twistd smtpserver`` has flags for, besides the Maildir."""
 
 from __future__ import annotations
 
@@ -11,24 +11,6 @@ from twisted_smtpserver.errors import ConfigurationError
 
 #: The flags that choose a store, and the extra that each needs.
 STORES = {"postgres": "postgres", "forward": "", "webhook": "webhook", "amqp": "amqp"}
-
-#: Flags that need another flag.
-BELONG_TO = {
-    "amqp-exchange": "amqp",
-    "amqp-max-size": "amqp",
-    "amqp-password-file": "amqp",
-    "amqp-queue": "amqp",
-    "amqp-routing-key": "amqp-exchange",
-    "postgres-password-file": "postgres",
-    "postgres-retention": "postgres",
-    "postgres-table": "postgres",
-    "forward-password-file": "forward",
-    "forward-ca": "forward",
-    "webhook-secret-file": "webhook",
-    "webhook-ca": "webhook",
-    "webhook-parsed": "webhook",
-    "webhook-allow-private": "webhook",
-}
 
 
 class StoreService(Service):
@@ -56,18 +38,13 @@ class StoreService(Service):
 
 def checkStores(given: Mapping[str, Any]) -> None:
     """
-    Check the flags that need another flag.
+    Check the flags that are about stores.
 
     :param given: the values of the flags that were given, by name.
-    :raises ConfigurationError: if the other flag is missing.
+    :raises ConfigurationError: if a flag is missing.
     """
-    for name, other in BELONG_TO.items():
-        if name in given and other not in given:
-            raise ConfigurationError(f"--{name}: needs --{other}")
     if "amqp" in given and not {"amqp-queue", "amqp-exchange"} & set(given):
         raise ConfigurationError("--amqp: needs --amqp-queue or --amqp-exchange")
-    if "webhook" in given and "webhook-secret-file" not in given:
-        raise ConfigurationError("--webhook: needs --webhook-secret-file")
 
 
 def makeStore(given: Mapping[str, Any], hostName: str | None, size: int) -> StoreService | None:
@@ -78,7 +55,7 @@ def makeStore(given: Mapping[str, Any], hostName: str | None, size: int) -> Stor
     :param hostName: our name in ``Received:``.
     :param size: the largest message that the server takes, in octets; 0 for no limit.
     :returns: the store's service; ``None`` if no flag chooses a store.
-    :raises ConfigurationError: if a flag's value makes no sense, or a library is missing.
+    :raises ConfigurationError: if a flag's value is invalid, or a library is missing.
     """
     for name, extra in STORES.items():
         if name in given:

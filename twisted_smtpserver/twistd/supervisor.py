@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessTerminated, ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger, LogLevel, globalLogPublisher
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.factory import SMTPServerFactory
@@ -37,13 +37,8 @@ from twisted_smtpserver.twistd.handed import (
     handedCertificates,
     joined,
 )
-from twisted_smtpserver.twistd.worker import (
-    CONTROL,
-    ENVIRONMENT,
-    RECORD,
-    SharedCounts,
-    makeLogObserver,
-)
+from twisted_smtpserver.twistd.worker import CONTROL, ENVIRONMENT, SharedCounts
+from twisted_smtpserver.twistd.workerlog import WorkerOutput, makeLogObserver
 
 _log = Logger()
 
@@ -60,9 +55,6 @@ KILL_SECONDS = 10.0
 #: serving, and for the rest of the first one's output.
 FIRST_START_SECONDS = 1.0
 
-#: The longest line of a worker's output that is logged as one event, in octets.
-MAX_LINE = 2**18
-
 # A SIGHUP to the whole process group is for the supervisor alone: a worker starts with the signal
 # blocked, and ignores it from here on. The current folder isn't on sys.path, because other users
 # may be able to write to it.
@@ -74,15 +66,19 @@ _START = (
 )
 
 
-def makeCommand(arguments: Sequence[str], reactor: str | None) -> list[str]:
+def makeCommand(arguments: Sequence[str], reactor: str | None, sendsLines: bool) -> list[str]:
     """
     Make the command that starts a worker.
 
     :param arguments: the arguments of ``smtpserver``.
     :param reactor: the value of ``--reactor``, if it was given.
+    :param sendsLines: whether the supervisor's log can take lines; otherwise it is sent events.
     """
     # The worker inherits folder, umask and user; the supervisor has the log and the pid file.
-    flags = ["--nodaemon", "--pidfile=", f"--logger={makeLogObserver.__module__}.makeLogObserver"]
+    flags = ["--nodaemon", "--pidfile="]
+    # Lines come of the flags that the worker has as well.
+    toEvents = f"--logger={makeLogObserver.__module__}.makeLogObserver"
+    flags.append("--logfile=-" if sendsLines else toEvents)
     if reactor is not None:
         flags.append(f"--reactor={reactor}")
     return [sys.executable, "-c", _START, *flags, "smtpserver", *arguments]
@@ -140,7 +136,7 @@ class Supervisor(SMTPService):
         self.counts = SharedCounts(self._countsFile.fileno(), count)
         self.workers = [_Worker(self, self._reactor, number) for number in range(count)]
         self.hasFailed = False
-        #: What the workers are told of the configuration, when they start and when it changes.
+        #: What the workers learn of the configuration, at their start and when it changes.
         self.configuration = self._makeConfiguration()
 
     def startService(self) -> None:
@@ -225,7 +221,7 @@ class Supervisor(SMTPService):
 
     @property
     def transcripts(self) -> dict[str, Any]:
-        """What workers are told of transcripts."""
+        """The transcripts that workers must write."""
         return {"transcripts": list(self._transcripts)}
 
     def workerExited(self, number: int) -> None:
@@ -384,7 +380,7 @@ class _Worker:
 
     def _kill(self) -> None:
         self._timer = None
-        _log.error("Worker {worker} didn't end in time, and is killed", worker=self._name)
+        _log.error("Worker {worker} didn't stop in time: killing it", worker=self._name)
         assert self._process is not None
         self._process.transport.signalProcess("KILL")
 
@@ -419,7 +415,7 @@ class _Process(ProcessProtocol):
     def __init__(self, worker: _Worker, name: int) -> None:
         self._worker = worker
         self._name = name
-        self._buffers = {1: b"", 2: b""}
+        self._outputs = {1: WorkerOutput(name), 2: WorkerOutput(name)}
         self._pid = 0
 
     def connectionMade(self) -> None:
@@ -427,37 +423,12 @@ class _Process(ProcessProtocol):
         _log.info("Worker {worker} has pid {pid}", worker=self._name, pid=self._pid)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        *lines, rest = (self._buffers[childFD] + data).split(b"\n")
-        if len(rest) > MAX_LINE:
-            lines.append(rest)
-            rest = b""
-        self._buffers[childFD] = rest
-        for line in lines:
-            _passOn(self._name, line)
+        self._outputs[childFD].received(data)
 
     def childConnectionLost(self, childFD: int) -> None:
-        rest = self._buffers.get(childFD)
-        if rest:
-            _passOn(self._name, rest)
+        if childFD in self._outputs:
+            self._outputs[childFD].ended()
 
     # Not processEnded, which also waits for the worker's children that have its output open.
     def processExited(self, reason: Failure) -> None:
         self._worker.exited(self._pid, reason)
-
-
-def _passOn(worker: int, line: bytes) -> None:
-    """Log a line of a worker's output: an event again as an event, any other line as text."""
-    if line.startswith(RECORD):
-        try:
-            event = json.loads(line[len(RECORD) :])
-            event["log_level"] = LogLevel.lookupByName(event["log_level"])
-            event["log_system"] += f", worker {worker}"
-        except (ValueError, KeyError, TypeError):  # cut off when the worker was killed
-            return
-        event["log_format"] = "{log_text}"
-        event["worker"] = worker
-        globalLogPublisher(event)
-    elif line:
-        _log.warn(
-            "Worker {worker} printed: {line}", worker=worker, line=line.decode("utf-8", "replace")
-        )

@@ -14,9 +14,6 @@ from twisted_smtpserver.session import Address, Session
 #: The flags that name such a file.
 TABLES = ("recipients", "senders")
 
-#: Flags that need another flag.
-_BELONG_TO = {"recipient-delimiter": "recipients", "relay-for-users": "recipients"}
-
 #: The word for no delimiter: a flag's value can't be empty.
 NONE = "none"
 
@@ -49,15 +46,12 @@ class TableFile(Service):
 
 def checkTables(given: Mapping[str, Any], isFileThere: bool = True) -> None:
     """
-    Check the flags that need another flag, and the files.
+    Check the files.
 
     :param given: the values of the flags that were given, by name.
     :param isFileThere: whether the files can be looked for already.
-    :raises ConfigurationError: if a flag or a file is missing.
+    :raises ConfigurationError: if a file is missing.
     """
-    for name, other in _BELONG_TO.items():
-        if name in given and other not in given:
-            raise ConfigurationError(f"--{name}: needs --{other}")
     for name in TABLES:
         if isFileThere and name in given and not os.path.isfile(given[name]):
             raise ConfigurationError(f"--{name}: there is no file {given[name]!r}")

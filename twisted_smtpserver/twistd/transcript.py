@@ -72,7 +72,10 @@ class TranscriptFile(Service):
         self._before = signal.signal(signal.SIGUSR2, self._signaled)
 
     def stopService(self) -> None:
-        """End all transcripts. From here on the signal does nothing: by itself it would kill."""
+        """
+        End all transcripts. From here on the signal is ignored: by default it would kill the
+        process.
+        """
         super().stopService()
         self._use([])
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -97,7 +100,7 @@ class TranscriptFile(Service):
             _log.error("--transcript: {path}: {why}", path=self._path, why=why)
         else:
             if not rules:
-                _log.info("--transcript: {path} asks for none", path=self._path)
+                _log.info("--transcript: {path} asks for no transcripts", path=self._path)
             self._use(rules)
 
 

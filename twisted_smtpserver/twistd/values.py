@@ -25,14 +25,14 @@ def readOctets(text: str) -> int:
     """Read a size, such as 50M."""
     match = re.fullmatch(r"([0-9]+)([KMG]?)(?:i?B)?", text, re.IGNORECASE | re.ASCII)
     if match is None:
-        raise ValueError(f"{text!r} is no size such as 50M")
+        raise ValueError(f"{text!r} is not a size such as 50M")
     return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
 
 
 def readWhole(text: str) -> int:
     """Read a whole number."""
     if not re.fullmatch("[0-9]+", text, re.ASCII):
-        raise ValueError(f"{text!r} is no whole number")
+        raise ValueError(f"{text!r} is not a whole number")
     return int(text)
 
 
@@ -59,7 +59,7 @@ def readWholeOrOff(text: str) -> int | bool:
 def readSeconds(text: str) -> float:
     """Read a number of seconds."""
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text, re.ASCII):
-        raise ValueError(f"{text!r} is no number of seconds")
+        raise ValueError(f"{text!r} is not a number of seconds")
     return float(text)
 
 
@@ -75,7 +75,7 @@ def readRate(text: str) -> tuple[int, float]:
     """Read a rate, such as 600/h: how many, and in how many seconds."""
     match = re.fullmatch("([1-9][0-9]{0,8})/([1-9][0-9]{0,8})?([smhd])", text, re.ASCII)
     if match is None:
-        raise ValueError(f"{text!r} is no rate such as 600/h or 20/10m")
+        raise ValueError(f"{text!r} is not a rate such as 600/h or 20/10m")
     unit = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[3]]
     return int(match[1]), int(match[2] or 1) * unit
 
@@ -86,7 +86,7 @@ def readZones(text: str) -> list[str]:
     for word in joinWords([text]):
         zone = parseDomain(word.encode("utf-8", "replace"))
         if not isinstance(zone, str):
-            raise ValueError(f"{word!r} is no domain name")
+            raise ValueError(f"{word!r} is not a domain name")
         zones.append(toAscii(zone))
     return zones
 
@@ -120,7 +120,7 @@ def readYesOrNo(text: str) -> bool:
 def readPort(text: str) -> str:
     """Read a port's number; it stays text."""
     if readWhole(text) > 65535:
-        raise ValueError(f"{text} is no port number")
+        raise ValueError(f"{text} is not a port number")
     return text
 
 
@@ -130,10 +130,10 @@ def readPage(text: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025")
+        raise ValueError(f"{text!r} is not an address such as 127.0.0.1:8025 or [::1]:8025")
     address = spellOwn(host) if colon and host != "localhost" else DEFAULT_HOST
     if address is None:
-        raise ValueError(f"{text!r} is no address such as 127.0.0.1:8025 or [::1]:8025")
+        raise ValueError(f"{text!r} is not an address such as 127.0.0.1:8025 or [::1]:8025")
     return address, int(readPort(port))
 
 
@@ -141,7 +141,7 @@ def readAtLeastOne(text: str) -> int:
     """Read a whole number above 0."""
     number = readWhole(text)
     if not number:
-        raise ValueError("0 would keep nothing")
+        raise ValueError("0 would keep no messages")
     return number
 
 
@@ -149,7 +149,7 @@ def readPassword(path: str) -> str:
     """Read the page's name and password from the first line of a file."""
     password = readFirstLine(path)
     if not password.rpartition(":")[2]:
-        raise ValueError("its first line is empty, or has no password behind the name")
+        raise ValueError("its first line is empty, or has no password after the name")
     return password
 
 
@@ -180,7 +180,7 @@ def readNameServer(text: str) -> DatagramResolver:
     host, port = (match[1] or match[2], match[3]) if match else (text, None)
     address = spellOwn(host)
     if address is None:
-        raise ValueError(f"{text!r} is no address such as 192.0.2.53 or [2001:db8::53]:53")
+        raise ValueError(f"{text!r} is not an address such as 192.0.2.53 or [2001:db8::53]:53")
     return DatagramResolver(servers=[(address, int(readPort(port or "53")))])
 
 

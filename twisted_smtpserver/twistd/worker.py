@@ -16,7 +16,6 @@ import mmap
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -28,14 +27,12 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.fdesc import readFromFD, setNonBlocking
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.logger import LogEvent, Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_smtpserver.factory import SMTPServerFactory
 from twisted_smtpserver.hooks.reactor import theReactor
-from twisted_smtpserver.log.batches import BatchedLogObserver, systemOf
-from twisted_smtpserver.log.formats import plainFields, textOf
 from twisted_smtpserver.service import SMTPService
 
 _log = Logger()
@@ -48,9 +45,6 @@ CONTROL = 3
 
 #: Endpoints whose sockets can be shared.
 SHAREABLE = ("tcp", "tcp6", "unix", "systemd")
-
-#: The octet that begins a log event (RFC 7464); a printed line doesn't begin with it.
-RECORD = b"\x1e"
 
 
 class SharedCounts:
@@ -113,27 +107,6 @@ class SharedCounts:
         self._serving[worker] = 0
         for place in range(worker, len(self._counts), self._workers):
             self._counts[place] = 0
-
-
-# -- The log ---------------------------------------------------------------------------------------
-
-
-def makeLogObserver() -> BatchedLogObserver:
-    """Make a worker's log observer (``--logger``), which writes events for the supervisor."""
-    return BatchedLogObserver(sys.stdout.buffer, _encodeEvent)
-
-
-def _encodeEvent(event: LogEvent) -> str:
-    """Write an event as one line."""
-    kept = plainFields(event)
-    kept |= {
-        "log_text": textOf(event),
-        "log_level": event.get("log_level", LogLevel.info).name,
-        "log_namespace": event.get("log_namespace", "-"),
-        "log_system": systemOf(event),
-        "log_time": event.get("log_time"),
-    }
-    return f"{RECORD.decode()}{json.dumps(kept)}\n"
 
 
 # -- The service -----------------------------------------------------------------------------------

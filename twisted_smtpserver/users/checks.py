@@ -1,4 +1,4 @@
-"""Checks of passwords in threads: a few at a time, and not too many that wait."""
+"""Password checks in threads: a few at once, and a bounded number that wait."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Checks:
         Run a function. A client that leaves while it waits for its turn gives its place back; a
         thread can't be stopped.
 
-        :param client: who wants it.
+        :param client: the client that wants it.
         :raises AuthenticationFailed: 454 4.7.0 if too many wait already.
         """
         self._enter(client)
@@ -73,8 +73,8 @@ class Checks:
             if not self._isBusy:
                 self._isBusy = True
                 _log.warn(
-                    "{count} passwords wait to be checked: further logins get 454 until there are "
-                    "fewer",
+                    "{count} logins wait for their passwords to be checked: further ones get 454 "
+                    "until there are fewer",
                     count=self._total,
                 )
             raise AuthenticationFailed("Too many logins at a time", 454, enhanced="4.7.0")

@@ -19,8 +19,9 @@ from twisted_smtpserver.users.table import UserTable, preparedName
 __all__ = ["main"]
 
 _DESCRIPTION = (
-    "Adds a user to a file for twistd smtpserver --auth htpasswd:FILE, or changes a password. It is"
-    " asked for twice, and isn't shown. A server that runs sees the change within a second."
+    "Adds a user to a file for twistd smtpserver --auth htpasswd:FILE, or changes a password. The"
+    " password is asked for twice, and isn't shown. A running server sees the change within a"
+    " second."
 )
 
 
@@ -53,16 +54,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m twisted_smtpserver passwd", description=_DESCRIPTION
     )
-    parser.add_argument("file", metavar="FILE", help="the file; it is made if there is none")
+    parser.add_argument("file", metavar="FILE", help="the file; it is created if it doesn't exist")
     parser.add_argument("name", metavar="NAME", help="the user's name")
     parser.add_argument(
-        "--scheme", choices=SCHEMES, default="argon2id", help="how to keep it [%(default)s]"
+        "--scheme",
+        choices=SCHEMES,
+        default="argon2id",
+        help="how to hash the password [%(default)s]",
     )
     parser.add_argument(
-        "--scram", action="store_true", help="keep a SCRAM secret beside it, for SCRAM-SHA-256"
+        "--scram", action="store_true", help="also store a SCRAM secret, for SCRAM-SHA-256"
     )
     parser.add_argument(
-        "--stdin", action="store_true", help="take the password from the first line of the input"
+        "--stdin",
+        action="store_true",
+        help="read the password from the first line of standard input",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--delete", action="store_true", help="delete the user")
@@ -89,7 +95,7 @@ def _run(said: argparse.Namespace, name: str, ask: Callable[[str], str], stdin: 
 def _checkedName(text: str) -> str:
     name = preparedName(text)
     if not name or ":" in name or name[0] == "#" or name != name.strip():
-        _fail("a name has no colon, no control characters, no # and no blank at its ends")
+        _fail("a name has no colon or control character, no # in front, no blank at either end")
     return name
 
 

@@ -2,11 +2,12 @@
 The ways to keep a password: bcrypt, argon2id, sha512-crypt, SCRAM-SHA-256, and plain text.
 
 All of them that take time do so in code that lets other threads run meanwhile. What a line of a
-file may cost is bounded: one login mustn't take the server's memory, or its processors for long.
+file may cost is bounded: one login must not take the server's memory, or its processors for long.
 """
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 import secrets
@@ -29,7 +30,7 @@ MAX_SHA512_ROUNDS = 1_000_000
 #: The most iterations of a SCRAM secret: a second.
 MAX_SCRAM_ITERATIONS = 1_000_000
 
-#: bcrypt looks at so many octets of a password, and at no further ones.
+#: bcrypt uses this many octets of a password, and ignores further ones.
 BCRYPT_OCTETS = 72
 
 # What new hashes cost. Mail programs log in for each message: some 50 ms for each is enough.
@@ -60,7 +61,7 @@ class Scheme:
 
         :param kept: from the file.
         :returns: what it costs to check a password against it: the same for the same cost.
-        :raises ValueError: if it is malformed, or costs too much.
+        :raises ValueError: if it is malformed, or costs too much; the text names the cure.
         """
         raise NotImplementedError
 
@@ -94,16 +95,17 @@ class Bcrypt(Scheme):
 
     name = "bcrypt"
     prefix = re.compile(r"\$2[abxy]\$")
-    _form = re.compile(r"\$2[aby]\$([0-3][0-9])\$[./A-Za-z0-9]{53}")
+    # A salt of 16 octets leaves four bits of its last character, which must be zero.
+    _form = re.compile(r"\$2[aby]\$([0-3][0-9])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 
     def costOf(self, kept: str) -> Hashable:
         """See :class:`Scheme`."""
         match = self._form.fullmatch(kept)
         if match is None:
-            raise ValueError("the bcrypt hash is malformed")
+            raise _unusable("the bcrypt hash is malformed")
         cost = int(match[1])
         if not 4 <= cost <= MAX_BCRYPT_COST:
-            raise ValueError(f"bcrypt's cost must be 4 to {MAX_BCRYPT_COST}")
+            raise _unusable(f"bcrypt's cost must be 4 to {MAX_BCRYPT_COST}")
         _library("bcrypt")
         return cost
 
@@ -115,7 +117,9 @@ class Bcrypt(Scheme):
     def make(self, password: bytes) -> str:
         """See :class:`Scheme`."""
         if len(password) > BCRYPT_OCTETS:
-            raise ValueError(f"bcrypt keeps no more than {BCRYPT_OCTETS} octets of a password")
+            raise ValueError(
+                f"bcrypt takes passwords of at most {BCRYPT_OCTETS} octets: choose another scheme"
+            )
         library = _library("bcrypt")
         return str(library.hashpw(password, library.gensalt(_BCRYPT_COST)), "ascii")
 
@@ -131,19 +135,22 @@ class Argon2id(Scheme):
     prefix = re.compile(r"\$argon2(?:i|d|id)\$")
     _form = re.compile(
         r"\$argon2id\$v=19\$m=([1-9][0-9]{0,9}),t=([1-9][0-9]{0,9}),p=([1-9][0-9]{0,9})"
-        r"\$[A-Za-z0-9+/]{11,86}\$([A-Za-z0-9+/]{16,171})"
+        r"\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{16,171})"
     )
 
     def costOf(self, kept: str) -> Hashable:
         """See :class:`Scheme`."""
         match = self._form.fullmatch(kept)
-        if match is None:
-            raise ValueError("the hash is no argon2id hash of version 19")
+        if match is None or not all(map(_isBase64, match.group(4, 5))):
+            raise _unusable("the hash is not an argon2id hash of version 19")
         memory, passes, lanes = map(int, match.group(1, 2, 3))
-        if memory > MAX_ARGON2_MEMORY:
-            raise ValueError(f"argon2id's memory (m=) must be at most {MAX_ARGON2_MEMORY} KiB")
+        if not 8 * lanes <= memory <= MAX_ARGON2_MEMORY:  # RFC 9106 §3.1
+            raise _unusable(
+                f"argon2id's memory (m=) must be at most {MAX_ARGON2_MEMORY} KiB, and at least 8"
+                " for each lane (p=)"
+            )
         if passes > MAX_ARGON2_PASSES or lanes > MAX_ARGON2_LANES:
-            raise ValueError(
+            raise _unusable(
                 f"argon2id's passes (t=) must be at most {MAX_ARGON2_PASSES}, and its lanes (p=)"
                 f" {MAX_ARGON2_LANES}"
             )
@@ -185,10 +192,10 @@ class Sha512Crypt(Scheme):
         """See :class:`Scheme`."""
         match = self._form.fullmatch(kept)
         if match is None:
-            raise ValueError("the sha512-crypt hash is malformed")
+            raise _unusable("the sha512-crypt hash is malformed")
         rounds = int(match[1] or self._default)
         if rounds > MAX_SHA512_ROUNDS:
-            raise ValueError(f"sha512-crypt's rounds must be at most {MAX_SHA512_ROUNDS}")
+            raise _unusable(f"sha512-crypt's rounds must be at most {MAX_SHA512_ROUNDS}")
         sha512crypt()  # is it there?
         return rounds
 
@@ -213,9 +220,12 @@ class Scram(Scheme):
 
     def costOf(self, kept: str) -> Hashable:
         """See :class:`Scheme`."""
-        secret = ScramSecret.fromString(kept)
+        try:
+            secret = ScramSecret.fromString(kept)
+        except ValueError as error:
+            raise _unusable(f"the SCRAM secret can't be used: {error}") from None
         if secret.iterations > MAX_SCRAM_ITERATIONS:
-            raise ValueError(f"SCRAM's iterations must be at most {MAX_SCRAM_ITERATIONS}")
+            raise _unusable(f"SCRAM's iterations must be at most {MAX_SCRAM_ITERATIONS}")
         return secret.iterations
 
     def verify(self, kept: str, password: bytes) -> bool:
@@ -239,7 +249,7 @@ class Scram(Scheme):
 
 
 class PlainText(Scheme):
-    """The password itself, which whoever reads the file knows."""
+    """The password itself, which every reader of the file knows."""
 
     name = "plain"
     prefix = re.compile("")
@@ -277,15 +287,28 @@ def identify(kept: str, plainText: bool = False) -> Scheme:
         if scheme.prefix.match(kept):
             return scheme
     if _LIKE_A_HASH.match(kept):
-        raise ValueError(f"this kind of hash isn't taken: {_CURE}")
+        raise ValueError(f"this kind of hash isn't supported: {_CURE}")
     if not kept:
         raise ValueError("the password is empty")
     if not plainText:
         raise ValueError(
-            f"this is no hash: {_CURE}; passwords in plain text are taken with --auth-plain-text,"
+            f"this is not a hash: {_CURE}; passwords in plain text need --auth-plain-text,"
             " or Htpasswd(plainText=True)"
         )
     return _PLAIN
+
+
+def _unusable(reason: str) -> ValueError:
+    return ValueError(f"{reason}: {_CURE}")
+
+
+def _isBase64(text: str) -> bool:
+    """Whether it is base64 without padding, as the library wants it (RFC 4648 §3.5)."""
+    try:
+        octets = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return False
+    return base64.b64encode(octets).rstrip(b"=") == text.encode("ascii")
 
 
 def _random(length: int, letters: str = _LETTERS) -> str:
@@ -308,5 +331,5 @@ def _library(name: str) -> Any:
         return argon2
     except ImportError:
         raise ValueError(
-            f'such hashes need {name}: pip install "twisted-smtpserver[passwords]"'
+            f'these hashes need {name}: pip install "twisted-smtpserver[passwords]"'
         ) from None

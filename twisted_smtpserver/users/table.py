@@ -13,7 +13,7 @@ from functools import partial
 from twisted_smtpserver.sasl import Credentials, FakeSecrets, ScramSecret
 from twisted_smtpserver.sasl.names import MAX_PASSWORD, decodeName, saslprep
 from twisted_smtpserver.sasl.scramsecret import MIN_ITERATIONS
-from twisted_smtpserver.tables.watched import Lines, TableError, empty
+from twisted_smtpserver.tables.watched import Lines, TableError, empty, inTurns
 from twisted_smtpserver.users.schemes import SCHEMES, PlainText, Scheme, Scram, identify
 
 __all__ = ["UserTable", "preparedName"]
@@ -48,6 +48,8 @@ class UserTable:
         self._costs: Counter[_Cost] = Counter()
         self._samples: dict[_Cost, str] = {}
         self._iterations: Counter[int] = Counter()
+        self._commonIterations = MIN_ITERATIONS
+        self._count = 0
         # What an unknown user's password is checked against; empty if there is nobody.
         self._decoy = ""
         self._plainText = False
@@ -76,13 +78,14 @@ class UserTable:
         text, colon, kept = line.partition(":")
         name = preparedName(text)
         if not colon or not name:
-            raise ValueError("a line is: name, colon, hash")
+            raise ValueError("a line must be: name, colon, hash")
         scheme = self._schemeOf(kept)
         isScram = isinstance(scheme, Scram)
         users = self._scram if isScram else self._kept
         if name in users:
-            raise ValueError("there is such a line for this name already")
+            raise ValueError("an earlier line has the same name and the same kind of hash")
         cost = scheme, scheme.costOf(kept)
+        self._count += name not in self
         users[name] = kept
         self._samples.setdefault(cost, kept)
         if isScram:
@@ -100,7 +103,9 @@ class UserTable:
         """Find out what most users have, and what all of them have."""
         ((scheme, cost), _), *_ = self._costs.most_common(1)
         self._decoy = scheme.decoy(self._samples[scheme, cost])
-        if self._scram.keys() >= self._kept.keys():
+        if self._scram:
+            ((self._commonIterations, _),) = self._iterations.most_common(1)
+        if all(name in self._scram for name in inTurns(self._kept)):
             self.mechanisms = (*_SCRAM, *self.mechanisms)
         if not self._scram and {type(scheme) for scheme, _ in self._samples} == {PlainText}:
             self.mechanisms += ("CRAM-MD5",)
@@ -109,13 +114,14 @@ class UserTable:
         return f"{len(self)} users"
 
     def __len__(self) -> int:
-        return len(self._kept.keys() | self._scram.keys())
+        return self._count
 
     def __contains__(self, name: str) -> bool:
         return name in self._kept or name in self._scram
 
     def dispose(self) -> None:
         """(In a thread.) Free the memory: there is a newer table."""
+        self._count = 0
         empty(self._kept)
         empty(self._scram)
 
@@ -157,13 +163,12 @@ class UserTable:
         """
         :param name: as :func:`preparedName` returned it.
         :param key: what the secrets of unknown users are made of.
-        :returns: the user's secret. Whoever isn't known seems to have one like the others, which no
+        :returns: the user's secret. An unknown user seems to have one like the others, which no
             password is known for.
         """
         kept = self._scram.get(name)
         if kept is None:
-            common = self._iterations.most_common(1)
-            return FakeSecrets(key, common[0][0] if common else MIN_ITERATIONS).secretOf(name)
+            return FakeSecrets(key, self._commonIterations).secretOf(name)
         return ScramSecret.fromString(kept)
 
 

@@ -8,9 +8,17 @@ from twisted.internet.interfaces import IAddress
 from twisted.protocols.policies import WrappingFactory
 from twisted.web.server import Request, Site
 
+from twisted_smtpserver.web.turns import PacedConnection, Turns
+
+#: Parameters of a query: twisted.web takes them apart before anybody asks for them.
+MAX_PARAMETERS = 100
+
 
 class BoundedRequest(Request):
-    """A request whose body is bounded, and is nothing but octets; by default there can't be one."""
+    """
+    A request to a site in :class:`BoundedConnections`. Its body is bounded, and is nothing but
+    octets; by default there can't be one.
+    """
 
     #: The most octets of a body.
     mostOctets = 0
@@ -52,34 +60,52 @@ class BoundedRequest(Request):
         """
         if self._isRefused:
             return
+        if path.count(b"&") + path.count(b";") >= MAX_PARAMETERS:
+            self._refuse(b"414 URI Too Long")
+            return
         # By this header twisted.web would parse forms, which nobody sends and nothing bounds.
         self.requestHeaders.removeHeader(b"content-type")
         super().requestReceived(command, path, version)
 
-    def _refuse(self) -> None:
+    def process(self) -> None:
+        """Answer, when it is this request's turn."""
+        channel: Any = self.channel
+        connection: PacedConnection = channel.transport
+        self.notifyFinish().addBoth(lambda _: connection.answered())
+        connection.answer(super().process)
+
+    def _refuse(self, status: bytes = b"413 Content Too Large") -> None:
         self._isRefused = True
         channel: Any = self.channel
         content: Any = self.content
         content.close()
         channel.transport.write(
-            b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            b"HTTP/1.1 %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status
         )
         channel.loseConnection()
 
 
 class BoundedConnections(WrappingFactory):
     """
-    Closes connections beyond a number.
+    Closes connections beyond a number, and lets the others take turns.
 
     :param site: the web server.
     :param most: the number.
+    :ivar turns: where requests wait for theirs.
+    :ivar clock: the site's reactor.
+    :ivar idleTime: how long a client may take nothing of an answer, or take for a request, in
+        seconds; the site's timeout.
     """
 
     noisy = False
+    protocol = PacedConnection
 
     def __init__(self, site: Site, most: int) -> None:
         super().__init__(site)
         self._most = most
+        self.clock: Any = site.reactor
+        self.turns = Turns(self.clock)
+        self.idleTime = site.timeOut
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """
@@ -96,7 +122,7 @@ class BoundedConnections(WrappingFactory):
 
 
 class QuietSite(Site):
-    """Without an access log: whoever polls would fill it."""
+    """No access log: clients that poll would fill it."""
 
     noisy = False
 

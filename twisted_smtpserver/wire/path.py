@@ -32,7 +32,7 @@ MAX_PATH = 1024
 
 NO_BRACKETS = Problem("angle brackets are needed, as in <user@example.com>")
 NOT_CLOSED = Problem("the closing angle bracket is missing")
-NOT_ALONE = Problem("only a space and parameters can follow the closing angle bracket")
+NOT_ALONE = Problem("only a space and parameters may follow the closing angle bracket")
 BAD_ROUTE = Problem("a source route is written <@a.example,@b.example:user@example.com>")
 LOCAL_MISSING = Problem("the local part is missing")
 LOCAL_MALFORMED = Problem("the local part has a dot or a character that needs quotes")
@@ -151,7 +151,7 @@ def parseReversePath(argument: bytes, lenient: bool = False) -> tuple[Path, byte
         on both sides and no control, invisible character, space or angle bracket. A local part that
         isn't well-formed is taken as sent; a domain that isn't, with ASCII letters in lower case.
         The limits stay. What is well-formed is not treated differently.
-    :returns: the path, and the octets of the parameters behind it; or the refusal, 501 5.1.7.
+    :returns: the path, and the octets of the parameters after it; or the refusal, 501 5.1.7.
     """
     return _parsePath(argument, lenient, _SENDER)
 
@@ -162,7 +162,7 @@ def parseForwardPath(argument: bytes, lenient: bool = False) -> tuple[Path, byte
 
     :param argument: what follows ``TO:``.
     :param lenient: see :func:`parseReversePath`.
-    :returns: the path, and the octets of the parameters behind it; or the refusal, 501 5.1.3.
+    :returns: the path, and the octets of the parameters after it; or the refusal, 501 5.1.3.
     """
     return _parsePath(argument, lenient, _RECIPIENT)
 

@@ -427,7 +427,7 @@ class FailureTests(MilterCase):
             assert client.greeting is not None
             self.assertEqual((client.greeting.code, client.say(HELLO).code), (220, 250))
             self.assertEqual(client.say(MAIL).code, code)
-            self.assertIn("<Milter fake> has failed for [192.0.2.1]", self.lines[-1])
+            self.assertIn("<Milter fake> failed for [192.0.2.1]", self.lines[-1])
             self.assertIn("can't connect: ", self.lines[-1])
         for line, code in [(RCPT, 250), ("DATA", 354)]:
             self.assertEqual(client.say(line).code, code)
@@ -488,7 +488,7 @@ class FailureTests(MilterCase):
                 client.wait(29)
                 self.assertEqual([each.code for each in client.answers()][4:], [])
                 client.wait(2)
-            self.assertIn("no answer for 30 s", self.lines.pop(0), stage)
+            self.assertIn("didn't answer within 30 s", self.lines.pop(0), stage)
             self.assertTrue(fake.transports[0].isClosed)
         self.assertEqual(self.store.messages, [])
 

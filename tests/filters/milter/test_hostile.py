@@ -9,7 +9,16 @@ from twisted.internet.defer import Deferred
 
 from tests.filters.milter.test_filter import MilterCase
 from tests.filters.test_filtered import MESSAGE, Store
-from tests.support.milters import ACCEPT, CONTINUE, DISCARD, REJECT, FakeMilter, field, reply
+from tests.support.milters import (
+    ACCEPT,
+    CONTINUE,
+    DISCARD,
+    PROGRESS,
+    REJECT,
+    FakeMilter,
+    field,
+    reply,
+)
 from tests.support.talk import HELLO, MAIL, RCPT, brief
 from twisted_smtpserver.filters import Filtered
 from twisted_smtpserver.filters.milter import conversation
@@ -45,7 +54,7 @@ class MilterTests(MilterCase):
                 fake.transports[0].protocol.dataReceived(bytes([octet]))
         self.assertEqual(brief(client.answers()[0]), (451, "4.7.1"))
         self.assertTrue(fake.transports[0].isClosed)
-        self.assertIn("no answer for 30 s", self.lines[0])
+        self.assertIn("didn't answer within 30 s", self.lines[0])
 
     def test_drippingNegotiation(self) -> None:
         """Nor does it help to begin so: a connection has its time in all."""
@@ -138,6 +147,18 @@ class MilterTests(MilterCase):
             turns[-1].callback(None)
         self.assertEqual(client.answers()[0].code, 250)
         self.assertTrue(self.store.messages[0].endswith(b"\r\n\r\n" + b"x" * 3 * MAX_AT_ONCE))
+
+    def test_muchProgress(self) -> None:
+        """Nor does progress upon progress before any other answer."""
+        turns = self.turns(conversation)
+        fake = FakeMilter({"M": PROGRESS * (3 * MAX_AT_ONCE) + CONTINUE})
+        client = self.client(fake)
+        client.say(HELLO)
+        client.send(f"{MAIL}\r\n".encode())
+        for number in range(1, 4):
+            self.assertEqual((len(turns), client.answers()), (number, []))
+            turns[-1].callback(None)
+        self.assertEqual(client.answers()[0].code, 250)
 
     def test_manyChanges(self) -> None:
         """Nor do changes of a long header, each of which looks at all of it."""

@@ -40,13 +40,13 @@ class ClientTests(SynchronousTestCase):
             self.setUp()
             waiting = self.client.expect()
             self.hop.say(line)
-            self.assertLost(waiting, "it said what is no reply")
+            self.assertLost(waiting, "it sent a line that is not a reply")
 
     def test_mixedCodes(self) -> None:
         """So do several codes in one reply."""
         waiting = self.client.expect()
         self.hop.say("250-one", "550 two")
-        self.assertLost(waiting, "no reply")
+        self.assertLost(waiting, "not a reply")
 
     def test_longLine(self) -> None:
         """So does a line without an end. A long one with an end is cut."""

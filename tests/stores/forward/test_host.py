@@ -43,7 +43,7 @@ class URLTests(SynchronousTestCase):
             error = self.assertRaises(ConfigurationError, parseURL, url)
             self.assertIn("isn't of the form smtp://HOST", str(error))
         for url in ("smtp://mx:99999", "smtp://[::1"):
-            self.assertIn("is no URL", str(self.assertRaises(ConfigurationError, parseURL, url)))
+            self.assertIn("is not a URL", str(self.assertRaises(ConfigurationError, parseURL, url)))
         error = self.assertRaises(ConfigurationError, parseURL, "lmtp:unix:run/lmtp")
         self.assertIn("must begin with a slash", str(error))
 

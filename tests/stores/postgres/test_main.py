@@ -58,7 +58,7 @@ class CommandTests(SynchronousTestCase):
         """What goes wrong is said in one line."""
         dsn = "postgresql://mail@127.0.0.1:1/x"
         self.assertRefused("Connection refused", "--dsn", dsn, "status")
-        self.assertRefused("is no name for a table", "--dsn", dsn, "--table=Mail", "status")
+        self.assertRefused("is not a table name", "--dsn", dsn, "--table=Mail", "status")
 
     def test_module(self) -> None:
         """It is a command."""

@@ -231,10 +231,10 @@ class ConfigurationTests(SynchronousTestCase):
     def test_nonsense(self) -> None:
         """A DSN or a table that makes no sense is refused, without what may be a password."""
         for arguments, text in (
-            (("secret",), "the DSN makes no sense: write postgresql://"),
-            (("", "Mail"), "'Mail' is no name for a table"),
-            (("", "a.b.c"), "'a.b.c' is no name for a table"),
-            (("", "m; DROP"), "'m; DROP' is no name for a table"),
+            (("secret",), "the DSN isn't valid: write postgresql://"),
+            (("", "Mail"), "'Mail' is not a table name"),
+            (("", "a.b.c"), "'a.b.c' is not a table name"),
+            (("", "m; DROP"), "'m; DROP' is not a table name"),
         ):
             error = self.assertRaises(ConfigurationError, PostgresStore, *arguments)
             self.assertIn(text, str(error))

@@ -95,7 +95,9 @@ class EndpointsTests(SynchronousTestCase):
         """A private one isn't, and the error says what to do if it is meant."""
         for url in (b"http://hook.example", b"https://hook.example"):
             failure = self.failureResultOf(self.connect("10.0.0.1", url=url), Unavailable)
-            self.assertIn("its address 10.0.0.1 is private: say allowPrivate", str(failure.value))
+            self.assertIn(
+                "its address 10.0.0.1 is private: allow that with allowPrivate", str(failure.value)
+            )
             self.assertEqual(self.reached, [])
 
     def test_mixed(self) -> None:

@@ -10,8 +10,8 @@ from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.filefakes import closedSpools
 from twisted_smtpserver.errors import ConfigurationError
-from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.stores.base import BackOff, Unavailable
 from twisted_smtpserver.stores.webhook import Webhook, handler
 from twisted_smtpserver.testing import Answer, Client, connect, makeFactory
@@ -180,14 +180,7 @@ class WebhookTests(SynchronousTestCase):
 
     def test_spoolClosed(self) -> None:
         """The copy of the message is thrown away, whatever happens."""
-        closed: list[object] = []
-        original = Spool.close
-
-        def close(spool: Spool) -> None:
-            closed.append(spool)
-            original(spool)
-
-        self.patch(Spool, "close", close)
+        closed = closedSpools(self)
         self.reply(200)
         self.reply(500)
         self.assertEqual(len(closed), 2)
@@ -209,7 +202,7 @@ class WebhookTests(SynchronousTestCase):
             ("hook.example", "must begin with https://"),
             ("ftp://hook.example", "must begin with https://"),
             ("https:///x", "must begin with https://"),
-            ("https://hook:s3cret", "no URL"),
+            ("https://hook:s3cret", "the URL isn't valid"),
             ("https://joe:s3cret@hook.example", "no login in the URL"),
             ("http://127.0.0.1/", "127.0.0.1 is private"),
             ("http://[::1]/", "give the host's name"),

@@ -356,11 +356,11 @@ class ServiceTests(DovecotTestCase):
     def test_check(self) -> None:
         """At the start it is tried, and the log says how that went."""
         self.stage.check()
-        self.assertEqual(self.log, ["<DovecotAuth '/run/auth'> can be asked"])
+        self.assertEqual(self.log, ["<DovecotAuth '/run/auth'> can be reached"])
         self.endpoint.lose()
         self.endpoint.error = error.ConnectionRefusedError()
         self.stage.check()
-        self.assertIn("can't be asked: ConnectionRefusedError", self.log[-1])
+        self.assertIn("can't be reached: ConnectionRefusedError", self.log[-1])
         self.assertIn("logins get 454 until it can", self.log[-1])
 
     def test_ready(self) -> None:

@@ -65,7 +65,7 @@ def packet(command: Command, data: bytes = b"") -> bytes:
 def strings(*values: str | bytes) -> bytes:
     """
     :param values: texts; a NUL in a text would end it, and is left out.
-    :returns: the texts, each with a NUL behind it.
+    :returns: the texts, each with a NUL after it.
     """
     octets = (each.encode("utf-8", "replace") if isinstance(each, str) else each for each in values)
     return b"".join(each.replace(b"\0", b"") + b"\0" for each in octets)
@@ -161,7 +161,7 @@ class PacketReader:
             return None
         (length,) = _LENGTH.unpack_from(self._octets)
         if not 1 <= length <= MAX_PACKET:
-            raise MilterError(f"a packet of {length} octets")
+            raise MilterError(f"it sent a packet of {length} octets")
         end = _LENGTH.size + length
         if len(self._octets) < end:
             return None
@@ -177,12 +177,12 @@ def parseAgreement(command: bytes, data: bytes) -> Agreement:
     :raises MilterError: if it isn't an answer, or wants something that wasn't offered.
     """
     if command != Command.NEGOTIATE.value or len(data) < _OPTIONS.size:
-        raise MilterError("no answer to the negotiation")
+        raise MilterError("it didn't answer the negotiation")
     version, actions, steps = _OPTIONS.unpack_from(data)
     if not OLDEST_VERSION <= version <= VERSION:
-        raise MilterError(f"version {version} of the protocol")
+        raise MilterError(f"it speaks version {version} of the protocol")
     if actions & ~int(ALL_ACTIONS) or steps & ~int(OFFERED_STEPS):
-        raise MilterError("it wants more than it was offered")
+        raise MilterError("it asked for more than it was offered")
     return Agreement(
         version,
         _ACTIONS[version] & actions,
@@ -197,7 +197,7 @@ def _parseMacros(data: bytes) -> dict[Command, frozenset[str]]:
         (stage,) = _LENGTH.unpack_from(data)
         names, end, data = data[_LENGTH.size :].partition(b"\0")
         if stage >= len(MACRO_STAGES) or not end:
-            raise MilterError("a list of macros for no stage there is")
+            raise MilterError("it asked for macros at an unknown stage")
         words = names.decode("ascii", "replace").replace(",", " ").split()
         wanted[MACRO_STAGES[stage]] = frozenset(word.strip("{}") for word in words)
     return wanted
@@ -215,10 +215,10 @@ def parseReply(command: bytes, data: bytes, agreement: Agreement) -> Reply:
     if command in _VERDICTS:
         return _VERDICTS[command]
     if command not in _PARSERS:
-        raise MilterError(f"an unknown reply {command!r}")
+        raise MilterError(f"it sent an unknown reply {command!r}")
     action, parse = _PARSERS[command]
     if action & ~agreement.actions:
-        raise MilterError(f"{Action(action).name} without having asked for it")
+        raise MilterError(f"it sent {Action(action).name} without having asked for it")
     return parse(data)
 
 
@@ -229,7 +229,7 @@ def _text(octets: bytes) -> str:
 def _custom(data: bytes) -> CustomReply:
     lines = [_line(line) for line in _text(data).splitlines()[:MAX_REPLY_LINES]]
     if not lines:
-        raise MilterError("an empty reply")
+        raise MilterError("it sent an empty reply")
     code, enhanced, _ = lines[0]
     return CustomReply(code, enhanced, tuple(text for _, _, text in lines))
 
@@ -238,7 +238,7 @@ def _line(line: str) -> tuple[int, str | None, str]:
     """The code, the enhanced code and the text of a line of a reply."""
     code, rest = line[:3], line[3:]
     if not _CODE.match(code) or rest[:1] not in ("", " ", "-"):
-        raise MilterError("a reply that SMTP doesn't have")
+        raise MilterError("it sent a reply that SMTP doesn't have")
     enhanced, _, text = rest[1:].partition(" ")
     if not _ENHANCED.match(enhanced):
         enhanced, text = "", rest[1:]
@@ -251,13 +251,13 @@ def _fields(data: bytes, count: int) -> list[bytes]:
     """Split strings that end in NUL."""
     parts = data.split(b"\0")
     if len(parts) <= count:
-        raise MilterError("a packet that is too short")
+        raise MilterError("it sent a packet that is too short")
     return parts[:count]
 
 
 def _indexed(data: bytes) -> tuple[int, bytes, bytes]:
     if len(data) < _LENGTH.size:
-        raise MilterError("a packet that is too short")
+        raise MilterError("it sent a packet that is too short")
     name, value = _fields(data[_LENGTH.size :], 2)
     return _LENGTH.unpack_from(data)[0], name, value
 

@@ -195,15 +195,17 @@ class Conversation:
             if self.connection.isFull:
                 await self._inTime(self.connection.room())
             return Verdict.CONTINUE
-        for _ in range(MAX_PROGRESS):
+        for number in range(1, MAX_PROGRESS + 1):
+            if not number % MAX_AT_ONCE:  # the milter may send a flood
+                await deferLater(self._clock, 0)
             reply = await self._inTime(self.connection.receive())
             if isinstance(reply, (Verdict, CustomReply)):
                 if reply is Verdict.SKIP and command is Command.BODY:
                     return reply
                 return _final(reply)
             if not isinstance(reply, Progress):
-                raise MilterError("a change before the end of the message")
-        raise MilterError("nothing but progress")
+                raise MilterError("it sent a change before the end of the message")
+        raise MilterError("it sent nothing but progress")
 
     async def _inTime(self, waiting: Any) -> Any:
         answer: Deferred[Reply] = Deferred.fromCoroutine(waiting)
@@ -212,18 +214,18 @@ class Conversation:
         try:
             return await answer
         except DeadlineError:
-            raise MilterError(f"no answer for {self._timeout:g} s") from None
+            raise MilterError(f"it didn't answer within {self._timeout:g} s") from None
 
 
 def _final(reply: Outcome) -> Outcome:
     if reply in (Verdict.SKIP, Verdict.CONNECTION_FAILED):
-        raise MilterError(f"{reply} makes no sense here")
+        raise MilterError(f"it sent {reply}, which makes no sense here")
     return reply
 
 
 def _bound(progress: int) -> None:
     if progress > MAX_PROGRESS:
-        raise MilterError("nothing but progress")
+        raise MilterError("it sent nothing but progress")
 
 
 def _path(command: Command, address: Address) -> bytes:

@@ -36,7 +36,7 @@ MAX_EDIT_LINES = 5000
 #: How many changes are made before other work gets a turn.
 MAX_AT_ONCE = 20
 
-#: A new body may have twice the octets of the message, and so many more.
+#: A new body may have twice the octets of the message, and this many more.
 SPARE_BODY = 2**20
 
 
@@ -77,13 +77,13 @@ class Edits:
             self._lines += edit.value.count(b"\n") + edit.value.count(b"\r")
         isTooLong = self._octets > MAX_EDIT_OCTETS or self._lines > MAX_EDIT_LINES
         if isTooLong or len(self._edits) > MAX_EDITS:
-            raise MilterError("too many changes")
+            raise MilterError("it sent too many changes")
 
     async def _addBody(self, octets: bytes) -> None:
         if self._body is None:
             self._body = self._message.newSpool()
         if self._body.size + len(octets) > 2 * self._message.size + SPARE_BODY:
-            raise MilterError("a new body that is too large")
+            raise MilterError("it sent a new body that is too large")
         await self._body.write(octets)
 
     def forget(self) -> None:
@@ -96,7 +96,7 @@ class Edits:
         """
         Change the message, if all changes can be made.
 
-        :raises MilterError: if one of them makes no sense. Then nothing was changed.
+        :raises MilterError: if one of them is invalid. Then nothing was changed.
         """
         draft = _Draft(self._message, self._space)
         for number, edit in enumerate(self._edits, 1):
@@ -124,7 +124,7 @@ class _Draft:
         """
         Make one change.
 
-        :raises MilterError: if the change makes no sense.
+        :raises MilterError: if the change is invalid.
         """
         if isinstance(edit, (InsertHeader, ChangeHeader)):
             self._change(edit)
@@ -168,5 +168,5 @@ def _address(octets: bytes, isSender: bool = False) -> Address:
     path = octets if octets.startswith(b"<") else b"<" + octets + b">"
     parsed = parseReversePath(path) if isSender else parseForwardPath(path)
     if isinstance(parsed, Reply) or parsed[1]:
-        raise MilterError("something that is no address")
+        raise MilterError("it sent something that is not an address")
     return Address(parsed[0])

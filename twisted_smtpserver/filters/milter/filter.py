@@ -39,7 +39,7 @@ _TEMPFAILED = Reply(451, "4.7.1", "Service unavailable, try again later")
 # Instead of a greeting, only these codes are allowed (RFC 5321 §3.1, §3.8).
 _REJECTED_AT_CONNECT = Reply(554, "5.7.1", "No service for you here")
 _TEMPFAILED_AT_CONNECT = Reply(421, "4.7.1", "Service unavailable, try again later")
-_SHUTDOWN = Reply(421, "4.7.0", "Closing the connection, as a filter wants")
+_SHUTDOWN = Reply(421, "4.7.0", "A filter closes the connection")
 
 #: The reply to the client when a milter has failed.
 _ON_FAILURE = {
@@ -311,7 +311,7 @@ class Milter:
             if outcome in (Verdict.ACCEPT, Verdict.CONTINUE):
                 await edits.apply()
         except DeadlineError:
-            raise MilterError(f"no verdict within {self._messageTimeout:g} s") from None
+            raise MilterError(f"it gave no verdict within {self._messageTimeout:g} s") from None
         except OSError as error:
             _log.error(
                 "Message {id} can't be filtered: {error}", id=message.envelope.id, error=error
@@ -324,7 +324,7 @@ class Milter:
     def _failed(self, course: _Course, session: Session, error: MilterError) -> None:
         course.conversation = None
         _log.error(
-            "{milter} has failed for {client}, message {id}: {error}",
+            "{milter} failed for {client}, message {id}: {error}",
             milter=self,
             client=client(session),
             id=session.envelope.id or "-",

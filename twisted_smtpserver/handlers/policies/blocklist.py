@@ -79,5 +79,7 @@ def _nothing(failure: Failure) -> bool:
         DomainError, AuthoritativeDomainError, defer.TimeoutError, defer.CancelledError
     ):
         # The network may be down. That must not keep mail out.
-        _log.failure("A block list can't be asked", failure, LogLevel.warn)
+        _log.failure(
+            "A DNS block list can't be queried; the client isn't refused", failure, LogLevel.warn
+        )
     return False

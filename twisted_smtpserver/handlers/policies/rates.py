@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Literal
 
 from twisted_smtpserver.errors import Rejection
 from twisted_smtpserver.handlers.base import SMTPHandler
@@ -12,13 +12,17 @@ from twisted_smtpserver.handlers.policies.fairtable import FairTable
 from twisted_smtpserver.session import Address, Session
 from twisted_smtpserver.wire.ip import addressBlock, addressNetwork
 
+# When it began, and how many connections, messages and recipients there were.
+_Counts = tuple[float, int, int, int]
+_PLACES: dict[str, Literal[1, 2, 3]] = {"connections": 1, "messages": 2, "recipients": 3}
+
 # How many clients whose time is over one call forgets.
 _FORGOTTEN_AT_ONCE = 10
 
 
 def nameOfUser(user: Any) -> str | None:
     """
-    What stands for a user who is counted.
+    The key under which a user is counted.
 
     :param user: what ``onAuth`` returned.
     :returns: the name, if that is what it returned; else ``None``.
@@ -31,8 +35,8 @@ def nameOfUser(user: Any) -> str | None:
 class RateLimit(SMTPHandler):
     """
     Limits what one client does in a time: an address, or a /64 of IPv6. The messages and recipients
-    of a user who has logged in are limited, too, from all addresses together. Clients on a unix
-    socket aren't limited, but their users are.
+    of each user who has logged in are limited, too, over all addresses. Clients on a unix socket
+    aren't limited, but their users are.
 
     A client over the limit gets a temporary refusal, and may try again when the time is over.
 
@@ -47,9 +51,9 @@ class RateLimit(SMTPHandler):
         not to count one. By default, text and octets are names, and other objects have none.
     :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`, for example a
         :class:`~twisted_smtpserver.shared.RedisState`, that counts for all servers that share it.
-        While it doesn't know, this server counts by itself.
-    :param name: tells this limit from others in the same state; servers that shall count together
-        give the same one. By default what it counts and the time.
+        While it can't be asked, this server counts for itself.
+    :param name: tells this limit from others in the same state; servers that count together give
+        the same one. By default what it counts and the time.
     """
 
     def __init__(
@@ -72,8 +76,8 @@ class RateLimit(SMTPHandler):
         self._state = state
         self._name = name or f"{seconds:g}s"
         # By client: when its time began, and its counts.
-        self._clients: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
-        self._users: FairTable[tuple[float, dict[str, int]]] = FairTable(maxClients)
+        self._clients: FairTable[_Counts] = FairTable(maxClients)
+        self._users: FairTable[_Counts] = FairTable(maxClients)
 
     def onConnect(self, session: Session) -> Any:
         """421, which closes."""
@@ -120,7 +124,7 @@ class RateLimit(SMTPHandler):
 
     def _count(
         self,
-        table: FairTable[tuple[float, dict[str, int]]],
+        table: FairTable[_Counts],
         client: Hashable,
         network: Hashable,
         what: str,
@@ -137,11 +141,12 @@ class RateLimit(SMTPHandler):
             table.remove(client)
             known = None
         if known is None:
-            known = (now, {})
+            known = (now, 0, 0, 0)
             table.add(client, network, known)
-        counts = known[1]
-        counts[what] = counts.get(what, 0) + 1
-        return counts[what]
+        place = _PLACES[what]
+        count = known[place] + 1
+        table.replace(client, (*known[:place], count, *known[place + 1 :]))
+        return count
 
 
 def _judge(count: int, limit: int, what: str, code: int) -> None:

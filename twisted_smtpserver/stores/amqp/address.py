@@ -42,7 +42,7 @@ class BrokerAddress:
 
         :param url: ``amqp://user:password@host:port/virtualhost``; ``amqps://…`` for TLS.
         :param password: instead of one in the URL.
-        :raises ConfigurationError: if it makes no sense. The URL isn't repeated, as it may have a
+        :raises ConfigurationError: if it is invalid. The URL isn't repeated, as it may have a
             password.
         """
         try:
@@ -52,7 +52,7 @@ class BrokerAddress:
                 raise ValueError
         except (KeyError, ValueError):
             raise ConfigurationError(
-                "the URL of the broker makes no sense: write amqp://USER@HOST:PORT/VIRTUALHOST,"
+                "the URL of the broker isn't valid: write amqp://USER@HOST:PORT/VIRTUALHOST,"
                 " amqps://… for TLS"
             ) from None
         return cls(

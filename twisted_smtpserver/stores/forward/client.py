@@ -90,7 +90,7 @@ class Client(Protocol):
     def _lineReceived(self, line: bytes) -> None:
         found = _REPLY.fullmatch(line[:MAX_LINE])
         if found is None or (self._lines and self._lines[0][:3] != line[:3]):
-            self._end(f"it said what is no reply: {escape(line)}")
+            self._end(f"it sent a line that is not a reply: {escape(line)}")
             return
         self._lines.append(line[:MAX_LINE])
         if found[2] != b"-":

@@ -82,7 +82,7 @@ def parseURL(url: str) -> Host:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"Forward: {_shown(url)} is no URL: {error}") from None
+        raise ConfigurationError(f"Forward: {_shown(url)} is not a URL: {error}") from None
     if parts.password is not None:
         raise ConfigurationError(
             "Forward: no password in the URL: give password=, or --forward-password-file"

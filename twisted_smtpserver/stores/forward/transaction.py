@@ -20,7 +20,7 @@ from twisted_smtpserver.stores.forward.pool import MAX_IDLE, Connection, Pool
 #: have us wait ten minutes; our own client doesn't. In deadlines.
 FINAL_DEADLINES = 4
 
-#: Commands that are sent without waiting for the replies: so many replies fit into any buffer.
+#: How many commands are sent without waiting for replies: that many replies fit into any buffer.
 MAX_PIPELINED = 100
 
 _NEEDS_8BIT = Rejection("The next hop doesn't take 8-bit messages", 554, "5.6.3")
@@ -53,7 +53,7 @@ class Transaction:
     @classmethod
     async def begin(cls, pool: Pool, sender: Address, envelope: Envelope) -> Transaction:
         """
-        Say MAIL.
+        Send MAIL.
 
         :param pool: where to get a connection.
         :param sender: the client's, with its parameters.
@@ -96,7 +96,7 @@ class Transaction:
 
     async def add(self, recipient: Address) -> Answer:
         """
-        Say RCPT.
+        Send RCPT.
 
         :param recipient: the client's, with its parameters.
         :returns: the next hop's reply.
@@ -108,7 +108,7 @@ class Transaction:
 
     async def addAll(self, recipients: Sequence[Address]) -> dict[int, Rejection]:
         """
-        Say RCPT for several recipients, all at once if the next hop has PIPELINING (RFC 2920).
+        Send RCPT for several recipients, all at once if the next hop has PIPELINING (RFC 2920).
 
         :param recipients: the recipients.
         :returns: the refusals, by the recipients' numbers.

@@ -48,20 +48,24 @@ def _run(given: argparse.Namespace, connection: psycopg.Connection[tuple[object,
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m twisted_smtpserver.stores.postgres",
-        description="Prepares a PostgreSQL database for messages, and looks after it.",
+        description="Prepares and maintains a PostgreSQL database for messages.",
     )
     parser.add_argument(
         "--dsn",
         default="",
-        help="the database, postgresql://USER@HOST/NAME; by default what PGHOST and its like say",
+        help="the database, postgresql://USER@HOST/NAME [default: PGHOST and its like]",
     )
-    parser.add_argument("--table", default=schema.DEFAULT_TABLE, help="[default: %(default)s]")
+    parser.add_argument(
+        "--table", default=schema.DEFAULT_TABLE, help="the table [default: %(default)s]"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("migrate", help="make the tables, or bring them into the current form")
+    commands.add_parser("migrate", help="create the tables, or bring them up to date")
     commands.add_parser("status", help="say how many messages are waiting, dead and done")
     commands.add_parser("revive", help="put dead letters back into the queue")
     expire = commands.add_parser("expire", help="delete messages that were consumed long ago")
-    expire.add_argument("--days", type=float, default=30, help="[default: %(default)s]")
+    expire.add_argument(
+        "--days", type=float, default=30, help="how many days ago [default: %(default)s]"
+    )
     return parser
 
 

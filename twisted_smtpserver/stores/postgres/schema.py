@@ -66,20 +66,20 @@ def checkTable(table: str) -> str:
     """
     Make sure that a table's name can be written into a statement.
 
-    :param table: the name, maybe with a schema before it: ``"mail"``, ``"inbox.mail"``.
+    :param table: the name, optionally with a schema before it: ``"mail"``, ``"inbox.mail"``.
     :returns: the name.
     :raises ValueError: if it isn't a plain one in lower case.
     """
     if not _NAME.fullmatch(table):
         raise ValueError(
-            f"{table!r} is no name for a table: small letters, digits and _, 40 at most, and"
+            f"{table!r} is not a table name: lower-case letters, digits and _, at most 40, and"
             " maybe a schema and a dot before it"
         )
     return table
 
 
 def channelOf(table: str) -> str:
-    """The channel on which a new message is told (NOTIFY)."""
+    """The channel that announces new messages (NOTIFY)."""
     return table.replace(".", "_") + "_queue"
 
 

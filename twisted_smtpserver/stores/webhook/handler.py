@@ -38,7 +38,7 @@ from twisted_smtpserver.stores.webhook.requests import Poster
 from twisted_smtpserver.stores.webhook.signature import readSecret, sign
 from twisted_smtpserver.wire.ip import isPublic
 
-#: Requests at a time, unless told otherwise.
+#: How many requests run at once by default.
 MAX_REQUESTS = 50
 
 #: A larger message isn't parsed, in octets: that takes memory for three times as much.
@@ -75,7 +75,7 @@ class Webhook(SMTPHandler):
         default the system's.
     :param hostName: our name in ``Received:``; by default this machine's.
     :param deadline: for a request, in seconds.
-    :param maxRequests: how many are made at a time; further messages wait, no longer than that.
+    :param maxRequests: how many run at once; further messages wait, no longer than that.
     :param maxHops: a message with more ``Received:`` fields is going in circles: 554 5.4.6.
     :param folder: where temporary files are; by default the system's folder for them.
     :param backOff: decides when to try again to reach a host that was away.
@@ -210,18 +210,18 @@ def _checkedURL(url: str, allowPrivate: bool) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ConfigurationError("Webhook: that is no URL") from None
+        raise ConfigurationError("Webhook: the URL isn't valid") from None
     host = parts.hostname
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError("Webhook: the URL must begin with https:// or http://, and a host")
     if ":" in host:
-        raise ConfigurationError("Webhook: give the host's name, or an address of IPv4")
+        raise ConfigurationError("Webhook: give the host's name, or an IPv4 address")
     if parts.username is not None:
         raise ConfigurationError("Webhook: no login in the URL: requests are signed instead")
     isAddress = host.replace(".", "").isdigit()
     if not allowPrivate and (host == "localhost" or (isAddress and not isPublic(host))):
         raise ConfigurationError(
-            f"Webhook: {host} is private: say allowPrivate, or --webhook-allow-private"
+            f"Webhook: {host} is private: allow that with allowPrivate, or --webhook-allow-private"
         )
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 

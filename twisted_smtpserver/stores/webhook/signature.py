@@ -33,11 +33,11 @@ def readSecret(secret: str) -> bytes:
         try:
             key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
         except binascii.Error:
-            raise ConfigurationError("Webhook: the secret isn't base64 behind whsec_") from None
+            raise ConfigurationError("Webhook: the secret isn't base64 after whsec_") from None
     else:
         key = secret.encode("utf-8")
     if len(key) < MIN_SECRET:
-        raise ConfigurationError(f"Webhook: the secret must have {MIN_SECRET} octets at least")
+        raise ConfigurationError(f"Webhook: the secret must have at least {MIN_SECRET} octets")
     return key
 
 

@@ -48,11 +48,11 @@ class DovecotAuth:
 
     :param where: the path of a ``unix_listener`` of Dovecot's ``service auth``, or one of Twisted's
         client endpoints: ``tcp:192.0.2.1:12345``.
-    :param service: what Dovecot is told that this is; its configuration may distinguish services.
+    :param service: the service's name for Dovecot, whose configuration may distinguish services.
     :param deadline: how long an answer may take, in seconds.
     :param backOff: decides when to try again to connect.
     :param reactor: Twisted's, by default.
-    :raises ConfigurationError: if the endpoint makes no sense.
+    :raises ConfigurationError: if the endpoint is invalid.
     """
 
     def __init__(
@@ -142,19 +142,19 @@ class DovecotAuth:
         connecting.addCallbacks(self._reached, self._notReached)
 
     def _reached(self, _: Link) -> None:
-        _log.info("{dovecot} can be asked", dovecot=self)
+        _log.info("{dovecot} can be reached", dovecot=self)
 
     def _notReached(self, failure: Failure) -> None:
         assert failure.value is not None  # as only a Failure of Twisted's past could be
         _log.error(
-            "{dovecot} can't be asked: {reason}; logins get 454 until it can",
+            "{dovecot} can't be reached: {reason}; logins get 454 until it can",
             dovecot=self,
             reason=reasonOf(failure.value),
         )
 
     async def _connected(self) -> Link:
         """
-        :returns: the connection, made anew if need be; all who need it wait for the same one.
+        :returns: the connection, a new one if need be; all callers wait for the same one.
         :raises Unavailable: (or ConnectError) if it can't be made.
         """
         if self._link is not None and self._link.isUsable:

@@ -1,0 +1,1 @@
+"""Attacks on ``twistd smtpserver``; see ``tests/reliability/README.rst``."""
