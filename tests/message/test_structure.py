@@ -120,7 +120,7 @@ class CostTests(SynchronousTestCase):
                 octets = 0
 
     def test_dashes(self) -> None:
-        """Lines that look like boundaries, and are none, cost three calls each; many are a slice."""
+        """Lines that look like boundaries, and are none, cost three calls; many are a slice."""
         calls = 0
 
         def called(frame: FrameType, event: str, argument: object) -> None:

@@ -270,7 +270,7 @@ class _Tap:
             self._write(f"-- already connected: {self._who()}")
 
     def detach(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if not self._isDetached:
             self._isDetached = True
             for name in self._METHODS:
