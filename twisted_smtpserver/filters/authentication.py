@@ -141,7 +141,7 @@ class RequireAuthentication:
         return f"<RequireAuthentication {', '.join(self._methods)}>"
 
     def onMessage(self, message: Message, session: Session) -> None:
-        """550 5.7.26."""
+        """Refuse a message whose sender isn't authenticated: 550 5.7.26."""
         if session.user is not None:
             return
         authentication = message.envelope.authentication
