@@ -63,7 +63,7 @@ class Rejection(SMTPServerError):
     """
     Raised, or for a recipient of LMTP returned, by a handler to refuse what the client asked for.
 
-    :param text: what the client is told. Controls become spaces; long texts are wrapped.
+    :param text: the text of the reply. Controls become spaces; long texts are wrapped.
     :param code: ``[45][0-5][0-9]``; by default the one of the hook (550 for a recipient, …).
         421 closes the connection.
     :param enhanced: the enhanced status code (RFC 3463), ``"5.1.1"`` for example; its class must be
@@ -98,7 +98,7 @@ class Rejection(SMTPServerError):
 
     def toReply(self, stage: Reply, isSender: bool = False) -> Reply:
         """
-        What the client is told.
+        The reply for the client.
 
         :param stage: the refusal that the hook's stage has by default; it fills in what this
             rejection leaves open.
@@ -124,7 +124,7 @@ class AuthenticationFailed(Rejection):
     """
     Raised by ``onAuth`` to refuse a login (RFC 4954 §6).
 
-    :param text: what the client is told; by default a text that doesn't say what was wrong.
+    :param text: the text of the reply; by default one that doesn't say what was wrong.
     :param code: by default 535.
     :param data: XOAUTH2's and OAUTHBEARER's error challenge, for example
         ``{"status": "401", "schemes": "bearer", "scope": "mail"}`` (RFC 7628 §3.2.2).
@@ -157,7 +157,7 @@ class MessageTooComplex(Rejection):
     """
     The message has more header fields, parameters, parts, … than ``stream.message()`` parses.
 
-    :param what: the bound that it is beyond, in words; the client is told.
+    :param what: the bound that was exceeded, in words for the client.
     """
 
     defaultReply = replies.TOO_COMPLEX

@@ -186,7 +186,7 @@ def _domain(domain: str, utf8: bool) -> str:
 
 
 def _mailbox(address: Address, utf8: bool) -> str:
-    """The mailbox, quoted anew from its parts: lenient parsing lets through what needs quotes."""
+    """The mailbox, quoted again from its parts: lenient parsing accepts what needs quotes."""
     if not address.local and address.domain is None:
         return ""
     local = _clean(address.local, utf8)

@@ -27,7 +27,7 @@ class IConnectionHandler(Interface):
 
         :param session: the new :class:`~twisted_smtpserver.session.Session`.
         :returns: nothing of interest; to return at all is to accept.
-        :raises Rejection: 554 by default: the client is told so in the greeting (RFC 5321 §3.1).
+        :raises Rejection: 554 by default: it replaces the greeting (RFC 5321 §3.1).
         """
 
     def onSecure(session):  # type: ignore[no-untyped-def]
@@ -222,7 +222,7 @@ class IMessageStream(Interface):
         """
         Save the octets durably, off the reactor's thread.
 
-        :param target: a path (``str`` or :class:`os.PathLike`): a temporary file beside it is
+        :param target: a path (``str`` or :class:`os.PathLike`): a temporary file next to it is
             written, synced and renamed, and removed on failure; or an open binary file, which is
             written to and flushed but not closed.
         :returns: a Deferred that fires with the number of octets written.
@@ -267,7 +267,7 @@ class IMetrics(Interface):
     :class:`~twisted_smtpserver.metrics.Metrics` is one.
 
     The methods are called often, and in the reactor's thread: they must be quick, wait for nothing
-    and raise nothing. They are told nothing that a client said.
+    and raise nothing. They get nothing that a client sent.
     """
 
     def connected():  # type: ignore[no-untyped-def]
@@ -353,7 +353,7 @@ class IMetrics(Interface):
         """
         A hook took longer than ``handlerTimeout``.
 
-        :param hook: its name; maybe that of something else that was waited for.
+        :param hook: its name, or that of something else that was waited for.
         """
 
     def incident(hook):  # type: ignore[no-untyped-def]
@@ -530,7 +530,7 @@ class IDialogue(Interface):
 
     def receiveOctets(count, sink, done):  # type: ignore[no-untyped-def]
         """
-        Take so many octets as they are, whatever is in them, as BDAT does (RFC 3030 §2).
+        Take this many octets as they are, as BDAT does (RFC 3030 §2).
 
         :param count: how many. Bound it: the client names it.
         :param sink: called with them as they come.
@@ -578,7 +578,7 @@ class IDialogue(Interface):
 
     def startOver(claim, admitted):  # type: ignore[no-untyped-def]
         """
-        Forget hello, login and transaction, and ask ``onConnect`` anew, as XCLIENT does.
+        Forget hello, login and transaction, and call ``onConnect`` again, as XCLIENT does.
 
         :param claim: called first, without arguments; writes what is claimed to the session.
         :param admitted: called with the result of ``onConnect`` if that didn't refuse; returns an

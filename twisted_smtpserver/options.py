@@ -31,7 +31,7 @@ class Options:
         instead of :attr:`key` and :attr:`cert` and the options about them, from :attr:`ca` to
         :attr:`rejectUnauthorized`, and :attr:`sniOptions`.
     :ivar key: the private key, PEM or the path of a PEM file.
-    :ivar cert: the certificate, and those of its chain behind it, PEM or a path.
+    :ivar cert: the certificate, followed by its chain, PEM or a path.
     :ivar ca: certificates that clients' certificates are checked against, PEM or a path.
     :ivar ciphers: an OpenSSL cipher list for TLS 1.2.
     :ivar minVersion: ``"TLSv1.2"`` or ``"TLSv1.3"``.
@@ -51,15 +51,16 @@ class Options:
     :ivar authMethods: SASL mechanisms offered, by name.
     :ivar authOptional: offer AUTH without requiring it.
     :ivar authRequiredMessage: the text of the 530 to MAIL before AUTH.
-    :ivar allowInsecureAuth: offer AUTH in clear, too.
+    :ivar allowInsecureAuth: offer AUTH without TLS, too.
     :ivar maxAuthAttempts: failed logins before 421.
-    :ivar authFailureDelay: when a failed login is answered, counted from its command.
+    :ivar authFailureDelay: how long after its command a failed login is answered, in seconds.
     :ivar loginDelay: from the fourth failed login of an address on, of IPv6 of a /64, how much
         later it is answered than that; twice as much with each more, 10 s at most. 0 for no delay.
     :ivar scramIterations: the iterations that a user who doesn't exist seems to have; give what
         your users' SCRAM secrets have, or the difference tells who exists.
     :ivar scramSaltKey: at least 16 octets that the salts of such users are made from; by default
-        random for each process. Give one that stays if restarts shall not tell, either.
+        random for each process. Give one that stays the same if a restart must not reveal them,
+        either.
     :ivar disabledCommands: verbs answered 502 and not offered.
     :ivar hide: EHLO keywords not shown, though they work.
     :ivar extensions: extensions, or their names, in addition to those on by default.
@@ -281,7 +282,7 @@ class Options:
         return self.tls is not None or self.key is not None or self.selfSigned
 
 
-#: What has no meaning beside a context factory, which has all that inside.
+#: What has no meaning together with a context factory, which contains all that.
 _SETTLED_BY_TLS = (
     *("ca", "ciphers", "minVersion", "passphrase"),
     *("requestCert", "rejectUnauthorized", "sniOptions"),

@@ -23,7 +23,7 @@ class Accepted:
     """
     Returned by ``onMailFrom``, ``onRcptTo`` and ``onData`` to choose the words of the acceptance.
 
-    :ivar text: what the client is told; the usual text if empty.
+    :ivar text: the text of the reply; the usual one if empty.
     :ivar enhanced: the enhanced status code (RFC 3463), ``"2.3.6"`` for example.
     :ivar code: 250; for a recipient also 251, "will forward" (RFC 5321 §3.4).
     :raises ValueError: if a code has a wrong form.
@@ -130,7 +130,7 @@ def messageReplies(result: object, recipients: Sequence[Address], refuse: Refuse
 
 def perRecipientBlock(answers: list[Reply]) -> list[Reply]:
     """
-    What a client of PRDR is told (draft-hall-prdr-00 §4.4, §4.5).
+    The replies for a client with PRDR (draft-hall-prdr-00 §4.4, §4.5).
 
     For one recipient, or a message refused to all in the same words, that is a single reply as
     ever. Otherwise 353, the reply of each recipient, and one for the message: accepted if it is for

@@ -26,3 +26,4 @@ class HostileTests(SynchronousTestCase):
         for row in rows[1:]:
             self.assertGreater(int(row[3]), 0)
             self.assertGreater(float(row[5]), 0)
+            self.assertEqual(row[9], "0")

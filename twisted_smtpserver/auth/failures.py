@@ -15,8 +15,8 @@ from twisted_smtpserver.dialogue.outcome import Outcome
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.wire.ip import addressBlock
 
-#: So many failed logins of one address aren't delayed: people mistype. They are as many as a
-#: connection has by default (``maxAuthAttempts``).
+#: This many failed logins of an address aren't delayed, because people mistype. They are as many as
+#: a connection has by default (``maxAuthAttempts``).
 FREE_LOGIN_FAILURES = 3
 
 #: The longest that ``loginDelay`` grows to, in seconds.
@@ -25,7 +25,8 @@ MAX_LOGIN_DELAY = 10.0
 #: After this time without another one an address's failed logins are forgotten, in seconds.
 LOGIN_MEMORY = 900.0
 
-#: Of so many addresses failed logins are remembered; of more, who failed longest ago is forgotten.
+#: How many addresses with failed logins are remembered; beyond that, the one that failed longest
+#: ago is forgotten.
 MAX_LOGIN_ADDRESSES = 20_000
 
 

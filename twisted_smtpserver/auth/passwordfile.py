@@ -16,7 +16,7 @@ __all__ = ["IndexedPasswordDB", "indexed"]
 # systems' clocks are coarse.
 _FRESH = 0.1
 
-# The reactor's thread gets its turn after so many lines.
+# The reactor's thread gets its turn after this many lines.
 _LINES_AT_ONCE = 1000
 
 

@@ -81,7 +81,7 @@ class Auth(Extension):
 
     @forParameters
     def onMail(self, address: Address, envelope: Envelope, session: Session) -> None:
-        """RFC 4954 §5: what somebody says who hasn't logged in counts like ``AUTH=<>``."""
+        """RFC 4954 §5: without a login, any value counts as ``AUTH=<>``."""
         if session.user is None and "AUTH" in address.values:
             address.values["AUTH"] = ""
 

@@ -50,7 +50,7 @@ class BinaryMime(Extension):
 
 def _mostDrained(size: int) -> int:
     """
-    So many octets of a chunk are read, though some of them only to be thrown away.
+    The largest chunk that is read, in octets, though a part of it may only be thrown away.
 
     :param size: the option.
     """

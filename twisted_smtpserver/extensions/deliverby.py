@@ -20,7 +20,7 @@ class Deadline:
     """
     What BY says (RFC 2852 §4), as found in ``address.values["BY"]``.
 
-    :ivar seconds: the message is to be delivered within so many seconds from now; 0 or negative if
+    :ivar seconds: the message must be delivered within this many seconds from now; 0 or negative if
         that time is over.
     :ivar mode: what to do if it isn't: ``"N"`` to notify the sender and go on trying, ``"R"`` to
         return the message.
@@ -39,7 +39,7 @@ class DeliverBy(Extension):
     Off by default: a server that takes such a message has to act when its time is over.
 
     :param minimum: the shortest time, in seconds, that is accepted for a message to be returned
-        otherwise; clients are told. ``None`` for none.
+        otherwise; EHLO announces it. ``None`` for none.
     :raises ConfigurationError: if it has more than nine digits, or is negative.
     """
 

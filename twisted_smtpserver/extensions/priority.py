@@ -27,7 +27,7 @@ def parsePriority(value: str | bool) -> int:
 
 
 def isTrusted(session: Session) -> bool:
-    """Who has logged in may go first; so may those who speak LMTP: they are ours."""
+    """Users who have logged in may go first, and so may LMTP clients, which are ours."""
     return session.user is not None or session.lmtp
 
 
@@ -38,10 +38,10 @@ class MtPriority(Extension):
     Off until asked for: the handler has to keep the order. It may change a priority further:
     ``return Accepted("3 is the new priority", enhanced="2.3.6")`` (§4.1).
 
-    :param profile: the name of the Priority Assignment Policy, which clients are told:
+    :param profile: the name of the Priority Assignment Policy, which EHLO announces:
         ``"STANAG4406"`` or another (§9.2).
     :param mayRaise: called with the session; tells whether its positive priorities count. From
-        others they must not (§4.1): their messages get priority 0, and they are told so.
+        others must not (§4.1): their messages get priority 0, and the reply says so.
     :raises ConfigurationError: if the profile's name has a wrong form.
     """
 
@@ -59,7 +59,7 @@ class MtPriority(Extension):
         return self._profile
 
     def onMail(self, address: Address, envelope: Envelope, session: Session) -> Accepted | None:
-        """Nobody jumps the queue who isn't known."""
+        """Unknown clients don't jump the queue."""
         if address.values.get("MT-PRIORITY", 0) <= 0 or self._mayRaise(session):
             return None
         address.values["MT-PRIORITY"] = 0

@@ -63,8 +63,8 @@ class XClient(Extension):
     """
     Postfix's XCLIENT_README. On for those whom the option ``useXClient`` names.
 
-    What was said stays until it is said anew, because it may take several commands; it is found in
-    ``session.xClient``, and in the session's own attributes.
+    Each value stays until it is sent again, because one client may need several commands; it is
+    found in ``session.xClient``, and in the session's own attributes.
 
     :param networks: who may use it.
     """
@@ -82,7 +82,7 @@ class XClient(Extension):
         return cls(options.xClientNetworks)
 
     def advertise(self, session: Session) -> str | None:
-        """The attributes, to those who may send them."""
+        """The attributes, for clients that may send them."""
         isOffered = self._isOn and isTrusted(session, self._networks)
         return " ".join(XCLIENT_ATTRIBUTES) if isOffered else None
 

@@ -39,7 +39,7 @@ class XForward(Extension):
         return cls(options.xForwardNetworks)
 
     def advertise(self, session: Session) -> str | None:
-        """The attributes, to those who may send them, and haven't said ADDR by XCLIENT."""
+        """The attributes, for clients that may send them, and haven't sent ADDR by XCLIENT."""
         if not self._isOn or "ADDR" in session.xClient or not isTrusted(session, self._networks):
             return None
         return " ".join(XFORWARD_ATTRIBUTES)

@@ -40,7 +40,7 @@ __all__ = ["TIMEOUT", "Filtered"]
 
 _log = Logger()
 
-#: A filter's own hooks, beside those of a handler, and their arguments.
+#: A filter's own hooks, besides those of a handler, and their arguments.
 _CALLS = {"onMessage": ("message", "session"), "onDataCommand": ("session",)}
 
 #: The defaults of a filter's refusal.
@@ -272,7 +272,7 @@ async def _value(result: Any) -> Any:
 
 
 def _named(each: object) -> object:
-    """What the log calls a filter: its class says more than its place in memory."""
+    """A filter's name for the log: its class says more than its address in memory."""
     return f"<{type(each).__qualname__}>" if type(each).__repr__ is object.__repr__ else each
 
 

@@ -34,7 +34,7 @@ class Message:
     :param start: its first octets: all, or more than
         :data:`~twisted_smtpserver.message.bounds.MAX_HEADER`.
     :ivar envelope: the :class:`~twisted_smtpserver.session.Envelope`.
-    :ivar discard: set it, and the message is thrown away; the client is told that it was accepted.
+    :ivar discard: set it to throw the message away; the client gets 250.
     :ivar quarantine: set it to a reason, and the message goes into quarantine instead of the store.
     :raises MessageTooComplex: if its header section is too long.
     """
@@ -200,7 +200,7 @@ class Message:
 
 
 class _Joined(io.RawIOBase):
-    """A header, and a file behind it."""
+    """A header, and a file after it."""
 
     def __init__(self, head: bytes, file: IO[bytes]) -> None:
         self._head = memoryview(head)

@@ -122,7 +122,7 @@ class CheckedHandler:
 
 def descriptorsPerClient(handler: object) -> int:
     """
-    Count the file descriptors that a handler may hold for each client, beside the client's own.
+    Count the file descriptors that a handler may hold for each client, besides the client's own.
 
     The default of ``maxClients`` goes by it.
 

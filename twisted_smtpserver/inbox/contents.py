@@ -57,7 +57,7 @@ class Contents:
     result is ``None``.
 
     :param database: where the messages are.
-    :param lock: who has it may use the database.
+    :param lock: its holder may use the database.
     """
 
     def __init__(self, database: sqlite3.Connection, lock: threading.Lock) -> None:

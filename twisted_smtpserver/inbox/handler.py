@@ -144,7 +144,7 @@ class ChaosLogin:
 
 def envelopeOf(session: Session) -> Envelope:
     """
-    What the client said beside the message.
+    What the client said besides the message.
 
     :param session: with a transaction.
     """

@@ -1,8 +1,8 @@
 """
 The HTML of strangers, made harmless.
 
-It isn't cleaned: browsers read HTML in more ways than any cleaner knows. It is served by itself, in
-a sandbox without scripts, forms and an origin, with a policy that lets it load nothing but the
+It isn't cleaned: browsers read HTML in more ways than any cleaner knows. It is served separately,
+in a sandbox without scripts, forms and an origin, with a policy that lets it load nothing but the
 pictures of its own message. Only what connects to other hosts in spite of that is taken out of it.
 """
 

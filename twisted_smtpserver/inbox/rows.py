@@ -33,7 +33,7 @@ _ROOM = {"From": 1000, "To": 4000, "Cc": 2000, "Bcc": 2000, "ReplyTo": 500}
 @dataclass(frozen=True)
 class Envelope:
     """
-    What the client said beside the message.
+    What the client said besides the message.
 
     :ivar user: who was logged in; empty if nobody was.
     :ivar tags: those that it is stored with.

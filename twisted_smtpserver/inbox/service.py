@@ -106,7 +106,7 @@ class Inbox(Service):
 
     def besides(self, store: object) -> object:
         """
-        Make a handler that fills the inbox beside another one.
+        Make a handler that copies to the inbox what another one stores.
 
         :param store: a handler. What it refuses at MAIL or RCPT isn't in the inbox; if it has no
             ``onData``, the inbox is where messages go.

@@ -67,7 +67,7 @@ class InboxResource(Resource):
     Answers everything.
 
     :param desk: the inbox.
-    :param gate: who may ask.
+    :param gate: decides which requests are allowed.
     """
 
     isLeaf = True

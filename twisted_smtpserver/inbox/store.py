@@ -34,7 +34,7 @@ __all__ = ["MessageStore", "TooLargeForInbox"]
 DEFAULT_MESSAGES = 10_000
 DEFAULT_OCTETS = 256 * 2**20
 
-#: The most rows of one page of the list, and the most tags that are told.
+#: The most rows of one page of the list, and the most tags that are listed.
 MAX_PAGE = 250
 MAX_TAGS_TOLD = 1000
 

@@ -1,1 +1,1 @@
-"""What the log is told, and how it is written."""
+"""What is logged, and how the log is written."""

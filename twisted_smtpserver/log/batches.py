@@ -122,7 +122,7 @@ class BatchedLogObserver:
         self.flush()
 
     def close(self) -> None:
-        """Write what waits; there is no more."""
+        """Write what waits; nothing follows."""
         self.flush()
         atexit.unregister(self.flush)
 
@@ -226,7 +226,7 @@ _chosen: dict[str, Any] = {}
 
 def useFor(twistd: MutableMapping[str, Any]) -> bool:
     """
-    Let ``twistd`` write its log this way, unless it is told to do it in another.
+    Let ``twistd`` write its log this way, unless its flags choose another one.
 
     :param twistd: its options.
     :returns: whether it will.

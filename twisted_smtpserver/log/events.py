@@ -21,7 +21,7 @@ class Event:
 
     :ivar name: the value of its field ``event``.
     :ivar level: how serious it is.
-    :ivar when: when it comes.
+    :ivar when: when it is logged.
     :ivar fields: what its fields mean, by their names.
     """
 
@@ -52,14 +52,14 @@ EVENTS = (
     Event(
         "session",
         "info",
-        "A connection is gone: the summary.",
+        "A connection has ended: the summary.",
         {
             **_SESSION,
             "hello": "the name in its hello",
             "tls": "the version, *yes* if TLS ended upstream, or *no*",
-            "user": "who has logged in, or *-*",
-            "messages": "how many were accepted",
-            "octets": "of content, how many came",
+            "user": "the user who has logged in, or *-*",
+            "messages": "how many messages were accepted",
+            "octets": "how many octets of content came in",
             "errors": "how many commands were refused",
             "error": "the last refusal",
             "seconds": "how long it lasted",
@@ -74,7 +74,7 @@ EVENTS = (
             **_SESSION,
             "command": "*MAIL* or *RCPT*",
             "address": "the address that was refused",
-            "sender": "of a recipient: the message's sender",
+            "sender": "for a recipient: the message's sender",
             **_REPLY,
         },
     ),
@@ -99,13 +99,13 @@ EVENTS = (
     Event(
         "hookBlocked",
         "warn",
-        "A hook has kept the reactor from everything else.",
+        "A hook blocked the reactor.",
         {"hook": "its name", "seconds": "for how long"},
     ),
     Event(
         "firedInThread",
         "warn",
-        "A hook's Deferred was fired in another thread than the reactor's.",
+        "A hook's Deferred was fired in a thread other than the reactor's.",
         {},
     ),
     Event(
@@ -117,7 +117,7 @@ EVENTS = (
     Event(
         "oversight",
         "warn",
-        "At the start: something makes sense, and is hardly meant.",
+        "At the start: a setting is valid, but hardly intended.",
         {},
     ),
     Event(
@@ -126,7 +126,7 @@ EVENTS = (
         "Messages can't be stored; ``/readyz`` says so, too.",
         {"problem": "why"},
     ),
-    Event("ready", "info", "They can be stored again.", {}),
+    Event("ready", "info", "Messages can be stored again.", {}),
     Event(
         "transcript",
         "info",
@@ -136,12 +136,12 @@ EVENTS = (
     Event(
         "incident",
         "critical",
-        "Something failed that shouldn't have: a bug, mostly.",
+        "Something failed unexpectedly: usually a bug.",
         {
             **_SESSION,
-            "incident": "the id that the client was told",
+            "incident": "the id in the client's reply",
             "hook": "the hook's name",
-            "advice": "what to do about it, if that is known",
+            "advice": "what to do about it, if known",
         },
     ),
 )

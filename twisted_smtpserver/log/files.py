@@ -38,7 +38,7 @@ class LogFile:
 
     def write(self, octets: bytes) -> None:
         """
-        Write octets, maybe into a new file.
+        Write octets, into a new file if it is time for one.
 
         :param octets: whole lines.
         :raises OSError: if that can't be done; the file is as it was, or has a part of them.

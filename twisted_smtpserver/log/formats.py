@@ -22,7 +22,7 @@ MAX_LIST = 100
 #: The longest text of one field, in characters.
 MAX_FIELD = 1024
 
-#: So many kinds of events are remembered.
+#: How many kinds of events are remembered.
 MAX_SHAPES = 100
 
 # A longer line is made with care: its fields are cut off.

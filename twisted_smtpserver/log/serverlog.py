@@ -1,5 +1,5 @@
 """
-What the log is told: structured events, one method for each.
+Structured events for the log, one method for each.
 
 Everything that a peer said is escaped here before it goes into an event, so that no observer can be
 fooled by it. Secrets never come here.
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 _BARE_NEWLINE_HINT = ' (bareNewlines="normalize", --bare-newlines=normalize, would take it)'
 
-#: So many refused commands into a session, refused senders and recipients aren't logged one by one
-#: any more.
+#: After this many refused commands of a session, refused senders and recipients aren't logged one
+#: by one.
 MAX_LOGGED_REFUSALS = 100
 
-#: So many recipients of a message are named in its event.
+#: The event of a message names this many recipients.
 MAX_LOGGED_RECIPIENTS = 100
 
 # Longer names are cut off, in characters.
@@ -40,7 +40,7 @@ _LONG = 256
 
 class ServerLog:
     """
-    Tells the log what happens to a server, and has it counted.
+    Logs what happens to a server, and counts it.
 
     :param logger: where to; ``None`` for none at all.
     :param ignored: networks whose sessions aren't logged, but for bugs. They are counted.
@@ -175,8 +175,8 @@ class ServerLog:
 
     def rejected(self, session: Session, command: str, address: Any, reply: Reply) -> None:
         """
-        A hook refused a sender or a recipient. The first ones of a session are told; of the others,
-        its own line has the number.
+        A hook refused a sender or a recipient. The first ones of a session are logged; the
+        session's own line counts the others.
 
         :param command: MAIL or RCPT.
         :param address: the sender's or recipient's :class:`~twisted_smtpserver.session.Address`.
@@ -239,7 +239,7 @@ class ServerLog:
         )
 
     def replyLost(self, session: Session, envelope: Envelope, replies: list[Reply]) -> None:
-        """A message was processed, but its client left before it could be told so."""
+        """A message was processed, but its client left before the reply."""
         if self._metrics is not None:
             self._metrics.replyLost()
         logger = self._loggerFor(session)
@@ -256,7 +256,7 @@ class ServerLog:
 
     def oversight(self, text: str) -> None:
         """
-        Something makes sense, and is hardly meant.
+        A setting is valid, but hardly intended.
 
         :param text: what, and what to do.
         """
@@ -269,7 +269,7 @@ class ServerLog:
 
         :param address: the peer's address.
         :param limit: the option that is the reason.
-        :param value: what the log says behind it.
+        :param value: what the log says after it.
         """
         if self._metrics is not None:
             self._metrics.connectionRefused(limit)
@@ -346,7 +346,7 @@ def _shownRecipients(recipients: list[str], count: int) -> str:
 @lru_cache(maxsize=256)  # the same few, again and again
 def _said(reply: Reply) -> str:
     said = f"{reply.code} {escape(reply.text)}"
-    # What the client could do is in the reply; this is what we could do.
+    # The reply says what the client can do; this is what the operator can do.
     return said + _BARE_NEWLINE_HINT if reply.lines == BARE_NEWLINE.lines else said
 
 

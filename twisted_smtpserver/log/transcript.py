@@ -2,7 +2,7 @@
 The transcript of some clients: every command and every reply, switched on while the server runs.
 
 Secrets aren't in it, nor what is in messages; see :mod:`~twisted_smtpserver.log.redacted`. It has
-bounds, in time and size, and ends by itself.
+bounds in time and size, and ends when it reaches one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_LINES = 100_000
 #: How many octets one has at most.
 MAX_OCTETS = 16 * 2**20
 
-#: How many of them there may be at a time.
+#: How many transcripts there may be at once.
 MAX_RULES = 16
 
 
@@ -63,8 +63,8 @@ class Rule:
 
 def parseRules(text: str, now: float) -> list[Rule]:
     """
-    Read rules: in each line an address or a network, the path of a file, and maybe how many minutes
-    it lasts.
+    Read rules: each line has an address or a network, the path of a file, and optionally how many
+    minutes it lasts.
 
     :param text: the lines. What is behind ``#`` doesn't count.
     :param now: the time, in seconds since 1970.

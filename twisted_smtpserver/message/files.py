@@ -174,8 +174,8 @@ def syncDirectory(path: str) -> None:
 
 def storageRefusal(error: OSError) -> Rejection:
     """
-    What the client is told when the file system fails, which is nothing about our disks
-    (RFC 3463 §3.4).
+    The client's reply when the file system fails, which says nothing about our disks (RFC 3463
+    §3.4).
 
     :param error: what the file system said.
     :returns: 452 4.3.1 for a disk or a quota that is full, otherwise 451 4.3.0.
@@ -234,7 +234,7 @@ async def saveToPath(
     stream: AsyncIterable[bytes], path: str | os.PathLike[str], runInThread: RunInThread
 ) -> int:
     """
-    Save a stream durably under a path, by way of a hidden temporary file beside it.
+    Save a stream durably under a path, by way of a hidden temporary file next to it.
 
     :param stream: as for :func:`saveStream`.
     :param path: where the file goes; what was there, a symbolic link included, is replaced. The

@@ -21,9 +21,9 @@ _TOKEN = re.compile(
 )
 _IN_COMMENT = re.compile(r"\(+|\)+|(?:[^()\\]+|\\.|\\\Z)+", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-# More than so many mailboxes have, with their names and comments.
+# More tokens than real mailboxes have, with their names and comments.
 _MAX_TOKENS = 6 * MAX_MAILBOXES
-# Tokens of a comment: what comes after so many is taken for more of it.
+# Tokens of a comment: what follows after this many counts as part of it.
 _MAX_COMMENT = 1000
 # Characters of a mailbox, or of its name, that are looked at.
 _MAX_MAILBOX = 4096

@@ -98,7 +98,7 @@ class Metrics:
     # -- The server's calls ------------------------------------------------------------------------
 
     def connected(self) -> None:
-        """See :class:`~twisted_smtpserver.interfaces.IMetrics`; likewise the others."""
+        """See :class:`~twisted_smtpserver.interfaces.IMetrics`, also for the other methods."""
         numbers = self._numbers
         numbers[_OPEN] += 1
         numbers[_ACCEPTED] += 1

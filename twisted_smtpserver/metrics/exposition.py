@@ -27,7 +27,7 @@ from twisted_smtpserver.metrics.table import METRICS, PLACES, Metric
 #: What the page is. There is one form of it, which every scraper takes.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: The page isn't made anew for so many seconds, however often it is asked for.
+#: The page is made at most once in this many seconds, however often it is requested.
 FRESH_SECONDS = 1.0
 
 

@@ -61,7 +61,7 @@ class Credentials:
 
         :param password: the right password; text counts as UTF-8.
         :returns: whether the client sent it (PLAIN, LOGIN) or proved to know it (CRAM-MD5). An
-            empty password is nobody's: who has none can't log in with it.
+            empty password never matches, so a user without a password can't log in.
         :raises TypeError: if the mechanism isn't one of the three.
         """
         if isinstance(password, str):
@@ -87,7 +87,7 @@ class Authenticated:
 
     :ivar user: the user: any object but ``None``, a bool, empty text, or something that would have
         to be awaited first.
-    :ivar message: what the client is told with the 235; by default the usual text.
+    :ivar message: the text of the 235; by default the usual one.
     :ivar authzid: the authorization identity that is granted. A client that asks to act as somebody
         else (:attr:`Credentials.authzidDiffers`) is refused unless this is whom it asked for.
     :raises ValueError: if ``user`` is none. That is a bug in the handler (``Authenticated(db.get(

@@ -36,7 +36,7 @@ class Gs2Header:
 
 def parseGs2(message: bytes) -> tuple[Gs2Header, bytes] | None:
     """
-    Split a message behind its GS2 header.
+    Split the part of a message after its GS2 header.
 
     :returns: the header and the rest of the message, or ``None`` if it is malformed.
     """

@@ -1,5 +1,5 @@
 """
-What all mechanisms share: what they are told, and how an exchange goes on or ends.
+What all mechanisms share: their context, and how an exchange goes on or ends.
 """
 
 from __future__ import annotations

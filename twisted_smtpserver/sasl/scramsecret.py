@@ -48,7 +48,7 @@ def checkIterations(iterations: int) -> None:
 @dataclass(frozen=True, slots=True, repr=False)
 class ScramSecret:
     """
-    One user's secret. It doesn't reveal the password, but who has it can try passwords against
+    One user's secret. It doesn't reveal the password, but a thief of it can try passwords against
     it and play the server's part: keep it as you would a password hash.
 
     :ivar salt: the salt, 1 to 1024 octets.

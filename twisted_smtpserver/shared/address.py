@@ -91,7 +91,7 @@ class RedisAddress:
         factory = RedisFactory(
             str(self),
             self.database,
-            poolsize=1,  # questions needn't wait for one another's answers
+            poolsize=1,  # requests don't wait for each other's answers
             username=self.username,
             password=self.password,
             replyTimeout=seconds,

@@ -57,7 +57,7 @@ class RedisState:
     :param url: ``redis://[user:password@]host[:port][/database]``, ``rediss://…`` for TLS with a
         verified certificate, or ``unix:///path?db=0``.
     :param password: instead of one in the URL.
-    :param prefix: what all keys begin with. Servers that shall share nothing need different ones.
+    :param prefix: what all keys begin with. Servers that share nothing need different ones.
     :param connection: what to ask instead, for example what txredisapi's ``Sentinel`` makes.
     :param reactor: what bounds the wait; by default the reactor.
     :raises ConfigurationError: if the URL is invalid, or txredisapi is missing.

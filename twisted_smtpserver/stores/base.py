@@ -83,7 +83,7 @@ class Unavailable(Exception):
     """
     The other side can't take the message now. Raised inside of a store; the client gets 451.
 
-    :param reason: what the log says. It must have nothing of the message's content.
+    :param reason: what the log says. It must not contain anything of the message's content.
     """
 
 
@@ -123,7 +123,7 @@ def reasonOf(error: BaseException) -> str:
     Describe an error for the log, without anything that may come from a message.
 
     :param error: any exception. Only the text of :class:`Unavailable` and of errors of the
-        connection is told; drivers like to repeat the data in theirs.
+        connection is logged; drivers like to repeat the data in theirs.
     :returns: one line.
     """
     kind = type(error).__name__
@@ -141,7 +141,7 @@ def within(clock: IReactorTime, seconds: float, awaited: Deferred[_T], what: str
     :param clock: measures the time.
     :param seconds: the bound.
     :param awaited: what is waited for; it is canceled when the time is over.
-    :param what: who is waited for, as the log names it: ``"the database"``.
+    :param what: the other side, as the log names it: ``"the database"``.
     :returns: ``awaited``; it fails with :class:`Unavailable` when the time is over.
     """
 

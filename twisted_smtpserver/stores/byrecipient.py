@@ -66,9 +66,9 @@ class ByRecipient(SMTPHandler):
     The stores are searched for a recipient's address first, then for its domain, then for ``"*"``.
     If none is found, the recipient is refused with 550 5.7.1.
 
-    A client of LMTP is told for each recipient what its store says. A client of SMTP gets one
-    answer: 250 if all stores have accepted; else a refusal, a temporary one if any is. The log says
-    who has the message then. Clients that send to one recipient at a time don't get there.
+    An LMTP client gets each store's reply for its recipients. An SMTP client gets one answer: 250
+    if all stores have accepted; else a refusal, a temporary one if any is. The log says which
+    recipients have the message. Clients that send to one recipient at a time never get there.
 
     A store is asked from the first of its recipients on: ``onMailFrom``, ``onRcptTo``, ``onData``
     and ``onTransactionEnd`` are called, and see an envelope with its recipients only; then
@@ -153,8 +153,8 @@ class ByRecipient(SMTPHandler):
         """
         Give the message to the stores.
 
-        :returns: the result of each recipient if the client is told; else the one of all.
-        :raises Rejection: if the client is told one, and it isn't accepted for all.
+        :returns: each recipient's result if the client gets each, otherwise the one for all.
+        :raises Rejection: if the client gets one reply, and the message isn't accepted for all.
         """
         envelope = session.envelope
         results: dict[int, object] = {}  # by the recipient's number

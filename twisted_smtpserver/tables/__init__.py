@@ -1,6 +1,6 @@
 """
-Files that the operator writes, and the server looks things up in: who receives mail, and who may
-send as whom. A file that has changed is read again.
+Files that the operator writes and the server reads: who receives mail, and who may send as whom. A
+file that has changed is read again.
 """
 
 from twisted_smtpserver.tables.recipients import Recipients

@@ -13,8 +13,8 @@ __all__ = ["keyOf", "localKey", "readAddress", "readDomain"]
 
 def localKey(local: str) -> str:
     """
-    What makes two local parts the same: letters of any case, composed in any way. Whoever receives
-    the mail may say so (RFC 5321 §2.4), and a file is about mail that is received here.
+    The form in which local parts are compared: case and composition don't matter. The receiver of
+    mail may decide so (RFC 5321 §2.4), and a file is about mail that is received here.
 
     :param local: without quotes.
     """

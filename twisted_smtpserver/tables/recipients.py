@@ -1,4 +1,4 @@
-"""Recipients by a file: who isn't in it is refused, and aliases become the addresses they mean."""
+"""Recipients from a file: others are refused, and aliases become the addresses they mean."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class Recipients:
 
         Recipients(Maildir("mail"), "recipients")
 
-    Who isn't in the file is refused with 550 5.1.1. The store sees the addresses that aliases stand
-    for, each once; ``raw`` of each still is what the client named. The file is read again when it
-    has changed; :mod:`~twisted_smtpserver.tables.recipientfile` says what is in it.
+    A recipient that isn't in the file is refused with 550 5.1.1. The store sees the addresses that
+    aliases stand for, each once; ``raw`` of each still is what the client named. The file is read
+    again when it has changed; :mod:`~twisted_smtpserver.tables.recipientfile` says what is in it.
 
     The client's reply is about the recipient that it named: an alias is accepted only if the store
-    accepts the message for everybody it stands for. A refusal for a while goes before others.
+    accepts the message for all addresses it stands for. A temporary refusal has precedence.
 
     It has all the hooks of the store.
 
@@ -243,7 +243,7 @@ class KnownRecipients(SMTPHandler):
     """
     A stage that refuses recipients who aren't known.
 
-    :param recipients: who knows them.
+    :param recipients: the stage that knows them.
     """
 
     def __init__(self, recipients: Recipients) -> None:

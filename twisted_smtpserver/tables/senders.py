@@ -1,4 +1,4 @@
-"""Who may send as whom, by a file."""
+"""A file that says which senders each user may use."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _BETWEEN = re.compile(r"[\s,]+")
 
 class SenderTable:
     """
-    Who may send as whom. A line is a login name, blanks, and addresses separated by commas; for
-    ``@example.com`` any address of that domain, for ``*`` any at all.
+    Which senders each user may use. A line is a login name, blanks, and addresses separated by
+    commas; for ``@example.com`` any address of that domain, for ``*`` any at all.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class SenderTable:
 
     def allows(self, name: str, address: Address) -> bool:
         """
-        :param name: who has logged in.
+        :param name: the user's login name.
         :param address: as whom they want to send.
         """
         keys = self._users.get(saslprep(name) or "", "")
@@ -82,8 +82,8 @@ def _readKey(text: str, number: int) -> str:
 
 class Senders:
     """
-    Says who may send as whom: ``SenderMatchesLogin(Senders("senders"))``. As their own login name
-    everybody may. The file is read again when it has changed.
+    Says which senders each user may use: ``SenderMatchesLogin(Senders("senders"))``. As their own
+    login name everybody may. The file is read again when it has changed.
 
     :param path: the file; :class:`SenderTable` says what is in it.
     :param later: don't read the file before :meth:`load` is called, where it must be read by

@@ -142,7 +142,7 @@ class WatchedFile(Generic[_T]):
 
     def _look(self) -> Deferred[None]:
         """
-        Look at the file. Who asks meanwhile gets the old content: a file system may take long.
+        Check the file. Until that is done, lookups get the old content: a file system may be slow.
 
         :returns: fires when that is done. Canceling it leaves the look alone.
         """

@@ -33,7 +33,8 @@ class CapturingServer(Mailbox):
             mail = server.waitFor(subject="Welcome", to="ann@example.org")
 
     It listens on 127.0.0.1 only. It runs in a daemon thread with a reactor of its own, so it works
-    beside any reactor or event loop, or none; its methods may be called from any thread.
+    together with any reactor or event loop, or without one; its methods may be called from any
+    thread.
 
     :param host: the address to listen on.
     :param port: the port; by default the system chooses one.
@@ -156,7 +157,7 @@ class CapturingServer(Mailbox):
 
         :param to: a recipient; it is refused at RCPT unless ``at`` says otherwise.
         :param code: from 400 to 559; 421 closes the connection as well.
-        :param text: what the client is told.
+        :param text: the text of the reply.
         :param enhanced: the enhanced status code; by default one that fits.
         :param at: ``"connect"``, ``"hello"``, ``"auth"``, ``"mail"``, ``"rcpt"``, ``"data"``
             (before the content) or ``"message"`` (when it has all come). By default "rcpt" if there

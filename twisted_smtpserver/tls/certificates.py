@@ -76,10 +76,10 @@ class TLSSettings:
     :param requestCert: ask the client for a certificate.
     :param rejectUnauthorized: fail the handshake if the certificate asked for is missing or isn't
         signed by ``ca``. Otherwise :attr:`~twisted_smtpserver.tls.TLSInfo.authorized` tells.
-    :param sniOptions: host name, or ``*.`` and a host name, to the certificate for clients that
-        ask for it (RFC 6066 §3): settings, a mapping with the same keys, or a context factory. It
+    :param sniOptions: host name, or ``*.`` and a host name, to the certificate for clients that ask
+        for it (RFC 6066 §3): settings, a mapping with the same keys, or a context factory. It
         chooses the certificate, ``ca`` and ``ciphers`` (both inherited if absent); the other
-        options are the server's and rule for every name.
+        options are the server's, and apply to every name.
     :raises ConfigurationError: if ``minVersion`` is neither of the two.
     """
 

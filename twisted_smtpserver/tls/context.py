@@ -87,7 +87,7 @@ _DECLARATIONS = [
 ] + [Provides(tcp.Server, ISSLTransport)]
 
 
-#: So many certificates may be between a client's and one of ``ca``. Each costs time to verify, and
+#: How many certificates may be between a client's and one of ``ca``. Each costs time to verify, and
 #: what real ones have is two or three.
 MAX_INTERMEDIATES = 10
 
@@ -292,9 +292,9 @@ class ServerContextFactory:
     """
     What ``startTLS`` and TLS endpoints want: it makes the server's side of each TLS connection.
 
-    All files are read here, once. TLS 1.2 is the least, and there is no renegotiation, no
-    compression and no resumption of sessions. A client that names protocols by ALPN must name
-    one of ``smtp`` and ``esmtp``.
+    All files are read here, once. The minimum is TLS 1.2, and there is no renegotiation, no
+    compression and no resumption of sessions. A client that names protocols by ALPN must name one
+    of ``smtp`` and ``esmtp``.
 
     :param settings: the certificate and the rest.
     :param tls: instead of ``settings``, a context factory of your own, for example a

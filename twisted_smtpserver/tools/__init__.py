@@ -1,1 +1,1 @@
-"""The commands beside the catcher: ``python -m twisted_smtpserver passwd …``."""
+"""The commands besides the catcher: ``python -m twisted_smtpserver passwd …``."""

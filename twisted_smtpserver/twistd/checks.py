@@ -38,7 +38,7 @@ NEED_LOGIN = (
     *("sender-matches-login", "senders"),
 )
 
-#: Flags that say where messages go. An inbox may stand beside one of them.
+#: Flags that say where messages go. An inbox may be combined with one of them.
 STORE_FLAGS = {"maildir", "discard", "handler", *STORES}
 
 #: AUTH is offered only with one of these flags.

@@ -158,7 +158,7 @@ class Options(usage.Options, AuthOptionMixin):
         return arrange(implied, file, [environment, commandLine])
 
     def _readCommandLine(self) -> Layer | None:
-        """What is on the command line; ``None`` if it is no list of flags."""
+        """What is on the command line; ``None`` if it isn't a list of flags."""
         try:
             found, rest = getopt.getopt(self.arguments, self.shortOpt, self.longOpt)
         except getopt.error:

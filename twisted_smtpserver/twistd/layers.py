@@ -130,7 +130,7 @@ def _merge(layers: Iterable[Layer]) -> Layer:
 
 
 def _replacedBy(given: Collection[str]) -> set[str]:
-    """The flags further down that have no meaning beside those that are given."""
+    """The flags of lower layers that mean nothing together with those that are given."""
     replaced = set(LISTEN - set(given) if LISTEN & set(given) else ())
     for ways in _ALTERNATIVES:
         if any(name in given for way in ways for name in way):

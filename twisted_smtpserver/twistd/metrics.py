@@ -101,7 +101,7 @@ class MetricsFlag:
 
 
 def _described(text: str | None) -> str | None:
-    """The endpoint; a mere number is a port of loopback's."""
+    """The endpoint; a number alone is a port of 127.0.0.1."""
     return f"tcp:{text}:interface={DEFAULT_HOST}" if text and text.isdecimal() else text
 
 

@@ -1,4 +1,4 @@
-"""Warns of a server that takes mail for everybody from everybody."""
+"""Warns of a server that accepts mail for any address from anybody."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = Logger()
 def isOpen(config: Container[str]) -> bool:
     """
     :param config: the flags that were given.
-    :returns: whether nothing is known of who may send, or to whom.
+    :returns: whether neither senders nor recipients are restricted.
     """
     needsLogin = hasLogins(config) and "auth-optional" not in config
     return not (needsLogin or "recipients" in config or "handler" in config)

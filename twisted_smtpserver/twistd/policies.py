@@ -91,8 +91,9 @@ def makePolicies(
 
 def withGates(policies: Sequence[Any], gates: Sequence[Any]) -> list[Any]:
     """
-    Put stages that know the recipients among the policies, before the greylist: who isn't one needs
-    no place there. The tarpit stays before them: it slows down clients that try names.
+    Put stages that know the recipients among the policies, before the greylist: an unknown
+    recipient needs no place there. The tarpit stays before them: it slows down clients that try
+    names.
 
     :param policies: what :func:`makePolicies` made.
     :param gates: these stages.

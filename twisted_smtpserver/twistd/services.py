@@ -206,7 +206,7 @@ def _reason(error: BaseException) -> str:
     lock = getattr(error, "filename2", None)
     if not (isinstance(error, OSError) and isinstance(lock, bytes) and lock.endswith(b".lock")):
         return str(error)
-    # Twisted makes this lock beside a unix socket: a link whose target is our process id.
+    # Twisted makes this lock next to a unix socket: a link whose target is our process id.
     path = os.fsdecode(lock.removesuffix(b".lock"))
     folder = os.path.dirname(os.path.abspath(path))
     if isinstance(error, FileNotFoundError):

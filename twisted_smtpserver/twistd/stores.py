@@ -1,4 +1,4 @@
-"""The stores that ``twistd smtpserver`` has flags for, beside the Maildir."""
+"""The stores that ``twistd smtpserver`` has flags for, besides the Maildir."""
 
 from __future__ import annotations
 

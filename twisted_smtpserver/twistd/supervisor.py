@@ -136,7 +136,7 @@ class Supervisor(SMTPService):
         self.counts = SharedCounts(self._countsFile.fileno(), count)
         self.workers = [_Worker(self, self._reactor, number) for number in range(count)]
         self.hasFailed = False
-        #: What the workers are told of the configuration, when they start and when it changes.
+        #: What the workers learn of the configuration, at their start and when it changes.
         self.configuration = self._makeConfiguration()
 
     def startService(self) -> None:
@@ -221,7 +221,7 @@ class Supervisor(SMTPService):
 
     @property
     def transcripts(self) -> dict[str, Any]:
-        """What workers are told of transcripts."""
+        """The transcripts that workers must write."""
         return {"transcripts": list(self._transcripts)}
 
     def workerExited(self, number: int) -> None:

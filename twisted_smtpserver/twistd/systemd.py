@@ -1,5 +1,5 @@
 """
-What systemd is told of a server: that it is ready, reads its files again, stops, is alive.
+Tells systemd that the server is ready, reads its files again, stops, is alive.
 
 The messages and the variables are those of sd_notify(3) and sd_watchdog_enabled(3).
 """
@@ -24,7 +24,7 @@ _log = Logger()
 #: How often to see whether all workers serve, until they do, in seconds.
 START_INTERVAL = 0.1
 
-#: How often to see whether the status is another one, in seconds, if there is no watchdog.
+#: How often to check whether the status has changed, in seconds, if there is no watchdog.
 STATUS_INTERVAL = 30.0
 
 
@@ -52,7 +52,7 @@ class Notifier:
 
     def tell(self, *fields: str) -> None:
         """
-        Send a message. That it can't be sent is logged once, and is no reason to stop.
+        Send a message. A failure is logged once; the server goes on.
 
         :param fields: its lines, such as ``READY=1``.
         """
@@ -116,12 +116,12 @@ class Systemd(Service):
         self._beat()
 
     def stopService(self) -> None:
-        """Say that the server stops; signs of life go on until it has stopped."""
+        """Say that the server is stopping; signs of life go on until it has stopped."""
         super().stopService()
         self._notifier.tell("STOPPING=1", "STATUS=Messages in flight may finish")
 
     def close(self) -> None:
-        """Say no more."""
+        """Send nothing more."""
         if self._timer is not None:
             self._timer.cancel()
         self._notifier.close()

@@ -72,7 +72,10 @@ class TranscriptFile(Service):
         self._before = signal.signal(signal.SIGUSR2, self._signaled)
 
     def stopService(self) -> None:
-        """End all transcripts. From here on the signal does nothing: by itself it would kill."""
+        """
+        End all transcripts. From here on the signal is ignored: by default it would kill the
+        process.
+        """
         super().stopService()
         self._use([])
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)

@@ -1,5 +1,5 @@
 """
-Who may log in: by a file of hashed passwords, or by asking Dovecot.
+Users: from a file of hashed passwords, or from Dovecot.
 """
 
 from twisted_smtpserver.users.dovecot import DovecotAuth

@@ -1,4 +1,4 @@
-"""Checks of passwords in threads: a few at a time, and not too many that wait."""
+"""Password checks in threads: a few at once, and a bounded number that wait."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Checks:
         Run a function. A client that leaves while it waits for its turn gives its place back; a
         thread can't be stopped.
 
-        :param client: who wants it.
+        :param client: the client that wants it.
         :raises AuthenticationFailed: 454 4.7.0 if too many wait already.
         """
         self._enter(client)

@@ -25,9 +25,8 @@ def changeFile(
     path: str, edit: Edit, *, create: bool, clock: Callable[[], float] = time.monotonic
 ) -> None:
     """
-    Change the lines of a file. Whoever reads it meanwhile sees all of the change or nothing; so
-    does whoever starts the machine again after its power was cut. A new file has mode 0600; that of
-    an old one, and whose it is, stays.
+    Change the lines of a file. A reader sees either all of the change or nothing, even after a
+    power failure. A new file has mode 0600; that of an old one, and whose it is, stays.
 
     :param path: the file's path; what a symbolic link leads to is changed.
     :param edit: gets the lines with their ends, and returns the new ones.

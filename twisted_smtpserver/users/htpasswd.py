@@ -33,12 +33,12 @@ class Htpasswd:
         Chain(Htpasswd("users"), Maildir("mail"))
 
     The file is as htpasswd has it, a line ``name:hash`` for each user: argon2id, bcrypt,
-    sha512-crypt, or a SCRAM secret, which may also stand beside one of the others.
+    sha512-crypt, or a SCRAM secret, which a user may have in addition to one of the others.
     ``python -m twisted_smtpserver passwd`` writes it. A file that has changed is read again; if the
     new one is broken, the old one stays in use.
 
     Passwords are checked in threads, a few at a time; when too many wait, clients get 454 4.7.0.
-    For a user who isn't there a password is checked as well, against a hash of the kind that most
+    For a user who doesn't exist, a password is checked, too, against a hash of the kind that most
     users have. Names and passwords are compared as SASLprep (RFC 4013) makes them.
 
     PLAIN and LOGIN work for all users. SCRAM-SHA-256 is offered as long as each user has a SCRAM

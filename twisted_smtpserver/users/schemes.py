@@ -2,7 +2,7 @@
 The ways to keep a password: bcrypt, argon2id, sha512-crypt, SCRAM-SHA-256, and plain text.
 
 All of them that take time do so in code that lets other threads run meanwhile. What a line of a
-file may cost is bounded: one login mustn't take the server's memory, or its processors for long.
+file may cost is bounded: one login must not take the server's memory, or its processors for long.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_SHA512_ROUNDS = 1_000_000
 #: The most iterations of a SCRAM secret: a second.
 MAX_SCRAM_ITERATIONS = 1_000_000
 
-#: bcrypt looks at so many octets of a password, and at no further ones.
+#: bcrypt uses this many octets of a password, and ignores further ones.
 BCRYPT_OCTETS = 72
 
 # What new hashes cost. Mail programs log in for each message: some 50 ms for each is enough.
@@ -249,7 +249,7 @@ class Scram(Scheme):
 
 
 class PlainText(Scheme):
-    """The password itself, which whoever reads the file knows."""
+    """The password itself, which every reader of the file knows."""
 
     name = "plain"
     prefix = re.compile("")

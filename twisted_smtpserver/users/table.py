@@ -163,7 +163,7 @@ class UserTable:
         """
         :param name: as :func:`preparedName` returned it.
         :param key: what the secrets of unknown users are made of.
-        :returns: the user's secret. Whoever isn't known seems to have one like the others, which no
+        :returns: the user's secret. An unknown user seems to have one like the others, which no
             password is known for.
         """
         kept = self._scram.get(name)

@@ -144,7 +144,7 @@ def addressBlock(address: str) -> int | str:
 
 def addressNetwork(address: str) -> int | str:
     """
-    What stands for the network that a client is in. Who has one address of it may have them all.
+    The key of the network that a client is in. A client with one address of it may have them all.
 
     :param address: as for :func:`addressBlock`.
     :returns: a number for an IPv6 address's /48, which is what sites get; for IPv4 the /24.

@@ -15,7 +15,7 @@ BareNewlines = Literal["reject", "normalize", "accept"]
 
 _CRLF = b"\r\n"
 
-# So many CRs before a LF are one line's end under "normalize": a program that made CRLF of each LF
+# This many CRs before an LF are one line end under "normalize": a program that made CRLF of each LF
 # more than once wrote them. Were they several, a header of such lines would end after the first.
 _MOST_RETURNS = 8
 

@@ -151,7 +151,7 @@ def parseReversePath(argument: bytes, lenient: bool = False) -> tuple[Path, byte
         on both sides and no control, invisible character, space or angle bracket. A local part that
         isn't well-formed is taken as sent; a domain that isn't, with ASCII letters in lower case.
         The limits stay. What is well-formed is not treated differently.
-    :returns: the path, and the octets of the parameters behind it; or the refusal, 501 5.1.7.
+    :returns: the path, and the octets of the parameters after it; or the refusal, 501 5.1.7.
     """
     return _parsePath(argument, lenient, _SENDER)
 
@@ -162,7 +162,7 @@ def parseForwardPath(argument: bytes, lenient: bool = False) -> tuple[Path, byte
 
     :param argument: what follows ``TO:``.
     :param lenient: see :func:`parseReversePath`.
-    :returns: the path, and the octets of the parameters behind it; or the refusal, 501 5.1.3.
+    :returns: the path, and the octets of the parameters after it; or the refusal, 501 5.1.3.
     """
     return _parsePath(argument, lenient, _RECIPIENT)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import random
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.reliability.hostile.attacks import ATTACKS, Attack
+from tests.reliability.hostile.honest import Sender
 from tests.support.liveserver import PATIENCE, LiveServer
 
 #: How long a newcomer waits for the greeting before it counts as refused or late, in seconds.
@@ -41,6 +44,9 @@ class Row:
     :ivar turn: the longest turn of a reactor, in milliseconds of the processor's time.
     :ivar memory: how much memory the server had at most, in MiB.
     :ivar log: how much it has logged, in KiB.
+    :ivar kept: how many messages of a client that means well were accepted; ``None`` if the server
+        isn't one that stores messages of anybody.
+    :ivar lost: how many of them weren't stored.
     """
 
     waits: list[float]
@@ -48,15 +54,19 @@ class Row:
     turn: float = 0
     memory: float = 0
     log: float = 0
+    kept: int | None = None
+    lost: int = 0
 
     def __str__(self) -> str:
         middle = statistics.median(self.waits)
         waits = f"{middle:>10.2f} {max(self.waits):>11.2f} {len(self.waits):>8} {self.late:>5}"
-        return f"{waits} {self.turn:>8.2f} {self.memory:>6.0f} {self.log:>8.0f}"
+        kept = "-" if self.kept is None else str(self.kept)
+        use = f"{self.turn:>8.2f} {self.memory:>6.0f} {self.log:>8.0f}"
+        return f"{waits} {use} {kept:>6} {self.lost:>5}"
 
 
 _HEADINGS = f"{'middle ms':>10} {'longest ms':>11} {'answers':>8} {'late':>5} {'turn ms':>8}"
-_HEADINGS += f" {'MiB':>6} {'log KiB':>8}"
+_HEADINGS += f" {'MiB':>6} {'log KiB':>8} {'kept':>6} {'lost':>5}"
 
 
 def late(port: int, newcomers: int = 5) -> int:
@@ -79,10 +89,16 @@ class Target:
     :param attack: the attack.
     :param workers: how many processes serve.
     :param clients: how many attack; 0 for as many as the attack says.
+    :param hasFaults: whether it gets a SIGHUP meanwhile, one worker is killed, and it is stopped
+        while the attack goes on.
     """
 
-    def __init__(self, folder: Path, name: str, workers: int, clients: int) -> None:
+    def __init__(
+        self, folder: Path, name: str, workers: int, clients: int, hasFaults: bool
+    ) -> None:
         attack: Attack = ATTACKS[name]
+        self._keeps = attack.keeps
+        self._hasFaults = hasFaults
         (folder / "sitecustomize.py").write_text(_TIMED.format(str(folder / "turn-")))
         flags = ["--max-junk-commands", "1000000000", "--max-messages", "1000000000"]
         flags += ["--workers", str(workers)] if workers > 1 else []
@@ -115,18 +131,41 @@ class Target:
         reader = threading.Thread(target=self._drain, args=(row,), daemon=True)
         reader.start()  # a log that nobody reads would stop the server
         try:
-            with socket.create_connection(("127.0.0.1", self.server.port), 30) as client:
-                client.recv(4096)
-                self._begin()
-                row.waits = waits(client, seconds)
-            row.late = late(self.server.port)
-            row.memory = sum(map(_mostMemory, self._processes()))
+            self._measure(row, seconds)
         finally:
             self._end()
             reader.join(PATIENCE)
         turns = [float(path.read_text()) for path in self._folder.glob("turn-*")]
         row.turn = max(turns, default=0)
         return row
+
+    def _measure(self, row: Row, seconds: float) -> None:
+        port = self.server.port
+        sender = Sender(port)
+        with contextlib.closing(_greeted(port)) as client:
+            self._begin()
+            if self._keeps:
+                sender.start()
+            if self._hasFaults:
+                row.waits = waits(port, seconds / 3)
+                self.server.process.send_signal(signal.SIGHUP)
+                row.waits += waits(port, seconds / 3)
+                for worker in list(self._processes())[1:2]:
+                    os.kill(worker, signal.SIGKILL)
+                row.waits += waits(port, seconds / 3)
+            else:
+                row.waits = waits(port, seconds, client)
+        row.late = late(port)
+        row.memory = sum(map(_mostMemory, self._processes()))
+        if self._hasFaults:
+            self._stopServer()
+        if self._keeps:
+            sender.stop()
+            row.kept, row.lost = len(sender.accepted), sender.lost(self.server.maildir)
+
+    def _stopServer(self) -> None:
+        self.server.process.terminate()
+        self.server.process.wait(PATIENCE * 2)
 
     def _processes(self) -> Iterator[int]:
         pid = self.server.process.pid
@@ -143,20 +182,32 @@ class Target:
     def _end(self) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._attackers.communicate(timeout=PATIENCE)
-        self.server.process.terminate()
-        self.server.process.wait(PATIENCE * 2)
+        self._stopServer()
 
 
-def waits(client: socket.socket, seconds: float) -> list[float]:
-    """How long each answer to NOOP takes, in milliseconds."""
+def _greeted(port: int) -> socket.socket:
+    """A client that was greeted."""
+    client = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    client.recv(4096)
+    return client
+
+
+def waits(port: int, seconds: float, client: socket.socket | None = None) -> list[float]:
+    """
+    How long each answer to NOOP takes, in milliseconds. A worker that is killed is asked no more.
+
+    :param client: by default a new one.
+    """
     found = []
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        began = time.perf_counter()
-        client.sendall(b"NOOP\r\n")
-        client.recv(4096)
-        found.append((time.perf_counter() - began) * 1000)
-        time.sleep(random.uniform(0, 0.01))  # so that it meets the server anywhere
+    with contextlib.closing(client or _greeted(port)) as each, contextlib.suppress(OSError):
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            each.sendall(b"NOOP\r\n")
+            if not each.recv(4096):
+                break
+            found.append((time.perf_counter() - began) * 1000)
+            time.sleep(random.uniform(0, 0.01))  # so that it meets the server anywhere
     return found
 
 
@@ -173,21 +224,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=0, help="that attack at the same time")
     parser.add_argument("--workers", type=int, default=1, help="how many processes serve")
     parser.add_argument("--runs", type=int, default=1, help="the best of so many counts")
+    parser.add_argument(
+        "--faults", action="store_true", help="SIGHUP, kill a worker, and stop during the attack"
+    )
     parser.add_argument("attacks", nargs="*", choices=[[], *ATTACKS], help="by default all")
     options = parser.parse_args(arguments)
     names = [name for name in ATTACKS if name == "none" or name in (options.attacks or ATTACKS)]
     print(f"{'Attack':<22} {_HEADINGS}")
+    lost = 0
     for name in names:
         rows = [measure(name, options) for _ in range(options.runs)]
         print(f"{name:<22} {min(rows, key=lambda row: row.turn)}", flush=True)
-    return 0
+        lost += sum(row.lost for row in rows)
+    return 1 if lost else 0
 
 
 def measure(name: str, options: argparse.Namespace) -> Row:
     """Let an attack run once."""
     folder = Path(tempfile.mkdtemp(prefix="hostile"))
     try:
-        return Target(folder, name, options.workers, options.clients).row(options.seconds)
+        target = Target(folder, name, options.workers, options.clients, options.faults)
+        return target.row(options.seconds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -99,6 +99,11 @@ class Attack:
     milter: str = ""
     makeFlags: Callable[[Path], tuple[str, ...]] = _plain
 
+    @property
+    def keeps(self) -> bool:
+        """Whether messages that a client sends without a login are stored as they are."""
+        return self.makeFlags in (_plain, _withTLS)
+
 
 def _crowd(repeated: bytes, first: bytes = _HELLO, tls: str = "", piece: int = SEGMENT) -> Attack:
     makeFlags = _withTLS if tls else _plain

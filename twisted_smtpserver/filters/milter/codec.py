@@ -65,7 +65,7 @@ def packet(command: Command, data: bytes = b"") -> bytes:
 def strings(*values: str | bytes) -> bytes:
     """
     :param values: texts; a NUL in a text would end it, and is left out.
-    :returns: the texts, each with a NUL behind it.
+    :returns: the texts, each with a NUL after it.
     """
     octets = (each.encode("utf-8", "replace") if isinstance(each, str) else each for each in values)
     return b"".join(each.replace(b"\0", b"") + b"\0" for each in octets)

@@ -36,7 +36,7 @@ MAX_EDIT_LINES = 5000
 #: How many changes are made before other work gets a turn.
 MAX_AT_ONCE = 20
 
-#: A new body may have twice the octets of the message, and so many more.
+#: A new body may have twice the octets of the message, and this many more.
 SPARE_BODY = 2**20
 
 

@@ -1,6 +1,5 @@
 """
-Macros: values that a milter is told beside the commands, named and grouped as Postfix does it by
-default.
+Macros: values for a milter besides the commands, named and grouped as Postfix does by default.
 """
 
 from __future__ import annotations

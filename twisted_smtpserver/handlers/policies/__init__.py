@@ -1,5 +1,5 @@
 """
-Small handlers that refuse, each useful by itself; :class:`~twisted_smtpserver.Chain` puts them in a
+Small handlers that refuse, each useful alone; :class:`~twisted_smtpserver.Chain` puts them in a
 row, before the one that stores.
 """
 

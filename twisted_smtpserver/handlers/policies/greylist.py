@@ -1,4 +1,4 @@
-"""Come again."""
+"""Refuses the first attempt of each unknown client, sender and recipient."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Greylist(SMTPHandler):
 
     :param path: an SQLite database, which is created if need be.
     :param delay: how long the first try is refused, in seconds.
-    :param window: who doesn't come again in this time is new again.
+    :param window: a client that doesn't try again within this time counts as unknown again.
     :param remember: for how long who came again is known, after the last message.
     :param maxEntries: how many are kept in the file. Of more, one of the network (/24 of IPv4, /48
         of IPv6) that has the most is forgotten, and in there one of the client that has the most:
@@ -135,7 +135,7 @@ class Greylist(SMTPHandler):
             raise Rejection("Greylisted, try again later", 450, "4.7.1", policy="greylist")
 
     async def _isKnown(self, key: tuple[str, str, str]) -> bool | None:
-        """Whether it is; ``None`` if nobody can say, which mustn't keep anybody's mail out."""
+        """Whether it is; ``None`` if that can't be found out, which must not keep mail out."""
         if self._table is None:
             known: bool | None = await self._state.greylist(
                 "\n".join(key), self._delay, self._window, self._remember

@@ -22,7 +22,7 @@ _FORGOTTEN_AT_ONCE = 10
 
 def nameOfUser(user: Any) -> str | None:
     """
-    What stands for a user who is counted.
+    The key under which a user is counted.
 
     :param user: what ``onAuth`` returned.
     :returns: the name, if that is what it returned; else ``None``.
@@ -35,8 +35,8 @@ def nameOfUser(user: Any) -> str | None:
 class RateLimit(SMTPHandler):
     """
     Limits what one client does in a time: an address, or a /64 of IPv6. The messages and recipients
-    of a user who has logged in are limited, too, from all addresses together. Clients on a unix
-    socket aren't limited, but their users are.
+    of each user who has logged in are limited, too, over all addresses. Clients on a unix socket
+    aren't limited, but their users are.
 
     A client over the limit gets a temporary refusal, and may try again when the time is over.
 
@@ -51,9 +51,9 @@ class RateLimit(SMTPHandler):
         not to count one. By default, text and octets are names, and other objects have none.
     :param state: an :class:`~twisted_smtpserver.interfaces.ISharedState`, for example a
         :class:`~twisted_smtpserver.shared.RedisState`, that counts for all servers that share it.
-        While it doesn't know, this server counts by itself.
-    :param name: tells this limit from others in the same state; servers that shall count together
-        give the same one. By default what it counts and the time.
+        While it can't be asked, this server counts for itself.
+    :param name: tells this limit from others in the same state; servers that count together give
+        the same one. By default what it counts and the time.
     """
 
     def __init__(

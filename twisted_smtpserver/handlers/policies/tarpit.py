@@ -1,4 +1,4 @@
-"""Patience for those who want much."""
+"""Delays clients that name many recipients."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LONGEST = 20.0
 
 class Tarpit(SMTPHandler):
     """
-    Answers each RCPT later than the one before, once there were some: who tries names, or sends to
-    many, has to wait. It accepts everything, and comes first in a chain.
+    Answers each RCPT later than the one before, after the first ones, so clients that guess names
+    or send to many have to wait. It accepts everything, and comes first in a chain.
 
-    :param after: so many recipients of a session aren't delayed.
-    :param seconds: how much later each is answered than the one before.
+    :param after: this many recipients of a session aren't delayed.
+    :param seconds: how much later each reply comes than the one before.
     :param longest: the longest delay, in seconds; less than the server's ``handlerTimeout``.
-    :param reactor: what it waits by; by default the reactor.
+    :param reactor: the reactor for the delays; by default the global one.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Tarpit(SMTPHandler):
         self._reactor = reactor
 
     def onRcptTo(self, address: Address, session: Session) -> Any:
-        """Later, if at all."""
+        """Accept, after the delay if there is one."""
         count = session.data[self] = session.data.get(self, 0) + 1
         if count <= self._after:
             return None

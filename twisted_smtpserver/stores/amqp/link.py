@@ -74,7 +74,7 @@ logging.getLogger("pika").addHandler(logging.NullHandler())
 
 class Link(PacedWriter):
     """
-    A connection, and its channels. One message at a time is on a channel: so a refusal can't be
+    A connection, and its channels. A channel carries one message at a time, so a refusal can't be
     taken for that of another message.
 
     :param protocol: pika's connection.

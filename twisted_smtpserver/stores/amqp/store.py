@@ -72,7 +72,7 @@ class AMQP(SMTPHandler):
     :param channels: how many messages are published at the same time at most.
     :param deadline: how long the broker may take, in seconds; then the client gets 451.
     :param hostName: our name in ``Received:``; by default this machine's.
-    :param maxHops: so many ``Received:`` fields are too many (RFC 5321 §6.3).
+    :param maxHops: refuse a message with this many ``Received:`` fields (RFC 5321 §6.3).
     :param serverSize: the server's option ``size``; at the start the log warns if the broker takes
         less.
     :param reactor: by default the reactor.

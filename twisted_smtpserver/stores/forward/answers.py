@@ -54,7 +54,7 @@ class Answer:
 
 def refusal(answer: Answer) -> Rejection:
     """
-    What our client is told when the next hop has refused.
+    The reply for our client when the next hop has refused.
 
     :param answer: the next hop's reply.
     :returns: a refusal with its text; 550 to 554 stay what they are, other 5yz become 554, and any

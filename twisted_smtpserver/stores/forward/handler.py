@@ -69,7 +69,7 @@ class Forward(SMTPHandler):
     :param hostName: our name in the hello and in ``Received:``; by default this machine's.
     :param deadline: how long to wait for a connection and for each reply, in seconds; for the reply
         at a message's end, four times as long.
-    :param maxConnections: the most connections to one host at a time; beyond, MAIL gets 451.
+    :param maxConnections: the most simultaneous connections to one host; beyond that MAIL gets 451.
     :param maxHops: a message with more ``Received:`` fields is going in circles: 554 5.4.6.
     :param backOff: makes what decides when to try a host again that was away.
     :param reactor: Twisted's, by default.

@@ -2,7 +2,7 @@
 What of MAIL and RCPT can be handed on to the next hop, and what must be refused because it can't.
 
 An extension is a promise. If the next hop doesn't offer it, the parameter is left out where nothing
-is lost by that, and else the client is told.
+is lost by that; otherwise the client is refused.
 """
 
 from __future__ import annotations

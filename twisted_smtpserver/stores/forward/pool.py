@@ -37,7 +37,7 @@ class Settings:
     :ivar password: for the hosts with a user.
     :ivar makeTLS: makes a creator of TLS connections for a host's name.
     :ivar deadline: for connecting and for each reply, in seconds.
-    :ivar maxConnections: the most connections to one host at a time.
+    :ivar maxConnections: the most simultaneous connections to one host.
     :ivar backOff: makes a :class:`BackOff`.
     """
 

@@ -20,7 +20,7 @@ from twisted_smtpserver.stores.forward.pool import MAX_IDLE, Connection, Pool
 #: have us wait ten minutes; our own client doesn't. In deadlines.
 FINAL_DEADLINES = 4
 
-#: Commands that are sent without waiting for the replies: so many replies fit into any buffer.
+#: How many commands are sent without waiting for replies: that many replies fit into any buffer.
 MAX_PIPELINED = 100
 
 _NEEDS_8BIT = Rejection("The next hop doesn't take 8-bit messages", 554, "5.6.3")

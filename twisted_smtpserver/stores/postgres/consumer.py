@@ -294,7 +294,7 @@ class Claims:
             time.sleep(pause)
 
     def _claimAll(self, connection: Any) -> Iterator[Mail]:
-        """Until there are none, or for ever."""
+        """Until there are none, or forever."""
         while True:
             row = self._next(connection)
             if row is not None:
@@ -373,7 +373,7 @@ def _toldOnly() -> Iterator[None]:
 
 
 def _bounded(seconds: Any) -> float:
-    """How long to wait for a notification, if the next message is due in so many seconds."""
+    """How long to wait for a notification, if the next message is due in this many seconds."""
     return min(max(0.01, float(LONGEST_WAIT if seconds is None else seconds)), LONGEST_WAIT)
 
 

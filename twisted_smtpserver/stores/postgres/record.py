@@ -1,4 +1,4 @@
-"""A message's row in the database, beside its octets."""
+"""A message's row in the database, without its octets."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def checkTable(table: str) -> str:
     """
     Make sure that a table's name can be written into a statement.
 
-    :param table: the name, maybe with a schema before it: ``"mail"``, ``"inbox.mail"``.
+    :param table: the name, optionally with a schema before it: ``"mail"``, ``"inbox.mail"``.
     :returns: the name.
     :raises ValueError: if it isn't a plain one in lower case.
     """
@@ -79,7 +79,7 @@ def checkTable(table: str) -> str:
 
 
 def channelOf(table: str) -> str:
-    """The channel on which a new message is told (NOTIFY)."""
+    """The channel that announces new messages (NOTIFY)."""
     return table.replace(".", "_") + "_queue"
 
 

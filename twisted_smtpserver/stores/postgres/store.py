@@ -58,14 +58,15 @@ class PostgresStore(SMTPHandler):
     id and the content tell whether the message is there, and it is stored once.
 
     :param dsn: the database, as libpq takes it: ``postgresql://user@host/name``.
-    :param table: the table's name, maybe with a schema before it. The others begin with it.
+    :param table: the table's name, optionally with a schema before it. The other tables' names
+        begin with it.
     :param password: instead of one in the DSN.
     :param poolSize: how many threads and connections there are at most.
     :param deadline: how long the database may take, in seconds; then the client gets 451.
     :param retention: messages are deleted so long after they were consumed, in seconds; ``None``
         keeps them.
     :param hostName: our name in ``Received:``; by default this machine's.
-    :param maxHops: so many ``Received:`` fields are too many (RFC 5321 §6.3).
+    :param maxHops: refuse a message with this many ``Received:`` fields (RFC 5321 §6.3).
     :param reactor: by default the reactor.
     :raises ConfigurationError: if the DSN or the table's name is invalid.
     """

@@ -64,7 +64,7 @@ class Job:
     def giveUp(self) -> None:
         """
         (In the reactor's thread.) End it. A thread that waits for the database gets an error at
-        once: a network that swallows everything would keep it for ever.
+        once: a network that swallows everything would keep it forever.
         """
         self.isOver = True
         with self._lock:
@@ -112,7 +112,7 @@ class Desk:
         return result
 
     def close(self) -> None:
-        """Give everything up, and end the threads. What comes afterwards begins anew."""
+        """Give everything up, and end the threads. A later use starts again."""
         for job in list(self._jobs):
             job.giveUp()
         pool, self._pool = self._pool, None

@@ -16,7 +16,7 @@ PARSED_SIZE = 2**20
 # Parsing holds the interpreter's lock: several threads at it would keep the reactor from its turn.
 _ONE_AT_A_TIME = threading.Lock()
 
-#: So many octets of such a message are looked at for its header.
+#: How many octets of such a message are searched for its header.
 HEADER_SIZE = 64 * 1024
 
 

@@ -1,9 +1,9 @@
 """
 Connections to public addresses only.
 
-A webhook's URL may come from somebody who mustn't reach what is in our network: cloud metadata,
-databases, other people's programs. It is the address that is connected to that is checked, not the
-name: a name may be resolved to one address when it is checked, and to another one afterwards.
+A webhook's URL may come from a person who must not reach our network: cloud metadata, databases,
+other people's programs. It is the address that is connected to that is checked, not the name: a
+name may be resolved to one address when it is checked, and to another one afterwards.
 """
 
 from __future__ import annotations

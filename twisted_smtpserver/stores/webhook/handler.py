@@ -38,7 +38,7 @@ from twisted_smtpserver.stores.webhook.requests import Poster
 from twisted_smtpserver.stores.webhook.signature import readSecret, sign
 from twisted_smtpserver.wire.ip import isPublic
 
-#: Requests at a time, unless told otherwise.
+#: How many requests run at once by default.
 MAX_REQUESTS = 50
 
 #: A larger message isn't parsed, in octets: that takes memory for three times as much.
@@ -75,7 +75,7 @@ class Webhook(SMTPHandler):
         default the system's.
     :param hostName: our name in ``Received:``; by default this machine's.
     :param deadline: for a request, in seconds.
-    :param maxRequests: how many are made at a time; further messages wait, no longer than that.
+    :param maxRequests: how many run at once; further messages wait, no longer than that.
     :param maxHops: a message with more ``Received:`` fields is going in circles: 554 5.4.6.
     :param folder: where temporary files are; by default the system's folder for them.
     :param backOff: decides when to try again to reach a host that was away.

@@ -41,7 +41,7 @@ class Poster:
     :param url: where to.
     :param allowPrivate: whether private addresses are allowed.
     :param trust: what certificates must be signed by; ``None`` for the system's authorities.
-    :param timeout: for a connection, and for an answer behind its status, in seconds.
+    :param timeout: for a connection, and for an answer after its status, in seconds.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Poster:
         :returns: the status.
         :raises Unavailable: if there is no answer.
         """
-        # Made anew each time: it would keep cookies.
+        # A new one each time, because it would keep cookies.
         client = HTTPClient(self._agent)
         try:
             response = await client.post(

@@ -42,7 +42,7 @@ class Verdict:
 
     @property
     def isTemporary(self) -> bool:
-        """Whether a failure is no verdict on the password."""
+        """Whether a failure says nothing about the password."""
         return "temp" in self.values or self.values.get("code") == "temp_fail"
 
 
@@ -75,7 +75,7 @@ def _unescape(match: re.Match[str]) -> str:
 def parseVerdict(command: bytes, words: list[str]) -> Verdict:
     """
     :param command: one of :data:`VERDICTS`.
-    :param words: what stands behind it.
+    :param words: the words after it.
     :raises DovecotError: if they make no sense.
     """
     if not words or not re.fullmatch("[0-9]{1,10}", words[0], re.ASCII):
@@ -93,7 +93,7 @@ def authRequest(
     :param number: the request's.
     :param username: without NUL.
     :param password: without NUL.
-    :param parameters: what else Dovecot is told; a value of ``None`` is left out, an empty one
+    :param parameters: further parameters for Dovecot; a value of ``None`` is left out, an empty one
         makes a word without ``=``.
     :returns: the line with its end.
     """

@@ -48,7 +48,7 @@ class DovecotAuth:
 
     :param where: the path of a ``unix_listener`` of Dovecot's ``service auth``, or one of Twisted's
         client endpoints: ``tcp:192.0.2.1:12345``.
-    :param service: what Dovecot is told that this is; its configuration may distinguish services.
+    :param service: the service's name for Dovecot, whose configuration may distinguish services.
     :param deadline: how long an answer may take, in seconds.
     :param backOff: decides when to try again to connect.
     :param reactor: Twisted's, by default.
@@ -154,7 +154,7 @@ class DovecotAuth:
 
     async def _connected(self) -> Link:
         """
-        :returns: the connection, made anew if need be; all who need it wait for the same one.
+        :returns: the connection, a new one if need be; all callers wait for the same one.
         :raises Unavailable: (or ConnectError) if it can't be made.
         """
         if self._link is not None and self._link.isUsable:

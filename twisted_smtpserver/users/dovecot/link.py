@@ -1,4 +1,4 @@
-"""A connection to Dovecot's authentication socket: requests by number, many at a time."""
+"""A connection to Dovecot's authentication socket: numbered requests, many at once."""
 
 from __future__ import annotations
 
