@@ -78,7 +78,7 @@ class PacedConnection(ProtocolWrapper):
 
     @property
     def clock(self) -> Any:
-        """The reactor."""
+        """The reactor, which keeps the time."""
         return self._bounds.clock
 
     @property
