@@ -66,6 +66,7 @@ MODULES = (
     *("connection/opening.py", "connection/replying.py"),
     *("connection/timeouts.py", "connection/writethrough.py"),
     *("dialogue/dialogue.py", "dialogue/octets.py", "dialogue/outcome.py"),
+    "dialogue/step.py",
     *("hooks/calling.py", "hooks/coroutines.py", "hooks/firing.py"),
     "log/serverlog.py",
     "message/transfer.py",

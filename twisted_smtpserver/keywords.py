@@ -107,4 +107,4 @@ class HookKeywords(TypedDict, total=False):
 
 
 class Keywords(OptionKeywords, HookKeywords, total=False):
-    """Both."""
+    """The keywords of options and hooks together."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -115,6 +118,24 @@ class CostTests(SynchronousTestCase):
             for _ in scanning:
                 self.assertLess(octets, 2.2 * structure.SLICE, name)
                 octets = 0
+
+    def test_dashes(self) -> None:
+        """Lines that look like boundaries, and are none, cost three calls; many are a slice."""
+        calls = 0
+
+        def called(frame: FrameType, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        octets = multipart(b"\r\nx" + b"\n--" * 20_000 + b"\n--B" * 20_000 + b"\n--ab" * 20_000)
+        steps = Scanner(octets, lambda what: None, False).run()
+        sys.setprofile(called)
+        try:
+            slices = list(steps)
+        finally:
+            sys.setprofile(None)
+        self.assertTrue(60 <= len(slices) < 80, len(slices))
+        self.assertLess(calls, 3.1 * 60_000)
 
     @settings(deadline=None)
     @given(st.binary())

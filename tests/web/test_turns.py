@@ -104,6 +104,30 @@ class TurnTests(TurnCase):
             self.assertTrue(transport.value().startswith(b"HTTP/1.1 " + status), separator)
 
 
+class SlowTests(TurnCase):
+    """Requests that come slowly."""
+
+    def test_slow(self) -> None:
+        """One that isn't whole in time is cut off, though something comes all the time."""
+        protocol, transport = self.connect(b"GET / HTTP/1.1\r\nX: ")
+        for _ in range(PATIENCE - 1):
+            self.clock.advance(1)
+            protocol.dataReceived(b"x")
+        self.assertFalse(transport.disconnected)
+        self.clock.advance(1)
+        self.assertTrue(transport.disconnected)
+
+    def test_next(self) -> None:
+        """The time of the next one begins with it, and not before the last answer."""
+        protocol, transport = self.connect(REQUEST)
+        self.clock.advance(PATIENCE - 1)
+        protocol.dataReceived(REQUEST)
+        self.clock.advance(PATIENCE - 1)
+        self.assertFalse(transport.disconnected)
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
 class UntakenTests(TurnCase):
     """A client that asks, and doesn't take the answers."""
 

@@ -7,18 +7,20 @@ the reply that refuses it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from twisted_smtpserver import replies
-from twisted_smtpserver.commands.shortcuts import SHORTCUTS
+from twisted_smtpserver.commands.shortcuts import SHORTCUTS, runOfRecipients
 from twisted_smtpserver.commands.verbs import VERBS
-from twisted_smtpserver.dialogue.dialogue import Dialogue, Gate, Shortcut, Steps, Verb
+from twisted_smtpserver.dialogue.dialogue import Dialogue, Gate
+from twisted_smtpserver.dialogue.step import Shortcuts, Step, Verbs
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.states import (
     ALLOWED,
     ALLOWED_ADDED,
     COMMAND_PHASES,
     TRANSITIONS,
+    Event,
     Phase,
 )
 
@@ -87,8 +89,8 @@ def loggedIn(dialogue: Dialogue, verb: str) -> Reply | None:
 
 
 def makeSteps(
-    verbs: Mapping[str, Verb], disabled: Collection[str], tlsRequired: bool = False
-) -> Steps:
+    verbs: Verbs, disabled: Collection[str], tlsRequired: bool = False
+) -> dict[tuple[Phase, Event], Step]:
     """
     The transitions of a server's state machine, each with what it leads to.
 
@@ -98,18 +100,21 @@ def makeSteps(
     """
     early = BEFORE_TLS if tlsRequired else verbs.keys()
     return {
-        cause: (
-            phase,
-            _admitted(phase, verbs, disabled, early),
-            _shortcuts(phase, verbs, disabled),
+        cause: _step(
+            phase, _admitted(phase, verbs, disabled, early), _shortcuts(phase, verbs, disabled)
         )
         for cause, phase in TRANSITIONS.items()
     }
 
 
+def _step(phase: Phase, admitted: Verbs, shortcuts: Shortcuts) -> Step:
+    hasRuns = phase is Phase.RCPT and b"RCPT " in shortcuts
+    return Step(phase, admitted, shortcuts, runOfRecipients if hasRuns else None)
+
+
 def _admitted(
-    phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str], early: Collection[str]
-) -> Mapping[str, Verb]:
+    phase: Phase, verbs: Verbs, disabled: Collection[str], early: Collection[str]
+) -> Verbs:
     """
     The commands that need not pass the gates one by one, because all would let them.
 
@@ -130,9 +135,7 @@ def _admitted(
     }
 
 
-def _shortcuts(
-    phase: Phase, verbs: Mapping[str, Verb], disabled: Collection[str]
-) -> Mapping[bytes, Shortcut]:
+def _shortcuts(phase: Phase, verbs: Verbs, disabled: Collection[str]) -> Shortcuts:
     """The short ways that a phase has, by the first five octets of the line."""
     return {
         beginning: shortcut

@@ -18,8 +18,8 @@ from twisted_smtpserver.commands.verbs import (
     takeSender,
 )
 from twisted_smtpserver.dialogue.dialogue import Dialogue, Shortcut
-from twisted_smtpserver.dialogue.outcome import Outcome, withoutEnhanced
-from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.dialogue.outcome import LATER, Outcome, withoutEnhanced
+from twisted_smtpserver.replies import RECIPIENT_OK, Reply
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.wire.domain import MAX_LABEL
 from twisted_smtpserver.wire.params import parseParameters
@@ -35,9 +35,13 @@ _MAILBOX = rb"%(atom)s(?:\.%(atom)s)*@[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*(?<=[A-Za
 _matchMail = re.compile(
     rb"(?i:MAIL FROM:)<(" + _MAILBOX + rb")>((?: [A-Za-z0-9]+=[A-Za-z0-9]+)*)"
 ).fullmatch
-_matchRcpt = re.compile(rb"(?i:RCPT TO:)<(" + _MAILBOX + rb")>").fullmatch
+_RCPT = rb"(?i:RCPT TO:)<(" + _MAILBOX + rb")>"
+_matchRcpt = re.compile(_RCPT).fullmatch
+_matchRcptLine = re.compile(_RCPT + rb"\r\n").match
 
 _matchEhlo = re.compile(rb"(?i:EHLO) ([A-Za-z0-9.-]+)").fullmatch
+
+_LETTERS = b"Rr"  # what a RCPT begins with
 
 # In octets, a line that is short enough whatever maxCommandLength may be.
 _SHORT = 510
@@ -79,6 +83,37 @@ def _shortRcpt(dialogue: Dialogue, line: bytes) -> Outcome | None:
     found = _matchRcpt(line)
     path = None if found is None else _plainParts(found[1])
     return None if path is None else takeRecipient(dialogue, path)
+
+
+def runOfRecipients(
+    dialogue: Dialogue, lines: bytes, start: int, most: int
+) -> tuple[int, int, Outcome]:
+    """
+    The short way for recipients that come together. It ends before a line that isn't as nearly all
+    clients write it, and behind one after which the next may be another matter.
+
+    :param dialogue: the conversation.
+    :param lines: what came in.
+    :param start: where in it the next line begins.
+    :param most: how many lines to take.
+    :returns: how many recipients were accepted; where the line behind them begins; and the outcome
+        of one more in between, or ``LATER`` if there is none.
+    """
+    if lines[start] not in _LETTERS or dialogue.server.extensions.seesRecipients:
+        return 0, start, LATER
+    session, isAsked = dialogue.session, dialogue.hook("onRcptTo") is not None
+    for taken in range(most):
+        found = _matchRcptLine(lines, start, start + _SHORT)
+        path = None if found is None else _plainParts(found[1])
+        if found is None or path is None:
+            return taken, start, LATER
+        outcome = takeRecipient(dialogue, path)
+        start = found.end()
+        if outcome is not RECIPIENT_OK:
+            return taken, start, outcome
+        if isAsked and (dialogue.isSpecial or session.hasOwnCommands or dialogue.connection.isGone):
+            return taken + 1, start, LATER
+    return most, start, LATER
 
 
 def _shortData(dialogue: Dialogue, line: bytes) -> Outcome:

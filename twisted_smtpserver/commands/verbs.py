@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 from itertools import zip_longest
+from typing import Final
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.dialogue import Dialogue, Verb
 from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.hooks import attribute
 from twisted_smtpserver.message.transfer import MessageTransfer
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.results import acceptance
@@ -24,7 +26,10 @@ from twisted_smtpserver.wire.params import parseParameters
 from twisted_smtpserver.wire.path import Path, PathParts, parseMailArgument, parseRcptArgument
 from twisted_smtpserver.wire.text import decodeText
 
-_HAS_RECIPIENTS = Phase.RCPT
+# To look a member up in its enumeration takes longer than what it is for.
+_HAS_RECIPIENTS: Final = Phase.RCPT
+_SENDER_ACCEPTED: Final = Event.MAIL
+_RECIPIENT_ACCEPTED: Final = Event.RCPT
 
 # ESMTP parameters: keywords in upper case, values as sent.
 Args = dict[str, str | bool]
@@ -113,6 +118,8 @@ def takeSender(dialogue: Dialogue, path: Path | PathParts, args: Args | None = N
 
     if envelope.smtpUtf8:
         dialogue.replyInUtf8()
+    if attribute(dialogue.server.handler, "onMailFrom", None) is None:
+        return _senderAccepted(dialogue, envelope, address, answer, None)
     accepted = partial(_senderAccepted, dialogue, envelope, address, answer)
     return dialogue.ask("onMailFrom", (address, session), accepted, dialogue.refuseSender)
 
@@ -122,7 +129,7 @@ def _senderAccepted(
 ) -> Reply:
     reply = answer if result is None else acceptance(result, answer)
     envelope.mailFrom = address
-    dialogue.move(Event.MAIL)
+    dialogue.move(_SENDER_ACCEPTED)
     return reply
 
 
@@ -154,6 +161,8 @@ def takeRecipient(dialogue: Dialogue, path: Path | PathParts, args: Args | None 
         refusal: Reply | None = dialogue.server.extensions.applyRcpt(address, envelope, session)
         if refusal is not None:
             return refusal
+    if attribute(dialogue.server.handler, "onRcptTo", None) is None:
+        return _recipientAccepted(dialogue, recipients, address, None)
     accepted = partial(_recipientAccepted, dialogue, recipients, address)
     return dialogue.ask("onRcptTo", (address, session), accepted, dialogue.refuseRecipient)
 
@@ -164,7 +173,7 @@ def _recipientAccepted(
     reply = replies.RECIPIENT_OK if result is None else acceptance(result, replies.RECIPIENT_OK)
     recipients.append(address)
     if dialogue.phase is not _HAS_RECIPIENTS:
-        dialogue.move(Event.RCPT)
+        dialogue.move(_RECIPIENT_ACCEPTED)
     return reply
 
 

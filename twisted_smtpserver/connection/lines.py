@@ -93,6 +93,19 @@ class PipelinedLineReceiver(LineReceiver):
 
     # -- For subclasses to fill in ---------------------------------------------------------------
 
+    def linesReceived(self, octets: bytes, start: int, end: int, most: int) -> int:
+        """
+        Take a line that came together with others; and those behind it, if that is quicker.
+
+        :param octets: what came in.
+        :param start: where in it the line begins.
+        :param end: where it ends.
+        :param most: how many lines may be taken.
+        :returns: how many were. If it was another number than one, :meth:`wentTo` was told.
+        """
+        self.lineReceived(octets[start:end])
+        return 1
+
     def lineTooLong(self, beginning: bytes) -> None:
         """An overlong line was skipped, up to and with its CRLF."""
         raise NotImplementedError
@@ -181,9 +194,8 @@ class PipelinedLineReceiver(LineReceiver):
             else:
                 self._lineStart = end + 2
                 hasLine = True
-                lines += 1
                 octets += end - start
-                self.lineReceived(buffer[start:end])
+                lines += self.linesReceived(buffer, start, end, SLICE_LINES - lines)
                 if len(self.output) >= MAX_JOINED:
                     self.flush()
         if self._lineStart:
@@ -230,6 +242,14 @@ class PipelinedLineReceiver(LineReceiver):
             turn.cancel()
         self._goOn()
         return True
+
+    def wentTo(self, start: int) -> None:
+        """
+        Go on behind lines that :meth:`linesReceived` took.
+
+        :param start: where the next line begins, in what it was given.
+        """
+        self._lineStart = start
 
     def _replaceBuffer(self, octets: bytes) -> None:
         self._buffer = octets
@@ -326,6 +346,11 @@ class PipelinedLineReceiver(LineReceiver):
     def isRaw(self) -> bool:
         """Whether octets aren't lines."""
         return self._sink is not None
+
+    @property
+    def isGone(self) -> bool:
+        """Whether the connection is closed, by us or elsewhere."""
+        return self.isClosing or bool(self.transport.disconnecting)
 
     @property
     def waitingInput(self) -> bytes:

@@ -53,6 +53,8 @@ UNWELCOME_TIME = 10.0
 #: How long the last reply may take when the server can't wait any more, in seconds.
 LAST_WORD_TIME = 1.0
 
+_HAS_RECIPIENTS = Phase.RCPT  # a lookup for each line otherwise
+
 _MAX_AUTH_LINE = 12288  # RFC 4954 §4
 
 _PIPELINED_STARTTLS = Reply(
@@ -147,6 +149,21 @@ class SMTPProtocol(PipelinedLineReceiver):
     def lineReceived(self, line: bytes) -> None:
         """(Called for each line.) Respond to a command, or to the answer to a challenge."""
         self.respond(self.dialogue.lineReceived(line))
+
+    def linesReceived(self, octets: bytes, start: int, end: int, most: int) -> int:
+        """See :meth:`~twisted_smtpserver.connection.lines.PipelinedLineReceiver.linesReceived`."""
+        dialogue = self.dialogue
+        if dialogue.phase is _HAS_RECIPIENTS:
+            taken, following, outcome = dialogue.linesReceived(octets, start, most)
+            if following > start:
+                self.wentTo(following)
+                self.send(replies.RECIPIENT_OK.wire * taken)
+                if outcome is LATER:
+                    return taken
+                self.respond(outcome)
+                return taken + 1
+        self.respond(dialogue.lineReceived(octets[start:end]))
+        return 1
 
     def lineTooLong(self, beginning: bytes) -> None:
         """See :meth:`~twisted_smtpserver.connection.lines.PipelinedLineReceiver.lineTooLong`."""

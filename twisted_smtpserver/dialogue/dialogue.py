@@ -9,10 +9,9 @@ that is the :mod:`~twisted_smtpserver.connection`'s, of which it knows what stan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -23,7 +22,7 @@ from twisted_smtpserver import replies
 from twisted_smtpserver.dialogue.conduct import Conduct
 from twisted_smtpserver.dialogue.octets import RATE_WINDOW, CountedOctets, Pace
 from twisted_smtpserver.dialogue.outcome import LATER, Outcome, withoutEnhanced
-from twisted_smtpserver.dialogue.ports import Connection, Server, Shortcuts, Transfer, Verbs
+from twisted_smtpserver.dialogue.ports import Connection, Server, Transfer
 from twisted_smtpserver.dialogue.refusals import (
     REFUSALS,
     REJECTING,
@@ -31,6 +30,7 @@ from twisted_smtpserver.dialogue.refusals import (
     following,
     incidentReply,
 )
+from twisted_smtpserver.dialogue.step import BEGINNING, Step
 from twisted_smtpserver.dialogue.timing import timed
 from twisted_smtpserver.errors import ConnectionLost, TransactionReset, asRejection
 from twisted_smtpserver.hooks import Hook, attribute, resultOf
@@ -50,8 +50,8 @@ _TLS_RECORD = b"\x16\x03"  # RFC 8446 §5.1: a handshake record
 HELLOS = frozenset({"EHLO", "HELO", "LHLO"})
 _HELLO_LINES = frozenset({b"EHLO", b"HELO", b"LHLO"})
 
-_NO_VERBS: Verbs = MappingProxyType({})
-_NO_SHORTCUTS: Shortcuts = MappingProxyType({})
+# To look a member up in its enumeration takes longer than the move itself.
+_END: Final = Event.END
 
 _IDLE_PHASES = (Phase.CONNECTED, Phase.GREETED, Phase.READY, Phase.REFUSED)
 
@@ -73,12 +73,11 @@ class Dialogue:
     """
 
     __slots__ = (
-        "_admitted",
         "_conduct",
         "_isStopping",
         "_junk",
         "_lineTaker",
-        "_shortcuts",
+        "_step",
         "closeReason",
         "connection",
         "isLost",
@@ -114,9 +113,7 @@ class Dialogue:
         self.utf8Replies = False
         self.closeReason: str | None = None
         self.unwelcome: Reply = replies.NOT_WELCOME
-        # Verbs that pass all gates in this phase, and short ways to some; see commands.gates.
-        self._admitted: Verbs = _NO_VERBS
-        self._shortcuts: Shortcuts = _NO_SHORTCUTS
+        self._step: Step = BEGINNING
         self._lineTaker: Callable[[bytes], Outcome] | None = None
         self._isStopping = False
         self.pace: Pace | None = None
@@ -129,13 +126,14 @@ class Dialogue:
 
         :param line: the line without its CRLF.
         """
-        shortcut = self._shortcuts.get(line[:5])
+        step = self._step
+        shortcut = step.shortcuts.get(line[:5])
         try:
             if (
                 shortcut is not None
                 and self._lineTaker is None
                 and not self.session.hasOwnCommands
-                and (self.phase > Phase.READY or not self.loginMissing)
+                and not (step.mayLackLogin and self.loginMissing)
             ):
                 outcome = shortcut(self, line)
                 if outcome is not None:
@@ -145,6 +143,21 @@ class Dialogue:
             # An extension's verb may be a user's code, which may raise anything.
             refusal = self.refuse(error, "")
             return refusal.plain if line[:4].upper() in _HELLO_LINES else refusal
+
+    def linesReceived(self, lines: bytes, start: int, most: int) -> tuple[int, int, Outcome]:
+        """
+        Take several lines at once, where there is a short way for that: recipients.
+
+        :param lines: what came in.
+        :param start: where in it the next line begins.
+        :param most: how many lines to take.
+        :returns: how many were taken that are answered by ``RECIPIENT_OK``; where the line behind
+            them begins; and the outcome of one more in between, or ``LATER`` if there is none.
+        """
+        run = self._step.run
+        if run is None or self.isSpecial or self._lineTaker or self.session.hasOwnCommands:
+            return 0, start, LATER
+        return run(self, lines, start, most)
 
     def _takeLine(self, line: bytes) -> Outcome:
         malformed = self.checkLine(line)
@@ -165,12 +178,13 @@ class Dialogue:
 
     def _command(self, command: Command) -> Outcome:
         verb, argument = command
-        function = self._admitted.get(verb)
+        step = self._step
+        function = step.admitted.get(verb)
         if (
             function is None
             or self.session.hasOwnCommands
             # No gate requires a login for AUTH, which is the way to log in.
-            or (self.phase <= Phase.READY and verb != "AUTH" and self.loginMissing)
+            or (step.mayLackLogin and verb != "AUTH" and self.loginMissing)
         ):
             for gate in self.server.gates:
                 refusal = gate(self, verb)
@@ -635,7 +649,8 @@ class Dialogue:
 
     def move(self, event: Event) -> None:
         """See :meth:`~twisted_smtpserver.interfaces.IDialogue.move`."""
-        self.phase, self._admitted, self._shortcuts = self.server.steps[self.phase, event]
+        step = self._step = self.server.steps[self.phase, event]
+        self.phase = step.phase
 
     def reset(self) -> None:
         """RFC 5321 §4.1.1.5: forget the transaction, if there is one."""
@@ -647,7 +662,7 @@ class Dialogue:
     def refuseTransaction(self) -> None:
         """DATA itself was refused: the transaction is over."""
         self._endTransaction("refused")
-        self.move(Event.END)
+        self.move(_END)
 
     def messageDone(self, octets: int, answers: list[Reply]) -> None:
         """
@@ -669,7 +684,7 @@ class Dialogue:
             log.replyLost(session, envelope, answers)
         self._endTransaction("accepted" if isAccepted else "refused")
         session.countMessage()
-        self.move(Event.END)
+        self.move(_END)
 
     def _endTransaction(self, outcome: str) -> None:
         session = self.session
@@ -711,7 +726,3 @@ Shortcut = Callable[[Dialogue, bytes], "Outcome | None"]
 
 #: Something a command has to pass: ``None`` lets the verb pass, a Reply refuses it.
 Gate = Callable[[Dialogue, str], "Reply | None"]
-
-#: For each transition of the state machine: the next phase, the verbs that pass all gates in it,
-#: and the short ways to some of them by the first five octets of a line.
-Steps = Mapping[tuple[Phase, Event], tuple[Phase, Mapping[str, Verb], Mapping[bytes, Shortcut]]]

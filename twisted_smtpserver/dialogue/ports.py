@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from twisted_smtpserver.dialogue.outcome import Outcome
+from twisted_smtpserver.dialogue.step import Step, Verbs
 from twisted_smtpserver.errors import MessageIncomplete
 from twisted_smtpserver.interfaces import IMetrics
 from twisted_smtpserver.log.serverlog import ServerLog
@@ -23,15 +24,7 @@ from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Address, Envelope, Session
 from twisted_smtpserver.states import Event, Phase
 
-# These have a dialogue for their first argument, which stands in a file above this one.
-
-#: Commands by their verbs; see :data:`~twisted_smtpserver.dialogue.dialogue.Verb`.
-Verbs = Mapping[str, Callable[[Any, bytes], Outcome]]
-
-#: Short ways to verbs, by the first five octets of a line.
-Shortcuts = Mapping[bytes, "Callable[[Any, bytes], Outcome | None]"]
-
-#: What each command has to pass, in order.
+#: What each command has to pass, in order; with a dialogue, which stands in a file above this one.
 Gates = Sequence["Callable[[Any, str], Reply | None]"]
 
 
@@ -67,6 +60,10 @@ class Connection(Protocol):
     @property
     def isRaw(self) -> bool:
         """Whether octets aren't lines."""
+
+    @property
+    def isGone(self) -> bool:
+        """Whether the connection is closed, by whomever."""
 
     def awaitClient(self) -> None:
         """It is the client's turn, or that of a handler that doesn't read."""
@@ -175,7 +172,7 @@ class Server(Protocol):
         """What each command has to pass, in order."""
 
     @property
-    def steps(self) -> Mapping[tuple[Phase, Event], tuple[Phase, Verbs, Shortcuts]]:
+    def steps(self) -> Mapping[tuple[Phase, Event], Step]:
         """The state machine, and what each of its transitions leads to."""
 
     @property

@@ -136,5 +136,5 @@ class Limits(Extension):
 
     @constant
     def advertise(self, session: Session) -> str | None:
-        """The limits."""
+        """The limits that EHLO announces (RFC 9422)."""
         return self._advertised

@@ -53,7 +53,7 @@ class BlockAttachments:
         return f"<BlockAttachments {', '.join(self._kinds)}>"
 
     async def onMessage(self, message: Message, session: Session) -> None:
-        """550 5.7.1."""
+        """Refuse a message with such an attachment: 550 5.7.1."""
         async for attachment in _attachments(await message.parsed()):
             if self._isBlocked(attachment):
                 text = f"Attachments of this kind aren't accepted: {_shown(attachment)}"

@@ -45,7 +45,7 @@ class RequireFields:
         return f"<RequireFields {', '.join(self._names)}>"
 
     def onMessage(self, message: Message, session: Session) -> None:
-        """550 5.6.0."""
+        """Refuse a message without these fields: 550 5.6.0."""
         for name in self._names:
             if not message.header.get(name):
                 raise _refusal(f"The message has no {name}: field")

@@ -53,7 +53,7 @@ class BinaryFile(Protocol):
     """What lines are written to."""
 
     def write(self, octets: bytes, /) -> object:
-        """Write them."""
+        """Write octets."""
 
     def flush(self) -> object:
         """See to it that they are."""

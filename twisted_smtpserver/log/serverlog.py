@@ -34,6 +34,8 @@ MAX_LOGGED_REFUSALS = 100
 #: The event of a message names this many recipients.
 MAX_LOGGED_RECIPIENTS = 100
 
+_INFO = LogLevel.info  # a lookup in an enumeration, for each message otherwise
+
 # Longer names are cut off, in characters.
 _LONG = 256
 
@@ -87,14 +89,12 @@ class ServerLog:
             assert logger is not None
             logger.info("{text}", **event)
             return
-        event |= {
-            "log_logger": logger,
-            "log_level": LogLevel.info,
-            "log_namespace": logger.namespace,
-            "log_source": logger.source,
-            "log_format": "{text}",
-            "log_time": time.time(),
-        }
+        event["log_logger"] = logger
+        event["log_level"] = _INFO
+        event["log_namespace"] = logger.namespace
+        event["log_source"] = logger.source
+        event["log_format"] = "{text}"
+        event["log_time"] = time.time()
         logger.observer(event)
 
     def messageEnded(
@@ -332,8 +332,10 @@ def _client(name: str, address: str, port: int | None) -> str:
 def _recipients(envelope: Envelope) -> list[str]:
     """The first recipients, those that need it escaped."""
     return [
-        name if name.isprintable() and "\\" not in name and len(name) <= _LONG else escape(name)
-        for name in [each.address for each in envelope.rcptTo[:MAX_LOGGED_RECIPIENTS]]
+        name
+        if (name := each.address).isprintable() and "\\" not in name and len(name) <= _LONG
+        else escape(name)
+        for each in envelope.rcptTo[:MAX_LOGGED_RECIPIENTS]
     ]
 
 

@@ -249,11 +249,11 @@ def _note(rule: Rule, what: str, log: Callable[..., None]) -> None:
 
 class _Tap:
     """
-    Listens to a connection: four of its methods are called by way of this object. A connection that
+    Listens to a connection: five of its methods are called by way of this object. A connection that
     nobody listens to knows nothing of it, and pays nothing.
     """
 
-    _METHODS = ("lineReceived", "lineTooLong", "flush", "connectionLost")
+    _METHODS = ("lineReceived", "linesReceived", "lineTooLong", "flush", "connectionLost")
 
     def __init__(self, connection: Any, transcriber: Transcriber) -> None:
         self.connection = connection
@@ -270,7 +270,7 @@ class _Tap:
             self._write(f"-- already connected: {self._who()}")
 
     def detach(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if not self._isDetached:
             self._isDetached = True
             for name in self._METHODS:
@@ -289,6 +289,11 @@ class _Tap:
         """A command came, or the answer to a challenge."""
         self._write(f"C: {shownCommand(line, self.connection.dialogue.awaitsAnswer)}")
         self._real["lineReceived"](line)
+
+    def linesReceived(self, octets: bytes, start: int, end: int, most: int) -> int:
+        """Several lines came together; here each is taken by itself."""
+        self.lineReceived(octets[start:end])
+        return 1
 
     def lineTooLong(self, beginning: bytes) -> None:
         """A line came that is too long."""

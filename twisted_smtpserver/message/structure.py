@@ -20,8 +20,10 @@ from twisted_smtpserver.message.parameters import Parameterized, parseContentTyp
 #: Octets that are searched at once.
 SLICE = 128 * 1024
 
-# How many lines that begin like a boundary are looked at in a row, and how many fields.
+# How many fields are looked at in a row, and boundaries that are there several times; and how many
+# lines that begin like a boundary.
 _MANY = 200
+_MANY_LINES = 1000
 
 # Fields as the email package sees them: the first line has a colon, those that continue it begin
 # with a blank.
@@ -104,6 +106,7 @@ class Scanner:
         self._path: list[Part] = []  # the message, the part of it …: those that are not over yet
         self._multiparts: list[tuple[bytes, Part]] = []  # those among them, with their boundaries
         self._boundaries: dict[bytes, Part] = {}  # of two that are the same, the inner one counts
+        self._starts: tuple[bytes, ...] = ()  # of their lines
         self._parts = 0
         self._fields = 0
 
@@ -137,8 +140,7 @@ class Scanner:
             self._exceeded(f"more than {bounds.MAX_NESTING} parts within each other")
             return False
         if isMultipart:
-            self._multiparts.append((boundary.encode("utf-8", "surrogateescape"), part))
-            self._boundaries = dict(self._multiparts)
+            self._open([*self._multiparts, (boundary.encode("utf-8", "surrogateescape"), part)])
         return isMessage
 
     def _follow(self, part: Part) -> Generator[None, None, Part | None]:
@@ -181,8 +183,12 @@ class Scanner:
         del self._path[depth:]
 
     def _forget(self, multipart: Part) -> None:
-        self._multiparts = [pair for pair in self._multiparts if pair[1] is not multipart]
-        self._boundaries = dict(self._multiparts)
+        self._open([pair for pair in self._multiparts if pair[1] is not multipart])
+
+    def _open(self, multiparts: list[tuple[bytes, Part]]) -> None:
+        self._multiparts = multiparts
+        self._boundaries = dict(multiparts)
+        self._starts = tuple(b"--" + boundary for boundary in self._boundaries)
 
     def _part(self, position: int, multipart: Part) -> Generator[None, None, Part | None]:
         if self._parts >= bounds.MAX_PARTS:
@@ -205,12 +211,14 @@ class Scanner:
             looked += 1
             if found < 0 and end >= self._length:
                 return None
-            if found < 0 or looked % _MANY == 0:
+            if found < 0 or looked % _MANY_LINES == 0:
                 yield
             if found < 0:
                 position = end
                 continue
             position = found + 1
+            if not octets.startswith(self._starts, position):  # as most that look like boundaries
+                continue
             isCRLF = found > 0 and octets[found - 1] == _CR
             delimiter = self._delimiter(position, found - isCRLF)
         return delimiter

@@ -164,5 +164,5 @@ class Metrics:
         self._numbers[_TIMEOUTS.get(hook) or _TIMEOUTS[OTHER]] += 1
 
     def incident(self, hook: str) -> None:
-        """A hook failed."""
+        """Count a hook that failed."""
         self._numbers[_INCIDENTS.get(hook) or _INCIDENTS[OTHER]] += 1

@@ -67,7 +67,7 @@ def _add(family: Any, metric: Metric, labels: list[str], numbers: Sequence[float
 
 
 class Build:
-    """Says what runs."""
+    """The versions of this package, Twisted, Python and OpenSSL, as a figure."""
 
     def __init__(self) -> None:
         self._values = {
@@ -79,7 +79,7 @@ class Build:
 
     def collect(self) -> Iterator[Family]:
         """(prometheus-client's call.)"""
-        yield InfoMetricFamily("smtp_build", "What runs.", value=self._values)
+        yield InfoMetricFamily("smtp_build", "Versions in use.", value=self._values)
 
 
 def gauge(name: str, text: str, values: Mapping[str, float], label: str = "") -> Family:
@@ -127,7 +127,7 @@ class Page:
         self._madeAt: float | None = None
 
     def read(self) -> bytes:
-        """The page."""
+        """The page's octets."""
         now = self._clock.seconds()
         if self._madeAt is None or not self._madeAt <= now < self._madeAt + FRESH_SECONDS:
             self._octets = generate_latest(self._registry)

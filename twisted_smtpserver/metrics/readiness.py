@@ -36,7 +36,7 @@ class Server(Protocol):
     ports: list[Any]
 
     def factories(self) -> list[Any]:
-        """Its factories."""
+        """The factories that it serves."""
 
 
 class StoreWatch(Service):
@@ -70,7 +70,7 @@ class StoreWatch(Service):
         self._loop.start(CHECK_INTERVAL)
 
     def stopService(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         super().stopService()
         if self._loop.running:
             self._loop.stop()

@@ -137,8 +137,8 @@ class ServerFigures:
         """(prometheus-client's call.)"""
         gauge = needPrometheus().gauge
         isReady = not self._readiness.problems()
-        yield gauge("smtp_ready", "Whether /readyz says so.", {"": float(isReady)})
-        yield gauge("smtp_connections_max", "How many may be open.", {"": self._most()})
+        yield gauge("smtp_ready", "1 if /readyz is 200, else 0.", {"": float(isReady)})
+        yield gauge("smtp_connections_max", "How many connections may be open.", {"": self._most()})
         yield gauge(
             "smtp_certificate_expiry_timestamp_seconds",
             "When certificates end, in seconds since 1970.",

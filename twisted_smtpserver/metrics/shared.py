@@ -97,5 +97,5 @@ class WorkerFigures:
         from twisted_smtpserver.metrics.exposition import counter, gauge
 
         serving = sum(state > 0 for state in self._figures.states())
-        yield gauge("smtp_workers", "Workers that serve.", {"": serving})
+        yield gauge("smtp_workers", "Workers that are serving.", {"": serving})
         yield counter("smtp_worker_exits_total", "Workers that have ended.", self._exits())

@@ -250,7 +250,7 @@ class KnownRecipients(SMTPHandler):
         self._recipients = recipients
 
     async def onRcptTo(self, address: Address, session: Session) -> None:
-        """550 5.1.1."""
+        """Refuse an unknown recipient: 550 5.1.1."""
         await self._recipients.check(address, session)
 
 

@@ -69,7 +69,7 @@ class RecipientGate(TableFile):
         self._gate = recipients.gate
 
     def onRcptTo(self, address: Address, session: Session) -> Any:
-        """550 5.1.1."""
+        """Refuse an unknown recipient: 550 5.1.1."""
         return self._gate.onRcptTo(address, session)
 
 

@@ -70,7 +70,9 @@ class BoundedRequest(Request):
     def process(self) -> None:
         """Answer, when it is this request's turn."""
         channel: Any = self.channel
-        channel.transport.answer(super().process)
+        connection: PacedConnection = channel.transport
+        self.notifyFinish().addBoth(lambda _: connection.answered())
+        connection.answer(super().process)
 
     def _refuse(self, status: bytes = b"413 Content Too Large") -> None:
         self._isRefused = True
@@ -91,7 +93,8 @@ class BoundedConnections(WrappingFactory):
     :param most: the number.
     :ivar turns: where requests wait for theirs.
     :ivar clock: the site's reactor.
-    :ivar idleTime: how long a client may take nothing of an answer, in seconds; the site's timeout.
+    :ivar idleTime: how long a client may take nothing of an answer, or take for a request, in
+        seconds; the site's timeout.
     """
 
     noisy = False

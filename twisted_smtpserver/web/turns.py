@@ -63,7 +63,9 @@ class PacedConnection(ProtocolWrapper):
         self._bounds = factory
         self._request: Callable[[], None] | None = None
         self._isUntaken = False
-        self._impatience: Any = None
+        self._isBusy = False
+        self._impatience = _Patience(self)  # with a client that takes nothing
+        self._arrival = _Patience(self)  # with a request that never ends
 
     def makeConnection(self, transport: Any) -> None:
         """
@@ -71,16 +73,37 @@ class PacedConnection(ProtocolWrapper):
 
         :param transport: the socket's.
         """
-        self._transport = transport
         transport.bufferSize = READ_SIZE
         super().makeConnection(transport)
 
+    @property
+    def clock(self) -> Any:
+        """The reactor, which keeps the time."""
+        return self._bounds.clock
+
+    @property
+    def idleTime(self) -> float:
+        """How long anything may take the client, in seconds."""
+        return float(self._bounds.idleTime)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        The client says something.
+
+        :param data: it.
+        """
+        if not self._isBusy:
+            self._arrival.begin()
+        super().dataReceived(data)
+
     def answer(self, call: Callable[[], None]) -> None:
         """
-        Answer the connection's request when it is its turn.
+        Answer the connection's request, which has come in whole, when it is its turn.
 
         :param call: does so.
         """
+        self._isBusy = True
+        self._arrival.end()
         self._request = call
         if not self._isUntaken:
             self._bounds.turns.add(self._answer)
@@ -89,6 +112,10 @@ class PacedConnection(ProtocolWrapper):
         if self._request is not None and not self._isUntaken:  # or the client has left
             call, self._request = self._request, None
             call()
+
+    def answered(self) -> None:
+        """The answer is complete."""
+        self._isBusy = False
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
@@ -102,21 +129,14 @@ class PacedConnection(ProtocolWrapper):
     def untaken(self) -> None:
         """The client doesn't take what it is sent: it has some time to begin again."""
         self._isUntaken = True
-        self._endPatience()
-        wait, transport = self._bounds.idleTime, self._transport
-        self._impatience = self._bounds.clock.callLater(wait, transport.abortConnection)
+        self._impatience.begin()
 
     def taken(self) -> None:
         """The client has taken all of it."""
         self._isUntaken = False
-        self._endPatience()
+        self._impatience.end()
         if self._request is not None:
             self._bounds.turns.add(self._answer)
-
-    def _endPatience(self) -> None:
-        call, self._impatience = self._impatience, None
-        if call is not None and call.active():
-            call.cancel()
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         """
@@ -125,8 +145,34 @@ class PacedConnection(ProtocolWrapper):
         :param reason: why.
         """
         self._request = None
-        self._endPatience()
+        self._impatience.end()
+        self._arrival.end()
         super().connectionLost(reason)
+
+
+class _Patience:
+    """
+    Ends a connection after a while.
+
+    :param connection: it.
+    """
+
+    def __init__(self, connection: PacedConnection) -> None:
+        self._connection = connection
+        self._call: Any = None
+
+    def begin(self) -> None:
+        """Begin, unless that was done already."""
+        if self._call is None:
+            connection = self._connection
+            abort = connection.abortConnection
+            self._call = connection.clock.callLater(connection.idleTime, abort)
+
+    def end(self) -> None:
+        """There is no reason any more."""
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()
 
 
 @implementer(IPushProducer)

@@ -103,6 +103,12 @@ class Bench(SynchronousTestCase):
         self.hop.say("354 go ahead")
         self.assertAnswers(client, "354")
 
+    def transaction(self, client: Client) -> None:
+        """MAIL, RCPT and DATA, accepted."""
+        self.mail(client)
+        self.rcpt(client, "ann")
+        self.data(client)
+
     def message(self, client: Client) -> None:
         """The message, all of it."""
         client.send(b"Subject: hello\r\n\r\n..dot\r\n.\r\n")
@@ -190,9 +196,7 @@ class CutThroughTests(Bench):
     def test_messageRefused(self) -> None:
         """What it refuses at the end is refused at the end."""
         client = self.connect()
-        self.mail(client)
-        self.rcpt(client, "ann")
-        self.data(client)
+        self.transaction(client)
         self.message(client)
         self.hop.say("552 5.3.4 too large")
         self.assertAnswers(client, "552 5.3.4 too large")
@@ -201,9 +205,7 @@ class CutThroughTests(Bench):
     def test_full(self) -> None:
         """A temporary refusal is one."""
         client = self.connect()
-        self.mail(client)
-        self.rcpt(client, "ann")
-        self.data(client)
+        self.transaction(client)
         self.message(client)
         self.hop.say("452 4.3.1 disk full")
         self.assertAnswers(client, "452 4.3.1 disk full")
@@ -211,9 +213,7 @@ class CutThroughTests(Bench):
     def test_refusedEarly(self) -> None:
         """A refusal in the middle of the message ends it: the next hop gets no end of it."""
         client = self.connect()
-        self.mail(client)
-        self.rcpt(client, "ann")
-        self.data(client)
+        self.transaction(client)
         client.send(b"Subject: hello\r\n")
         self.hop.heard()
         self.hop.say("552 5.3.4 too large")
@@ -225,9 +225,7 @@ class CutThroughTests(Bench):
     def test_acceptedEarly(self) -> None:
         """An acceptance in the middle of the message is none."""
         client = self.connect()
-        self.mail(client)
-        self.rcpt(client, "ann")
-        self.data(client)
+        self.transaction(client)
         client.send(b"Subject: hello\r\n")
         self.hop.say("250 ok")
         client.send(b"\r\nmore\r\n.\r\n")
@@ -271,9 +269,7 @@ class CutThroughTests(Bench):
     def test_clientLostInMessage(self) -> None:
         """A client that leaves in the middle of the message: its end isn't sent."""
         client = self.connect()
-        self.mail(client)
-        self.rcpt(client, "ann")
-        self.data(client)
+        self.transaction(client)
         client.send(b"Subject: hello\r\n")
         self.assertFalse(self.hop.isClosed)
         client.lose()
@@ -291,9 +287,7 @@ class CutThroughTests(Bench):
     def test_loop(self) -> None:
         """A message that goes in circles is refused for good, and isn't delivered."""
         client = self.connect()
-        self.mail(client)
-        self.rcpt(client, "ann")
-        self.data(client)
+        self.transaction(client)
         client.send(b"Received: from a by b\r\n" * 51 + b"\r\ntext\r\n.\r\n")
         self.assertAnswers(client, "554 5.4.6 Too many hops")
         self.assertTrue(self.hop.isClosed)
@@ -393,9 +387,7 @@ class FailureTests(Bench):
     def test_lostAtTheEnd(self) -> None:
         """Lost before the confirmation: 451, since nobody knows."""
         client = self.connect()
-        self.mail(client)
-        self.rcpt(client, "ann")
-        self.data(client)
+        self.transaction(client)
         self.message(client)
         self.hop.lose()
         self.assertAnswers(client, "451 4.3.0")
@@ -404,9 +396,7 @@ class FailureTests(Bench):
     def test_silentAtTheEnd(self) -> None:
         """The confirmation has four times the deadline."""
         client = self.connect()
-        self.mail(client)
-        self.rcpt(client, "ann")
-        self.data(client)
+        self.transaction(client)
         self.message(client)
         self.clock.advance(39)
         self.assertAnswers(client)
@@ -493,9 +483,7 @@ class FailureTests(Bench):
     def test_421AtTheEnd(self) -> None:
         """Likewise at the end."""
         client = self.connect()
-        self.mail(client)
-        self.rcpt(client, "ann")
-        self.data(client)
+        self.transaction(client)
         self.message(client)
         self.hop.say("421 4.3.2 restarting")
         self.assertAnswers(client, "451 4.3.2 restarting")

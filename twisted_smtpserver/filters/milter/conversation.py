@@ -82,17 +82,17 @@ class Conversation:
         return await self._ask(Command.HELLO, codec.packet(Command.HELLO, codec.strings(name)))
 
     async def mail(self, address: Address) -> Outcome:
-        """MAIL."""
+        """Send MAIL."""
         self.abort()  # the last MAIL, if another stage refused it
         self.isInMessage = True
         return await self._ask(Command.MAIL, _path(Command.MAIL, address), address)
 
     async def rcpt(self, address: Address) -> Outcome:
-        """RCPT."""
+        """Send RCPT."""
         return await self._ask(Command.RCPT, _path(Command.RCPT, address), address)
 
     async def data(self) -> Outcome:
-        """DATA."""
+        """Send DATA."""
         return await self._ask(Command.DATA, codec.packet(Command.DATA))
 
     def edits(self, message: Message) -> Edits:

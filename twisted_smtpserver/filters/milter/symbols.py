@@ -198,7 +198,7 @@ class RemoveRecipient:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSender:
-    """Another sender."""
+    """The milter sets another sender."""
 
     address: bytes
 

@@ -47,7 +47,7 @@ class DNSBlockList(SMTPHandler):
         self._reactor = reactor
 
     async def onConnect(self, session: Session) -> None:
-        """554 5.7.1."""
+        """Refuse a client that a list contains: 554 5.7.1."""
         address = parseAddress(session.remoteAddress)
         if address is None or not address.is_global:
             return

@@ -29,7 +29,7 @@ class ClientsPerAddress(SMTPHandler):
         self._state = state
 
     async def onConnect(self, session: Session) -> None:
-        """421, which closes."""
+        """Refuse a connection beyond the limit: 421, which closes it."""
         if session.remoteAddress is None or self in session.data:
             return
         key = str(addressBlock(session.remoteAddress))
@@ -41,7 +41,7 @@ class ClientsPerAddress(SMTPHandler):
             raise Rejection(replies.TOO_MANY_FROM_ADDRESS.text, 421, "4.7.0", policy="clients")
 
     def onClose(self, session: Session) -> None:
-        """Take it back."""
+        """Stop counting the connection."""
         key, asked = session.data.pop(self, (None, None))
         if asked is not None:
             asked.addCallback(self._leave, key)

@@ -126,7 +126,7 @@ class Greylist(SMTPHandler):
             )
 
     async def onRcptTo(self, address: Address, session: Session) -> None:
-        """450 4.7.1, the first time."""
+        """Refuse the first attempt: 450 4.7.1."""
         sender = session.envelope.mailFrom
         if session.user is not None or session.remoteAddress is None or sender is None:
             return

@@ -80,15 +80,15 @@ class RateLimit(SMTPHandler):
         self._users: FairTable[_Counts] = FairTable(maxClients)
 
     def onConnect(self, session: Session) -> Any:
-        """421, which closes."""
+        """Refuse a connection beyond the rate: 421, which closes it."""
         return self._check(session, "connections", 421)
 
     def onMailFrom(self, address: Address, session: Session) -> Any:
-        """450."""
+        """Refuse a message beyond the rate: 450."""
         return self._check(session, "messages", 450)
 
     def onRcptTo(self, address: Address, session: Session) -> Any:
-        """450."""
+        """Refuse a recipient beyond the rate: 450."""
         return self._check(session, "recipients", 450)
 
     def _check(self, session: Session, what: str, code: int) -> Any:

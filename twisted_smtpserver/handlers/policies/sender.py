@@ -36,7 +36,7 @@ class SenderMatchesLogin(SMTPHandler):
         self._owns = owns
 
     async def onMailFrom(self, address: Address, session: Session) -> None:
-        """553 5.7.1."""
+        """Refuse another sender than the user's: 553 5.7.1."""
         if session.user is None or not address.address:
             return
         owns = self._owns(session.user, address)

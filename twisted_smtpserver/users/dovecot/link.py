@@ -67,7 +67,7 @@ class Link(LineOnlyReceiver):
     # -- Twisted's calls ---------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        """Say who we are."""
+        """Send the protocol's version and our process id."""
         self.transport.write(b"VERSION\t1\t2\nCPID\t%d\n" % os.getpid())
 
     def lineReceived(self, line: bytes) -> None:
