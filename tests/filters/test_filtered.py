@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+import inspect
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -15,6 +18,8 @@ from twisted_smtpserver import Chain, ConfigurationError, Rejection, SMTPHandler
 from twisted_smtpserver.filters import Filtered, Message, filtered
 from twisted_smtpserver.filters.filtered import FIELDS_AT_ONCE, MESSAGES_AT_ONCE
 from twisted_smtpserver.filters.spool import READ_SIZE, Spool
+from twisted_smtpserver.hooks import findHook
+from twisted_smtpserver.session import Envelope
 from twisted_smtpserver.testing import Client, RecordingHandler, connect, runInline
 
 MESSAGE = b"Subject: hi\r\nFrom: joe@example.org\r\n\r\nHello\r\n"
@@ -95,6 +100,58 @@ class MessageTests(FilteredCase):
             [MESSAGE, b"\r\n", b"no header\r\n", b" blank\r\n", b"A: b\r\n"],
         )
 
+    def test_handedOn(self) -> None:
+        """A small message that came in one piece is handed on as it is; others by another way."""
+        streams: list[Any] = []
+        found: list[bytes] = []
+
+        class Reading(SMTPHandler):
+            async def onData(self, stream: Any, session: Any) -> None:
+                streams.append(stream)
+                found.extend([chunk async for chunk in stream])
+
+        class Outside(SMTPHandler):
+            inner = Filtered(Reading(), Judge(lambda message: None), runInThread=runInline)
+
+            async def onData(self, stream: Any, session: Any) -> Any:
+                streams.append(stream)
+                return await self.inner.onData(stream, session)
+
+        client = connect(Outside())
+        for line in (HELLO, MAIL, RCPT, "DATA"):
+            client.say(line)
+        client.send(MESSAGE + b".\r\n")
+        client.answers()
+        for line in (MAIL, RCPT, "DATA"):
+            client.say(line)
+        client.send(MESSAGE)
+        client.send(b".\r\n")
+        self.assertEqual(found, [MESSAGE, MESSAGE])
+        self.assertIs(streams[0], streams[1])
+        self.assertIsNot(streams[2], streams[3])
+
+    def test_nested(self) -> None:
+        """A Filtered in a Filtered may give a message back that the outer one has changed."""
+        inner = Filtered(self.store, Judge(lambda message: None), runInThread=runInline)
+        outer = Filtered(inner, Judge(lambda message: {"X-A": "b"}), runInThread=runInline)
+        for content in (MESSAGE, MESSAGE * 5000):
+            self.assertEqual(connect(outer).deliver(content).code, 250)
+        front = b"X-A: b\r\n"
+        self.assertEqual(self.store.messages, [front + MESSAGE, front + MESSAGE * 5000])
+
+    def test_otherStream(self) -> None:
+        """A stage before it may hand another stream on than the server's."""
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield MESSAGE
+            yield MESSAGE
+
+        handler = Filtered(self.store, Judge(lambda message: None), runInThread=runInline)
+        session: Any = SimpleNamespace(envelope=Envelope(), id="1")
+        session.envelope.rcptTo.append("jane@example.com")
+        self.successResultOf(Deferred.fromCoroutine(handler.onData(cast("Any", parts()), session)))
+        self.assertEqual(self.store.messages, [MESSAGE * 2])
+
     def test_large(self) -> None:
         """A large message goes by way of a file, both when it is changed and when it isn't."""
         content = MESSAGE + b"0123456789abcdef" * 62 * 500 + b"\r\n"
@@ -129,6 +186,18 @@ class MessageTests(FilteredCase):
             self.assertEqual((len(turns), len(self.store.messages)), (number, stored))
             turns[-1].callback(None)
         self.assertEqual(len(self.store.messages), 2 * MESSAGES_AT_ONCE)
+
+    def test_noTurns(self) -> None:
+        """Clients that take turns by themselves, as nearly all do, cost no further ones."""
+        turns = self.turns()
+        handler = Filtered(self.store, Judge(lambda message: None), runInThread=runInline)
+        clients = [connect(handler) for _ in range(2)]
+        hello: str | None = HELLO
+        for _ in range(2 * MESSAGES_AT_ONCE):
+            for client in clients:
+                self.assertEqual(client.deliver(MESSAGE, hello=hello).code, 250)
+            hello = None
+        self.assertEqual(turns, [])
 
     def test_turnForFields(self) -> None:
         """Others have a turn before a long header is judged."""
@@ -354,11 +423,11 @@ class VerdictTests(FilteredCase):
         """A full disk is 452, and the log says so."""
         lines = self.patchLog()
 
-        async def full(spool: Spool, chunks: Any) -> int:
+        def full(spool: Spool, *parts: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        self.patch(Spool, "fill", full)
-        answer = self.serve(lambda message: None).deliver(MESSAGE)
+        self.patch(Spool, "_writeOut", full)
+        answer = self.serve(lambda message: None, memory=0).deliver(MESSAGE)
         self.assertEqual(brief(answer), (452, "4.3.1"))
         self.assertIn("No space left", lines[0])
 
@@ -373,10 +442,16 @@ class VerdictTests(FilteredCase):
         self.store = SMTPHandler()
         path = self.mktemp()
         self.store.onData = lambda stream, session: stream.saveTo(path) and None
-        client = self.serve(lambda message: None, runInThread=lambda *_: Deferred())
-        self.assertEqual(brief(client.deliver(MESSAGE)), (451, "4.3.0"))
-        (error,) = self.flushLoggedErrors(RuntimeError)
-        self.assertIn("stream.saveTo()", str(error.value))
+
+        def never(*_: Any) -> Deferred[Any]:
+            return Deferred()
+
+        for fields in (None, {"X-A": "b"}):
+            client = self.serve(lambda message, fields=fields: fields, runInThread=never)
+            self.patch(client.protocol.factory, "runInThread", never)
+            self.assertEqual(brief(client.deliver(MESSAGE)), (451, "4.3.0"))
+            (error,) = self.flushLoggedErrors(RuntimeError)
+            self.assertIn("stream.saveTo()", str(error.value))
 
     def test_unread(self) -> None:
         """The store may accept a message without reading it."""
@@ -512,6 +587,17 @@ class DialogueTests(FilteredCase):
         self.assertFalse(hasattr(handler, "onAuth"))
         self.assertFalse(hasattr(Filtered(Store()), "nonsense"))
         self.assertIn("Filtered", repr(handler))
+
+    def test_assignedHooks(self) -> None:
+        """A hook that is assigned later counts, be it the store's or the Filtered's own."""
+        store: Any = Store()
+        handler: Any = Filtered(store)
+        self.assertIsNone(findHook(handler, "onRcptTo"))
+        self.assertIn("onRcptTo", dict(inspect.getmembers(Filtered)))  # as pydoc looks
+        for each in (store, handler):
+            each.onRcptTo = lambda address, session: None
+            self.assertIs(findHook(handler, "onRcptTo"), each.onRcptTo)
+        self.assertIsNone(findHook(Filtered(Store()), "onRcptTo"))
 
     def test_clientLeaves(self) -> None:
         """A client that leaves has the spool closed, and no filter sees half a message."""

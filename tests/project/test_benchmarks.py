@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from benchmarks import crowd, stored
+from benchmarks import crowd, filtered, stored
 from benchmarks.bodies import makeMessage
 
 ROOT = Path(__file__).parent.parent.parent
@@ -84,6 +85,14 @@ class BenchmarkTests(TestCase):
             given = ["--messages", "20", "--connections", "2", "--repeat", "1", "--servers", ours]
             stored.main(given)
         self.assertRegex(output.getvalue(), rf"{ours} +2 ")
+
+    def test_filtered(self) -> None:
+        """What a filter costs is measured beside the Maildir, and beside that once more."""
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            filtered.main(["--starts", "1", "--sets", "2", "--messages", "4", "--large", "1"])
+        for name in (filtered.AGAIN, filtered.FILTERED):
+            self.assertRegex(output.getvalue(), rf"{re.escape(name)} +\d+ .+%, with 95 % from")
+            self.assertRegex(output.getvalue(), rf"{re.escape(name)} +NOOP while 10 MiB come")
 
     def test_installed(self) -> None:
         """What another Python has installed is measured, too, and named in the table."""

@@ -14,7 +14,7 @@ import tracemalloc
 from collections import Counter
 from ipaddress import IPv4Network
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 from twisted.internet.address import IPv4Address
@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 import twisted_smtpserver
 from twisted_smtpserver import Rejection, SMTPServerFactory
+from twisted_smtpserver.filters import Filtered, filtered
 from twisted_smtpserver.handlers import Discard
 from twisted_smtpserver.testing import Client, MemoryTransport, connect
 
@@ -207,6 +208,18 @@ class CostTests(SynchronousTestCase):
         """A handler that reads the message to its end costs one Deferred, and no timer."""
         found = cost(Discard(), ONE_BY_ONE)
         self.assertCost(found, write=4, Deferred=1, callLater=0, reset=0, call=98)
+
+    def test_filtered(self) -> None:
+        """A filter before the store costs no Deferred more, no timer, no thread, and few calls."""
+
+        class Pass:
+            def onMessage(self, message: object, session: object) -> None:
+                """Let it pass."""
+
+        self.patch(filtered, "MESSAGES_AT_ONCE", sys.maxsize)  # test_turns is about these
+        # Anything that asked for a thread would fail.
+        found = cost(Filtered(Discard(), Pass(), runInThread=cast("Any", None)), ONE_BY_ONE)
+        self.assertCost(found, write=4, Deferred=1, callLater=0, reset=0, call=138)
 
     def test_garbage(self) -> None:
         """Nothing of it is left for the garbage collector, nor of the connection."""

@@ -57,6 +57,7 @@ class Trust:
 
     def __init__(self, authservId: str | None = None) -> None:
         self.authservId = normalName(authservId or socket.gethostname())
+        self._names = frozenset({self.authservId})
 
     def removeForged(self, message: Message) -> None:
         """
@@ -84,7 +85,9 @@ class Trust:
         :returns: what to give to :meth:`handedOn` when the store is done.
         """
         before = _checked.get()
-        _checked.set((message.envelope.id, _checkedNames(message) | {self.authservId}))
+        identifier = message.envelope.id
+        names = before[1] | self._names if before[0] == identifier else self._names
+        _checked.set((identifier, names))
         return before
 
     def handedOn(self, before: _Checked) -> None:

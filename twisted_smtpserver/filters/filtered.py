@@ -5,9 +5,9 @@ A handler that has each message judged before it is stored.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Mapping
 from types import CoroutineType
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
@@ -32,6 +32,7 @@ from twisted_smtpserver.interfaces import HOOKS
 from twisted_smtpserver.log.serverlog import client
 from twisted_smtpserver.message.files import RunInThread, storageRefusal
 from twisted_smtpserver.message.incoming import IncomingMessage
+from twisted_smtpserver.message.stream import MessageStream
 from twisted_smtpserver.replies import Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.wire.text import escape
@@ -127,13 +128,9 @@ class Filtered:
         self._folder = folder
         self._runInThread = runInThread
         self._reactor = reactor
-
-    def __getattr__(self, name: str) -> Hook:
-        # Python calls this only for names that it doesn't find otherwise; it finds onData.
-        if name in HOOKS:
-            hook: Hook = getattr(self._stages, name)
-            return hook
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        # Whose the latest message was, and how many came from there without one of another session.
+        self._latest = ""
+        self._inRow = 0
 
     @property
     def descriptorsPerClient(self) -> int:
@@ -156,27 +153,40 @@ class Filtered:
             message.
         """
         for each in self._askedAtData:
-            await self._ask(each, each.onDataCommand, session)
+            answer = self._ask(each, each.onDataCommand, session)
+            if isinstance(answer, CoroutineType):
+                await answer
         spool = Spool(self._memory, self._folder, runInThread=self._runInThread)
         message: Message | None = None
         try:
-            await _receive(stream, spool, session)
+            original = await _receive(stream, spool, session)
             message = await Message.of(spool, session.envelope)
-            isTurn = session.transaction % MESSAGES_AT_ONCE == 0
-            if isTurn or len(message.header) > FIELDS_AT_ONCE:
+            if self._isTurn(session) or message.headerLines() > FIELDS_AT_ONCE:
                 await deferLater(self._clock(), 0)
-            return await self._judgeAndStore(message, session)
+            return await self._judgeAndStore(message, session, original)
         finally:
             if message is not None:
                 message.close()
             spool.close()
 
-    async def _judgeAndStore(self, message: Message, session: Session) -> Any:
+    def _isTurn(self, session: Session) -> bool:
+        """Whether a client has sent so many messages in a row that others need a turn."""
+        if session.id != self._latest:  # others had theirs
+            self._latest = session.id
+            self._inRow = 0
+        self._inRow = (self._inRow + 1) % MESSAGES_AT_ONCE
+        return self._inRow == 0
+
+    async def _judgeAndStore(
+        self, message: Message, session: Session, original: MessageStream | None
+    ) -> Any:
         envelope = session.envelope
         before = list(envelope.rcptTo)
         self._trust.removeForged(message)
         for each in self._filters:
-            fields = await self._ask(each, each.onMessage, message, session)
+            fields = self._ask(each, each.onMessage, message, session)
+            if isinstance(fields, CoroutineType):
+                fields = await fields
             if fields:
                 message.header.prepend(
                     makeFields(fields) if isinstance(fields, Mapping) else fields
@@ -190,29 +200,51 @@ class Filtered:
         store = self._store
         if message.quarantine is not None:
             store = self._quarantineFor(message, session)
-        replay = Replay(message, self._runInThread)
+        whole = message.small() if original is not None and not message.isChanged else None
         outer = self._trust.handOn(message)
         try:
-            result = store.onData(replay.stream, session)
-            if isinstance(result, CoroutineType):  # most stores: awaited without a Deferred
-                result = await result
+            if original is not None and whole is not None:
+                original.unread(whole)
+                result = await _called(store, original, session)
             else:
-                result = await _value(asDeferred(result))
-            replay.checkRead()
+                result = await self._replay(message, store, session)
         finally:
             self._trust.handedOn(outer)
-            replay.stop()
         return forOriginal(result, before, envelope.rcptTo) if envelope.perRecipient else result
 
-    async def _ask(self, each: object, function: Hook, *arguments: Any) -> Any:
-        """Call a filter, and cancel it when its time is over."""
+    async def _replay(self, message: Message, store: Any, session: Session) -> Any:
+        """Have a message stored that isn't any more as it came, or that isn't in memory."""
+        replay = Replay(message, self._runInThread)
+        try:
+            result = await _called(store, replay.stream, session)
+            replay.checkRead()
+        finally:
+            replay.stop()
+        return result
+
+    def _ask(self, each: object, function: Hook, *arguments: Any) -> Any:
+        """
+        Call a filter.
+
+        :returns: its answer; or a coroutine that waits for it.
+        """
         session: Session = arguments[-1]
-        timeout = getattr(each, "timeout", self._timeout)
         try:
             result = invoke(function, *arguments)
-            if isinstance(result, Deferred) and timeout is not None:
-                result.addTimeout(timeout, self._clock())
-            return await _value(result)
+        except Rejection as error:
+            _refused(each, error, session)
+        # Nearly all return None, and to look whether something is a Deferred takes long.
+        if result is None or not isinstance(result, Deferred):
+            return result
+        return self._inTime(each, result, session)
+
+    async def _inTime(self, each: object, awaited: Deferred[Any], session: Session) -> Any:
+        """Wait for a filter, and cancel it when its time is over."""
+        timeout = getattr(each, "timeout", self._timeout)
+        if timeout is not None:
+            awaited.addTimeout(timeout, self._clock())
+        try:
+            return await awaited
         except DeadlineError:
             _log.error(
                 "Message {id} isn't accepted: {filter} took longer than {seconds} s",
@@ -222,15 +254,7 @@ class Filtered:
             )
             raise Rejection("Processing took too long, try again later", 451, "4.3.0") from None
         except Rejection as error:
-            reply = error.toReply(_REFUSED)
-            said = f"{reply.code} {escape(reply.text)}"
-            text = "Message {id} is refused by {filter}, client {client}: {reply}"
-            _note(text, session, filter=_named(each), reply=said)
-            if error.code is None:
-                raise Rejection(
-                    reply.text, reply.code, reply.enhanced, policy=error.policy
-                ) from error
-            raise
+            _refused(each, error, session)
 
     def _quarantineFor(self, message: Message, session: Session) -> Any:
         if self._quarantine is None:
@@ -253,18 +277,75 @@ class Filtered:
         return self._reactor
 
 
-async def _receive(stream: AsyncIterable[bytes], spool: Spool, session: Session) -> None:
+class _StagesHook:
+    """
+    A hook that a Filtered has if a filter or the store has it. (With ``__getattr__`` each look for
+    one would begin with an AttributeError.)
+
+    :param name: the hook's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Filtered | None, owner: type[Filtered]) -> Any:
+        return self if instance is None else getattr(instance._stages, self._name)
+
+
+for _name in HOOKS:
+    if _name not in vars(Filtered):
+        setattr(Filtered, _name, _StagesHook(_name))
+
+
+async def _receive(stream: IncomingMessage, spool: Spool, session: Session) -> MessageStream | None:
+    """
+    Put a message aside.
+
+    :returns: the stream, if the message came in one piece: that can be given back to it.
+    """
     try:
-        await spool.fill(stream)
+        if not isinstance(stream, MessageStream):
+            await spool.fill(stream)
+            return None
+        async for octets in stream:
+            if not spool.keep(octets):
+                await spool.spill(octets)
+            elif stream.isEmptied and spool.size == len(octets):
+                return stream
     except MessageIncomplete:  # one kind of it is an OSError as well
         raise
     except OSError as error:
-        _log.error(
-            "Message {id} can't be spooled for the filters: {error}",
-            id=session.envelope.id,
-            error=error,
-        )
-        raise storageRefusal(error) from error
+        raise _notPutAside(error, session) from error
+    return None
+
+
+async def _called(store: Any, stream: MessageStream, session: Session) -> Any:
+    """What the store answers."""
+    result = store.onData(stream, session)
+    if isinstance(result, CoroutineType):  # most stores: awaited without a Deferred
+        return await result
+    return await _value(asDeferred(result))
+
+
+def _notPutAside(error: OSError, session: Session) -> Rejection:
+    """Log that there is no room for a message."""
+    _log.error(
+        "Message {id} can't be spooled for the filters: {error}",
+        id=session.envelope.id,
+        error=error,
+    )
+    return storageRefusal(error)
+
+
+def _refused(each: object, error: Rejection, session: Session) -> NoReturn:
+    """Log a filter's refusal, and raise it with what it leaves out."""
+    reply = error.toReply(_REFUSED)
+    said = f"{reply.code} {escape(reply.text)}"
+    text = "Message {id} is refused by {filter}, client {client}: {reply}"
+    _note(text, session, filter=_named(each), reply=said)
+    if error.code is not None:
+        raise error
+    raise Rejection(reply.text, reply.code, reply.enhanced, policy=error.policy) from error
 
 
 async def _value(result: Any) -> Any:

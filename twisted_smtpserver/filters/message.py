@@ -5,8 +5,8 @@ A message as filters see it, and as the store gets it.
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import IO, Any
+from collections.abc import AsyncIterator
+from typing import IO, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -79,6 +79,11 @@ class Message:
         """
         end = self._start.find(b"\r\n\r\n")
         return name in (self._start if end < 0 else self._start[:end]).lower()
+
+    def headerLines(self) -> int:
+        """Count quickly how many lines the header section has at most; no field is without one."""
+        end = self._start.find(b"\r\n\r\n")
+        return self._start.count(b"\n", 0, len(self._start) if end < 0 else end + 2)
 
     @classmethod
     async def of(cls, spool: Spool, envelope: Envelope) -> Message:
@@ -162,7 +167,7 @@ class Message:
         return octets
 
     def small(self) -> bytes | None:
-        """All of its octets, if they are in memory, as those of most messages are."""
+        """All octets, if they are few and in memory, as those of most messages are."""
         if len(self._start) < self._spool.size or self._body is not None:
             return None
         if not self.isChanged:
@@ -222,20 +227,34 @@ class _Joined(io.RawIOBase):
         super().close()
 
 
+class Source(Protocol):
+    """Where a :class:`Replay` has its octets from: a Message, or a Spool."""
+
+    def small(self) -> bytes | None:
+        """All octets, if they are few and in memory."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the octets in chunks."""
+
+
 class Replay:
     """
-    Feeds a stream from a message, at the reader's pace.
+    Feeds a stream from a message: at once if it is small, else at the reader's pace.
 
-    :param message: the message, or another source of its octets.
+    :param source: the message.
     :param runInThread: see :class:`~twisted_smtpserver.message.stream.MessageStream`.
     :ivar stream: the :class:`~twisted_smtpserver.interfaces.IMessageStream`.
     """
 
-    def __init__(self, message: AsyncIterable[bytes], runInThread: RunInThread) -> None:
+    def __init__(self, source: Source, runInThread: RunInThread) -> None:
         self.stream = MessageStream(self, 0, runInThread)
-        self._message = message
+        self._source = source
         self._gate: Deferred[None] | None = None
         self._pumping: Deferred[None] | None = None
+        octets = source.small()
+        self._isFed = bool(octets)
+        if octets:
+            self.stream.feed(octets, isLast=True)
 
     def checkRead(self) -> None:
         """
@@ -256,11 +275,9 @@ class Replay:
 
     def wanted(self) -> None:
         """(The stream's call.) The store reads for the first time."""
-        octets = self._message.small() if isinstance(self._message, Message) else None
-        if octets:
-            self.stream.feed(octets, isLast=True)
-            return
-        self._pumping = Deferred.fromCoroutine(self._pump())
+        if not self._isFed:
+            self._isFed = True  # an inner Filtered may have read, and given back
+            self._pumping = Deferred.fromCoroutine(self._pump())
 
     def pause(self) -> None:
         """(The stream's call.) The reader doesn't keep up."""
@@ -274,7 +291,7 @@ class Replay:
 
     async def _pump(self) -> None:
         try:
-            async for octets in self._message:
+            async for octets in self._source:
                 self.stream.feed(octets)
                 if self._gate is not None:
                     await self._gate

@@ -75,8 +75,9 @@ class Spool:
         self._folder = folder
         self._budget = _COMMON_BUDGET if budget is None else budget
         self._runInThread = runInThread
-        # The octets that aren't in the file. A list of small chunks could take many times as much.
-        self._buffer = bytearray()
+        # The octets that aren't in the file: one chunk as it came, or a bytearray of several. A
+        # list of small chunks could take many times as much.
+        self._buffer: bytes | bytearray = b""
         self._file: IO[bytes] | None = None
         self._written = 0  # how many octets the file has
         self._hops = 0  # how many threads use the file
@@ -103,8 +104,8 @@ class Spool:
         :raises OSError: if the file system does.
         """
         async for octets in chunks:
-            if not self._keep(octets):
-                await self._spill(octets)
+            if not self.keep(octets):
+                await self.spill(octets)
         return self.size
 
     async def write(self, octets: bytes) -> None:
@@ -114,19 +115,36 @@ class Spool:
         :param octets: any number.
         :raises OSError: if the file system does.
         """
-        if not self._keep(octets):
-            await self._spill(octets)
+        if not self.keep(octets):
+            await self.spill(octets)
 
-    def _keep(self, octets: bytes) -> bool:
+    def keep(self, octets: bytes) -> bool:
+        """
+        Append octets, if that takes no thread.
+
+        :param octets: as for :meth:`write`.
+        :returns: whether there was room for them.
+        """
         most = self._memory if self._file is None else HOP_SIZE
         if len(self._buffer) + len(octets) > most or not self._budget.take(len(octets)):
             return False
-        self._buffer += octets
+        if self._buffer:
+            if isinstance(self._buffer, bytes):
+                self._buffer = bytearray(self._buffer)
+            self._buffer += octets
+        else:
+            self._buffer = bytes(octets)  # no copy, unless it could be changed
         self.size += len(octets)
         return True
 
-    async def _spill(self, octets: bytes) -> None:
-        buffer, self._buffer = self._buffer, bytearray()
+    async def spill(self, octets: bytes) -> None:
+        """
+        Append octets that :meth:`keep` had no room for, and have a thread write all to the file.
+
+        :param octets: as for :meth:`write`.
+        :raises OSError: if the file system does.
+        """
+        buffer, self._buffer = self._buffer, b""
         try:
             await self._hop(self._writeOut, buffer, octets)
         finally:
@@ -153,10 +171,17 @@ class Spool:
         :param length: how many octets to return at most.
         :returns: nothing if there is a file.
         """
-        if self._file is not None:
-            return b""
-        with memoryview(self._buffer) as view:
-            return bytes(view[:length])
+        return b"" if self._file is not None else self._unchanging()[:length]
+
+    def small(self) -> bytes | None:
+        """All octets, if they are in memory and no more than :data:`HOP_SIZE`."""
+        return self._unchanging() if self._file is None and self.size <= HOP_SIZE else None
+
+    def _unchanging(self) -> bytes:
+        """The octets in memory, for any number of readers; they are copied at most once."""
+        if not isinstance(self._buffer, bytes):
+            self._buffer = bytes(self._buffer)
+        return self._buffer
 
     async def read(self, start: int, length: int) -> bytes:
         """
@@ -172,8 +197,7 @@ class Spool:
             length = min(length, self._written - start)
             return await self._hop(_readAt, self._descriptor(), start, length)
         start -= self._written
-        with memoryview(self._buffer) as view:
-            return bytes(view[start : start + length])
+        return self._unchanging()[start : start + length]
 
     async def chunks(self, start: int = 0) -> AsyncIterator[bytes]:
         """
@@ -200,7 +224,7 @@ class Spool:
         with _LOCK:
             if self._closed:
                 raise ValueError("the spool is closed")
-            tail = bytes(self._buffer)
+            tail = self._unchanging()
             if self._file is None:
                 return io.BytesIO(tail)
             reader = _Reader(os.dup(self._file.fileno()), self._written, tail)
@@ -222,12 +246,8 @@ class Spool:
                 return
             self._closed = True
         self._budget.giveBack(len(self._buffer))
-        self._buffer = bytearray()
-        if not self._hops:
-            self._closeFile()
-
-    def _closeFile(self) -> None:
-        if self._file is not None:
+        self._buffer = b""
+        if self._file is not None and not self._hops:
             self._runInThread(self._file.close)
 
     def _hop(self, function: Callable[..., _T], *arguments: Any) -> Deferred[_T]:
@@ -240,8 +260,8 @@ class Spool:
 
     def _landed(self, result: Any) -> Any:
         self._hops -= 1
-        if self._closed and not self._hops:
-            self._closeFile()
+        if self._closed and self._file is not None and not self._hops:
+            self._runInThread(self._file.close)
         return result
 
 

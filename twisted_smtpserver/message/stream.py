@@ -269,6 +269,21 @@ class MessageStream:
             raise StopAsyncIteration
         return octets
 
+    @property
+    def isEmptied(self) -> bool:
+        """Whether the message has come in whole, and all of it was read."""
+        return self._ended and not self._chunks
+
+    def unread(self, octets: bytes) -> None:
+        """
+        Take octets back that were read: the next reader gets them, as if nobody had read before.
+
+        :param octets: all that was read. The reader wasn't told yet that it was at the end.
+        """
+        self._chunks.insert(0, octets)
+        self._buffered += len(octets)
+        self._wanted = False  # prepend() is possible again
+
     def _checkUnread(self) -> None:
         # Nothing at all would be read: a file that is saved now would be empty.
         if self._wasRead:
