@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +13,7 @@ PIECES = ["<link ", "<iframe>", "<", "cid:a ", " ", "x" * 30, "<p>", "y" * 300]
 
 
 class SliceTests(SynchronousTestCase):
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from(PIECES), max_size=30))
     def test_cut(self, pieces: list[str]) -> None:
         """Wherever it is cut, no piece is long, and nothing that connects is left in it."""
