@@ -104,12 +104,12 @@ class Metrics:
         numbers[_ACCEPTED] += 1
 
     def disconnected(self, seconds: float) -> None:
-        """A connection is gone."""
+        """A connection has ended."""
         self._numbers[_OPEN] -= 1
         _SESSION_SECONDS.count(self._numbers, seconds)
 
     def connectionRefused(self, limit: str) -> None:
-        """There were too many connections."""
+        """A connection was refused, because there were too many."""
         self._numbers[_REFUSED[limit]] += 1
 
     def secured(self, version: str) -> None:
@@ -121,7 +121,7 @@ class Metrics:
         self._numbers[_TLS_FAILURES] += 1
 
     def loginEnded(self, result: str) -> None:
-        """A login succeeded, or not."""
+        """A login succeeded or failed."""
         self._numbers[_LOGINS[result]] += 1
 
     def messageStoring(self) -> None:

@@ -1,4 +1,4 @@
-"""Addresses and domains as an operator writes them into a file."""
+"""Addresses and domains as an operator writes them in a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def localKey(local: str) -> str:
 
 def keyOf(local: str, domain: str | None) -> str:
     """
-    What an address is looked up by.
+    The key by which an address is looked up.
 
     :param local: the local part, without quotes.
     :param domain: as in :class:`~twisted_smtpserver.Address`.

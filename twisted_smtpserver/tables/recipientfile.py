@@ -46,7 +46,7 @@ class RecipientTable:
     def __init__(self, delimiter: str = "+") -> None:
         self._delimiter = delimiter
         # By an address's key, "@domain", or a word: the parts of all targets; empty for "as it is".
-        # Nothing but text: the garbage collector needn't look at it, however many lines there are.
+        # Nothing but text: the garbage collector doesn't look at it, however many lines there are.
         self._entries: dict[str, str] = {}
         self.domains: set[str] = set()
 
@@ -114,7 +114,7 @@ class RecipientTable:
 
     def knows(self, local: str, domain: str | None) -> bool:
         """
-        Whether a recipient is known, which takes less time than to find what it stands for.
+        Whether a recipient is known, which is faster than finding the addresses that it stands for.
 
         :param local: as for :meth:`find`, and so is the other one.
         """

@@ -175,7 +175,7 @@ class Recipients:
 
     async def onRcptTo(self, address: Address, session: Session) -> Any:
         """
-        Ask the store about everybody whom the recipient stands for.
+        Ask the store about each address that the recipient stands for.
 
         :raises Rejection: 550 5.1.1 if it isn't known; 452 4.5.3 if it stands for too many; what
             the store says.
@@ -241,7 +241,7 @@ class Recipients:
 
 class KnownRecipients(SMTPHandler):
     """
-    A stage that refuses recipients who aren't known.
+    A stage that refuses unknown recipients.
 
     :param recipients: the stage that knows them.
     """
@@ -273,7 +273,7 @@ def _forNamed(
     result: Any, targets: Sequence[Address], groups: Sequence[Sequence[Address]]
 ) -> list[list[object]]:
     """
-    Sort results of the store, one for each target, by those whom the client named.
+    Sort the store's results, one for each target, by the recipients that the client named.
 
     :raises ValueError: (or KeyError) if they aren't one for each target: a bug of the store's.
     """
@@ -317,7 +317,7 @@ def _isTemporary(error: BaseException) -> bool:
 
 
 async def _call(store: object, name: str, *arguments: object) -> Any:
-    """What a hook of a store answers; ``None`` if it has none."""
+    """The result of a store's hook; ``None`` if it has no such hook."""
     hook = findHook(store, name)
     result = None if hook is None else invoke(hook, *arguments)
     return await result if isinstance(result, Deferred) else result

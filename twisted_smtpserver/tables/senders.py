@@ -32,7 +32,7 @@ class SenderTable:
     """
 
     def __init__(self) -> None:
-        # Nothing but text: the garbage collector needn't look at it, however many users there are.
+        # Nothing but text: the garbage collector doesn't look at it, however many users there are.
         self._users: dict[str, str] = {}
 
     @classmethod
@@ -64,7 +64,7 @@ class SenderTable:
     def allows(self, name: str, address: Address) -> bool:
         """
         :param name: the user's login name.
-        :param address: as whom they want to send.
+        :param address: the sender that they want to use.
         """
         keys = self._users.get(saslprep(name) or "", "")
         wanted = (keyOf(address.local, address.domain), f"@{address.domain}", _ANYBODY)
@@ -82,8 +82,8 @@ def _readKey(text: str, number: int) -> str:
 
 class Senders:
     """
-    Says which senders each user may use: ``SenderMatchesLogin(Senders("senders"))``. As their own
-    login name everybody may. The file is read again when it has changed.
+    Says which senders each user may use: ``SenderMatchesLogin(Senders("senders"))``. Each user may
+    always use their own login name. The file is read again when it has changed.
 
     :param path: the file; :class:`SenderTable` says what is in it.
     :param later: don't read the file before :meth:`load` is called, where it must be read by
@@ -116,7 +116,7 @@ class Senders:
     async def __call__(self, user: Any, address: Address) -> bool:
         """
         :param user: what ``onAuth`` returned.
-        :param address: as whom the user wants to send.
+        :param address: the sender that the user wants to use.
         """
         table = await self._file.content()
         name = nameOfUser(user)

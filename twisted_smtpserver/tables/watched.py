@@ -45,7 +45,7 @@ _Version = tuple[int, ...]
 
 class TableError(ValueError):
     """
-    A file has something in it that can't be used.
+    A line of a file can't be used.
 
     :param reason: what is wrong, without anything of the file's content: it goes into the log.
     :param line: the line's number, from 1; ``None`` if it is the whole file.
@@ -58,7 +58,7 @@ class TableError(ValueError):
 @dataclass(frozen=True)
 class _Reading(Generic[_T]):
     """
-    What a look at a file has found.
+    What a check of a file has found.
 
     :ivar version: tells whether the file has changed since.
     :ivar isFresh: whether it may have changed since and look the same.
@@ -74,7 +74,7 @@ class _Reading(Generic[_T]):
 
 class WatchedFile(Generic[_T]):
     """
-    The content of a file. When somebody asks for it, the file is looked at again, at most once in
+    The content of a file. When it is used, the file is checked again, at most once in
     :data:`LOOK_INTERVAL`; if it has changed, it is read again. All of that happens in a thread. If
     the new file is broken the old content stays in use, and the log says so in one line.
 

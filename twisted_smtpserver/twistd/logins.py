@@ -128,7 +128,7 @@ def _makeDovecot(config: Any, where: str) -> tuple[Any, Service]:
 
 class DovecotService(Service):
     """
-    Connects to Dovecot at the start, so that the log says at once if that can't be done.
+    Connects to Dovecot at the start, so that the log says at once if that fails.
 
     :param stage: a :class:`~twisted_smtpserver.users.DovecotAuth`.
     """
@@ -137,7 +137,7 @@ class DovecotService(Service):
         self._stage = stage
 
     def startService(self) -> None:
-        """Connect."""
+        """Connect to Dovecot."""
         super().startService()
         self._stage.check()
 

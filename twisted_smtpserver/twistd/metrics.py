@@ -1,4 +1,4 @@
-"""The flag of ``twistd smtpserver`` for figures."""
+"""The flag of ``twistd smtpserver`` for metrics."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _described(text: str | None) -> str | None:
 
 @contextlib.contextmanager
 def _namingFlag() -> Iterator[None]:
-    """Errors begin with the name of what is wrong: here it is a flag's."""
+    """Make an error begin with the flag's name."""
     try:
         yield
     except ConfigurationError as error:

@@ -36,7 +36,7 @@ def openWarnings(server: SMTPService, factories: Sequence[SMTPServerFactory]) ->
 
 class OpenServer(Service):
     """
-    Says at the start where everybody can send mail to everybody.
+    Warns at the start of ports where anybody can send mail to any address.
 
     :param server: what listens.
     :param factories: those of its factories that are open.

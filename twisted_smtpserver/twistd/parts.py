@@ -33,7 +33,7 @@ def flagsOf(heading: str, *more: str) -> frozenset[str]:
 
 class Parts:
     """
-    Makes each part of a server once: listeners that want the same have the same.
+    Makes each part of a server once: listeners with the same settings share it.
 
     So a rate that is given for all listeners counts the messages of all, and there is one inbox.
     """

@@ -92,7 +92,7 @@ def makePolicies(
 def withGates(policies: Sequence[Any], gates: Sequence[Any]) -> list[Any]:
     """
     Put stages that know the recipients among the policies, before the greylist: an unknown
-    recipient needs no place there. The tarpit stays before them: it slows down clients that try
+    recipient needs no entry there. The tarpit stays before them: it slows down clients that try
     names.
 
     :param policies: what :func:`makePolicies` made.

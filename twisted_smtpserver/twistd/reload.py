@@ -1,8 +1,8 @@
 """
-SIGHUP: the file of configuration is read again, and used for new connections as far as possible.
+SIGHUP: the configuration file is read again, and used for new connections as far as possible.
 
-All of it is used or nothing: whatever is wrong with the file, or with a certificate that it names,
-leaves everything as it was. Open connections keep the options that they began with.
+All of it is used, or nothing: if anything is wrong with the file, or with a certificate that it
+names, nothing changes. Open connections keep the options that they began with.
 """
 
 from __future__ import annotations
@@ -213,12 +213,12 @@ def _failed(failure: Failure) -> bool:
 
 
 def _where(settings: Layer) -> dict[str, tuple[str, ...]]:
-    """Where somebody listens with these settings."""
+    """The ports of listeners with these settings."""
     return {name: settings[name].texts for name in LISTEN if name in settings}
 
 
 def _listenersName(config: Options) -> str:
-    """What listeners are called in the log."""
+    """The name of listeners in the log."""
     texts = [text for each in _where(config.group.settings).values() for text in each]
     return f"the listener on {' and '.join(texts)}" if texts else "the listener"
 

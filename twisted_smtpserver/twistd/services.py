@@ -142,7 +142,7 @@ class Server(MultiService):
         return stopping.addCallback(self._close)
 
     def _close(self, results: list[Any]) -> Any:
-        """Close what messages in flight still needed: all connections are closed."""
+        """Close what messages in flight needed; by now all connections are closed."""
         closing = []
         for service in self:
             if isinstance(service, Supervisor) and service.hasFailed:

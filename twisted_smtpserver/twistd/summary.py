@@ -126,7 +126,7 @@ def _setting(group: Any, name: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """A value; of a URL, what can't be a secret."""
+    """A value; of a URL, only what can't be secret."""
     if "://" not in text:
         return escape(text)
     try:

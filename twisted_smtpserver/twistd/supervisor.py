@@ -162,7 +162,7 @@ class Supervisor(SMTPService):
         return self.counts.serving() == self.count
 
     def describe(self) -> str:
-        """Say how the server does: for systemd, in one line."""
+        """Describe the server's state for systemd, in one line."""
         return f"{self.counts.serving()} of {self.count} workers serve"
 
     def stopReactor(self) -> None:
@@ -182,7 +182,7 @@ class Supervisor(SMTPService):
 
     def useConfiguration(self, secrets: Handed, groups: Sequence[Mapping[str, Any]]) -> None:
         """
-        Hand down another configuration; the factories have its options already.
+        Pass a new configuration to the workers; the factories have its options already.
 
         :param secrets: as above.
         :param groups: as above.
@@ -211,7 +211,7 @@ class Supervisor(SMTPService):
 
     def useTranscripts(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """
-        Hand down whose transcripts are wanted; workers that start later get that, too.
+        Pass the wanted transcripts to the workers; those that start later get them, too.
 
         :param rules: see :func:`~twisted_smtpserver.twistd.transcript.asJSON`.
         """
@@ -364,7 +364,7 @@ class _Worker:
 
     def stop(self, timeout: float) -> Deferred[None]:
         """
-        End the process, and start no other.
+        Stop the process, and don't start another.
 
         :param timeout: after how many seconds the process is killed.
         """

@@ -91,7 +91,7 @@ def findNotifier(environment: MutableMapping[str, str]) -> Notifier | None:
 
 class Systemd(Service):
     """
-    Tells systemd how a server does, from the reactor: one that hangs gives no sign of life.
+    Tells systemd the server's state, from the reactor: a server that hangs gives no sign of life.
 
     It has to be the last of the services: then it is started last, and stopped first.
 
@@ -165,7 +165,7 @@ class Systemd(Service):
 
 def tellSystemd(services: MultiService, environment: MutableMapping[str, str]) -> None:
     """
-    Let systemd know how a server does, if that is asked for.
+    Make the service that tells systemd the server's state, if the environment asks for it.
 
     :param services: all services, with the server among them.
     :param environment: the process's environment.

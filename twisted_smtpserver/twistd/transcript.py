@@ -51,7 +51,7 @@ def transcriptServices(config: Any, server: SMTPService) -> list[Service]:
 
 class TranscriptFile(Service):
     """
-    Reads the file at SIGUSR2. Nothing is read before.
+    Reads the file at SIGUSR2. It isn't read before.
 
     :param path: its path.
     :param use: called with the rules.
@@ -106,7 +106,7 @@ class TranscriptFile(Service):
 
 class Listening:
     """
-    Has a server's connections listened to, as long as there is a transcript.
+    Listens to a server's connections, as long as there is a transcript.
 
     :param server: the server.
     :param reactor: by default the reactor.

@@ -1,4 +1,4 @@
-"""``--version``: the versions of all that a report of a bug should name."""
+"""``--version``: the versions that a bug report should name."""
 
 from __future__ import annotations
 

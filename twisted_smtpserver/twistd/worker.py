@@ -247,7 +247,7 @@ class WorkerService(SMTPService):
         _log.info("New certificates from the supervisor are in use")
 
     def supervisorGone(self) -> None:
-        """Stop, because nobody looks after this process any more."""
+        """Stop, because the supervisor is gone."""
         if not self.running:
             return
         # systemd and terminals send signals to all processes, and Twisted reports an error when a

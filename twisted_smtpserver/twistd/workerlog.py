@@ -109,7 +109,7 @@ class WorkerOutput:
         self._log(lines)
 
     def ended(self) -> None:
-        """Log the rest. A line for the file, or an event, that was cut off is lost."""
+        """Log the rest. A line or event that was cut off is lost."""
         if not self._buffer.startswith(LINE):
             self._log([self._buffer])
 

@@ -27,7 +27,7 @@ MAX_CHECKS = 100
 
 class Checks:
     """
-    Runs what takes long in threads.
+    Runs slow functions in threads.
 
     :param running: how many at a time.
     :param most: how many at a time, and waiting. One client can have half of them: it gets no more
@@ -50,8 +50,8 @@ class Checks:
 
     async def run(self, client: Hashable, function: Callable[..., _T], *arguments: object) -> _T:
         """
-        Run a function. A client that leaves while it waits for its turn gives its place back; a
-        thread can't be stopped.
+        Run a function. A client that leaves while it waits frees its place; a running thread can't
+        be stopped.
 
         :param client: the client that wants it.
         :raises AuthenticationFailed: 454 4.7.0 if too many wait already.

@@ -1,4 +1,4 @@
-"""Changing a file of users: one change at a time, and never half of one."""
+"""Changes a file of users: one change at a time, and each completely or not at all."""
 
 from __future__ import annotations
 

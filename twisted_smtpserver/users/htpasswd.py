@@ -1,4 +1,4 @@
-"""Logins by a file of users with hashed passwords."""
+"""Logins from a file of users with hashed passwords."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def main(
     """
     Run the command.
 
-    :param arguments: what stands behind ``passwd``.
+    :param arguments: what follows ``passwd``.
     :param ask: asks for a password without showing it.
     :param stdin: where ``--stdin`` reads; by default the standard input.
     :param output: where to say what was done; by default the standard output.
@@ -120,7 +120,7 @@ def _password(ask: Callable[[str], str], stdin: TextIO | None, once: bool = Fals
 
 
 def _whatIsWrong(path: str) -> str:
-    """What a server would say against the file, which may have other lines than ours."""
+    """Why a server can't use the file, which may have other lines than the new ones."""
     try:
         _read(path)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """
-The ways to keep a password: bcrypt, argon2id, sha512-crypt, SCRAM-SHA-256, and plain text.
+The forms in which a password is stored: bcrypt, argon2id, sha512-crypt, SCRAM-SHA-256, and plain
+text.
 
 All of them that take time do so in code that lets other threads run meanwhile. What a line of a
 file may cost is bounded: one login must not take the server's memory, or its processors for long.
@@ -46,7 +47,7 @@ _CURE = "set the password again with: python -m twisted_smtpserver passwd FILE N
 
 class Scheme:
     """
-    One way to keep a password.
+    One form in which a password is stored.
 
     :cvar name: what ``passwd --scheme`` calls it.
     :cvar prefix: what its hashes begin with.
@@ -277,7 +278,7 @@ _PLAIN = PlainText()
 
 def identify(kept: str, plainText: bool = False) -> Scheme:
     """
-    Tell how a password is kept.
+    Tell in which form a password is stored.
 
     :param kept: what stands behind the name in a file.
     :param plainText: whether it may be the password itself.
@@ -317,7 +318,7 @@ def _random(length: int, letters: str = _LETTERS) -> str:
 
 def _library(name: str) -> Any:
     """
-    Import what hashes.
+    Import the library that hashes.
 
     :raises ValueError: if it isn't installed.
     """

@@ -41,7 +41,7 @@ class UserTable:
     """
 
     def __init__(self) -> None:
-        # Nothing but text: the garbage collector needn't look at it, however many users there are.
+        # Nothing but text: the garbage collector doesn't look at it, however many users there are.
         self._kept: dict[str, str] = {}
         self._scram: dict[str, str] = {}
         # How many passwords are checked at which cost, and a hash with that cost.
@@ -50,7 +50,7 @@ class UserTable:
         self._iterations: Counter[int] = Counter()
         self._commonIterations = MIN_ITERATIONS
         self._count = 0
-        # What an unknown user's password is checked against; empty if there is nobody.
+        # The hash that an unknown user's password is checked against; empty if there are no users.
         self._decoy = ""
         self._plainText = False
         self.mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
@@ -100,7 +100,7 @@ class UserTable:
         return identify(kept, self._plainText)
 
     def _complete(self) -> None:
-        """Find out what most users have, and what all of them have."""
+        """Find the costs that most users have, and the mechanisms that all of them have."""
         ((scheme, cost), _), *_ = self._costs.most_common(1)
         self._decoy = scheme.decoy(self._samples[scheme, cost])
         if self._scram:
@@ -136,7 +136,7 @@ class UserTable:
 
     def begin(self, name: str) -> Callable[[str], bool]:
         """
-        Begin to check a password: what takes time doesn't need the table any more.
+        Begin to check a password: the slow part doesn't need the table.
 
         :param name: as :func:`preparedName` returned it.
         :returns: says whether a password is right. It is for a thread, and takes the same time for

@@ -1,1 +1,1 @@
-"""What a web server of ours has in common with others: it is bounded."""
+"""What our web servers have in common: bounds."""

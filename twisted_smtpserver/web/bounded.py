@@ -1,4 +1,4 @@
-"""A web server that bounds what its clients can make it keep."""
+"""A web server that bounds what its clients can make it store."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAX_PARAMETERS = 100
 
 class BoundedRequest(Request):
     """
-    A request to a site in :class:`BoundedConnections`. Its body is bounded, and is nothing but
-    octets; by default there can't be one.
+    A request to a site in :class:`BoundedConnections`. Its body is bounded, and is kept as octets;
+    by default a body is refused.
     """
 
     #: The most octets of a body.
@@ -87,7 +87,7 @@ class BoundedRequest(Request):
 
 class BoundedConnections(WrappingFactory):
     """
-    Closes connections beyond a number, and lets the others take turns.
+    Closes connections beyond a limit, and lets the others take turns.
 
     :param site: the web server.
     :param most: the number.
@@ -116,7 +116,7 @@ class BoundedConnections(WrappingFactory):
         return None if len(self.protocols) >= self._most else super().buildProtocol(addr)
 
     def closeAll(self) -> None:
-        """Close all connections, when what is written has left."""
+        """Close all connections when their output has been sent."""
         for protocol in list(self.protocols):
             protocol.loseConnection()
 

@@ -1,4 +1,4 @@
-"""Long answers, at the pace of those who take them."""
+"""Long answers, written at the client's pace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def writePieces(
     request: Any, length: int, read: Callable[[int], bytes | Deferred[bytes]]
 ) -> Deferred[None]:
     """
-    Write an answer in pieces: of what a transport gets at once it makes copies.
+    Write an answer in pieces, because a transport copies what it gets at once.
 
     :param request: its headers are set. It is finished in the end; its connection is closed if
         reading fails.

@@ -1,5 +1,5 @@
 """
-Connections of a web server that keep neither each other nor the reactor waiting.
+Connections of a web server that don't block each other or the reactor.
 
 twisted.web answers all requests that come in one piece at once, and goes on while the client takes
 none of the answers. Here one request is answered at each turn of the reactor, of all connections
@@ -127,12 +127,12 @@ class PacedConnection(ProtocolWrapper):
         super().registerProducer(_Watched(producer, self), streaming)
 
     def untaken(self) -> None:
-        """The client doesn't take what it is sent: it has some time to begin again."""
+        """The client doesn't read its answer: give it some time to go on."""
         self._isUntaken = True
         self._impatience.begin()
 
     def taken(self) -> None:
-        """The client has taken all of it."""
+        """The client has read its answer."""
         self._isUntaken = False
         self._impatience.end()
         if self._request is not None:
@@ -162,14 +162,14 @@ class _Patience:
         self._call: Any = None
 
     def begin(self) -> None:
-        """Begin, unless that was done already."""
+        """Start the timer, unless it runs already."""
         if self._call is None:
             connection = self._connection
             abort = connection.abortConnection
             self._call = connection.clock.callLater(connection.idleTime, abort)
 
     def end(self) -> None:
-        """There is no reason any more."""
+        """The reason is gone: stop waiting."""
         call, self._call = self._call, None
         if call is not None and call.active():
             call.cancel()

@@ -20,7 +20,7 @@ _TO_UNESCAPE = re.compile("\x01(.)", re.DOTALL)
 
 class DovecotError(Exception):
     """
-    Dovecot said what it may not.
+    Dovecot violated the protocol.
 
     :param reason: what, without anything that it said.
     """
@@ -76,7 +76,7 @@ def parseVerdict(command: bytes, words: list[str]) -> Verdict:
     """
     :param command: one of :data:`VERDICTS`.
     :param words: the words after it.
-    :raises DovecotError: if they make no sense.
+    :raises DovecotError: if they are malformed.
     """
     if not words or not re.fullmatch("[0-9]{1,10}", words[0], re.ASCII):
         raise DovecotError("an answer has no id")

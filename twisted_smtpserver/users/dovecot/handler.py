@@ -36,7 +36,7 @@ DEADLINE = 30.0
 @implementer(IAuthHandler)
 class DovecotAuth:
     """
-    A stage that lets those log in whom Dovecot knows::
+    A stage that lets Dovecot's users log in::
 
         Chain(DovecotAuth("/run/dovecot/auth-client"), Maildir("mail"))
 
@@ -130,7 +130,7 @@ class DovecotAuth:
 
     async def ready(self) -> None:
         """
-        Whether Dovecot can be asked; so ``/readyz`` tells of it.
+        Whether Dovecot can be reached, for ``/readyz``.
 
         :raises Unavailable: (or ConnectError) if it can't.
         """
@@ -197,7 +197,7 @@ class DovecotAuth:
 
 
 class _Once(Factory):
-    """Makes the one protocol it is given."""
+    """Makes one protocol, the one that it is given."""
 
     noisy = False
 

@@ -71,7 +71,7 @@ class Link(LineOnlyReceiver):
         self.transport.write(b"VERSION\t1\t2\nCPID\t%d\n" % os.getpid())
 
     def lineReceived(self, line: bytes) -> None:
-        """Take a line."""
+        """Handle a line from Dovecot."""
         if self._isAborted:
             return
         self._heardAt = self._seconds()
@@ -85,11 +85,11 @@ class Link(LineOnlyReceiver):
             self.abort(str(error))
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """No line is so long."""
+        """The line is longer than the protocol allows."""
         self.abort(f"it sent a line of more than {MAX_LINE} octets")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Nobody will answer any more."""
+        """The connection is lost: fail the requests that wait."""
         self.isUsable = False
         if not self.ready.called:
             self.ready.errback(Unavailable(self._problem))
@@ -127,7 +127,7 @@ class Link(LineOnlyReceiver):
         self, username: str, password: str, parameters: Mapping[str, str | None]
     ) -> Deferred[Verdict]:
         """
-        Ask whether a password is right. Canceling gives the request up.
+        Ask whether a password is right. Canceling drops the request.
 
         :param username: as for :func:`~twisted_smtpserver.users.dovecot.codec.authRequest`, as the
             others.
@@ -150,7 +150,7 @@ class Link(LineOnlyReceiver):
         return self._number
 
     def _giveUp(self, number: int) -> None:
-        """Nobody waits for an answer any more: the client has left, or it takes too long."""
+        """Drop a request: the client has left, or the answer takes too long."""
         self._pending.pop(number, None)
         self.transport.write(b"CANCEL\t%d\n" % number)
 
