@@ -74,7 +74,7 @@ class Auth(Extension):
         return cls(handler, options.authMethods, options.allowInsecureAuth, fakes)
 
     def advertise(self, session: Session) -> str | None:
-        """The mechanisms, where there is someone to ask and nobody listens in."""
+        """The mechanisms, if the handler checks logins and the connection is protected."""
         if not self._isOffered or not (session.secure or self._insecure):
             return None
         return " ".join(availableMechanisms(self._handler, session, self._methods)) or None

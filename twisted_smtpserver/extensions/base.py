@@ -217,7 +217,7 @@ def _notOffered(keyword: str, extensions: Iterable[Extension]) -> Rejection:
 
 
 def _offer(extension: Extension, session: Session) -> str | None:
-    """What stands behind the keyword; ``None`` if it, or one of its verbs, isn't to be used now."""
+    """The text after the keyword; ``None`` if it, or one of its verbs, can't be used now."""
     disabled = session.disabledCommands
     if disabled and not disabled.isdisjoint(extension.verbs):
         return None

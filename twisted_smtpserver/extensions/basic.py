@@ -1,4 +1,4 @@
-"""The extensions that every server has: PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and their like."""
+"""The extensions that every server has: PIPELINING, SIZE, 8BITMIME, SMTPUTF8 and others."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class SmtpUtf8(Extension):
 
 class Limits(Extension):
     """
-    RFC 9422: the limits a client would otherwise find out by running into them.
+    RFC 9422: limits, which a client would otherwise learn only from refusals.
 
     :param maxRecipients: recipients of one message.
     :param maxMessages: MAIL commands of one session. One that is as far away as the default isn't

@@ -1,4 +1,4 @@
-"""DELIVERBY (RFC 2852): a message that is worth something only until a certain time."""
+"""DELIVERBY (RFC 2852): a message that must arrive by a certain time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""REQUIRETLS (RFC 8689): a message that must never travel in clear."""
+"""REQUIRETLS (RFC 8689): a message that must never be sent without TLS."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from twisted_smtpserver.session import Session
 
 class StartTLS(Extension):
     """
-    RFC 3207: from clear text to TLS.
+    RFC 3207: from cleartext to TLS.
 
     :param available: whether the server has a certificate.
     """

@@ -34,7 +34,7 @@ _OPENING_COMMANDS = {"SMTP": "HELO", "ESMTP": "EHLO", "LMTP": "LHLO"}
 
 def isTrusted(session: Session, networks: Networks) -> bool:
     """
-    Whether a peer may say who somebody else is.
+    Whether a peer may name the client that it speaks for.
 
     It is judged by the socket's address, or by the one in the PROXY header; never by an address
     that XCLIENT claims. Otherwise a client could claim itself trusted.
@@ -61,7 +61,7 @@ def attributes(
 
 class XClient(Extension):
     """
-    Postfix's XCLIENT_README. On for those whom the option ``useXClient`` names.
+    Postfix's XCLIENT_README. On for the peers that the option ``useXClient`` names.
 
     Each value stays until it is sent again, because one client may need several commands; it is
     found in ``session.xClient``, and in the session's own attributes.

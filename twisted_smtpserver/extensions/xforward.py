@@ -18,7 +18,7 @@ from twisted_smtpserver.wire.xclient import XFORWARD_ATTRIBUTES, parseXForward
 
 class XForward(Extension):
     """
-    Postfix's XFORWARD_README. On for those whom the option ``useXForward`` names.
+    Postfix's XFORWARD_README. On for the peers that the option ``useXForward`` names.
 
     It is found in ``session.xForward`` and nowhere else: nothing is allowed or forbidden to anybody
     because of it. It holds for the next message.

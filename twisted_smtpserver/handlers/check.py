@@ -1,4 +1,4 @@
-"""Whether hooks are called what the server calls them, and take what they are given."""
+"""Whether hooks have names that the server knows, and take the arguments that they get."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class CredHandler:
 
 def checkFile(checker: FilePasswordDB) -> None:
     """
-    Look into a checker's file.
+    Read a checker's file.
 
     :param checker: the checker.
     :raises OSError: if it can't be read.

@@ -109,7 +109,7 @@ class Maildir(SMTPHandler):
 
     def ready(self) -> Deferred[None]:
         """
-        Look whether there is room for messages, and leave to write them.
+        Check that there is disk space for messages, and permission to write them.
 
         :returns: a Deferred that fails with OSError if not.
         """

@@ -90,7 +90,7 @@ class Unavailable(Exception):
 @contextlib.contextmanager
 def outcomes(store: object, envelope: Envelope, sender: object | None = None) -> Iterator[None]:
     """
-    Turn whatever goes wrong while a message is handed over into an answer for the client.
+    Turn any error while a message is handed over into an answer for the client.
 
     A :class:`~twisted_smtpserver.Rejection` passes: that is the other side's refusal. So do the
     errors of the message stream. For everything else the log gets one line with the message's id,
@@ -153,7 +153,7 @@ def within(clock: IReactorTime, seconds: float, awaited: Deferred[_T], what: str
 
 class BackOff:
     """
-    Decides when to try again to reach a side that was away.
+    Decides when to try to reach the other side again.
 
     After a failure there is a pause; after each further one, a pause of twice the length. Each
     pause is drawn from the upper half of its length, so that many servers don't come back at once.
@@ -237,7 +237,7 @@ class Traced:
 
 def oneAnswer(results: Sequence[object], store: object, envelope: Envelope) -> object:
     """
-    Make one answer of several recipients' results: SMTP has no more (RFC 5321 §4.2.5).
+    Make one answer of several recipients' results, because SMTP has only one (RFC 5321 §4.2.5).
 
     It must not be 250 unless the message is stored for all of them: a recipient would be lost. So
     it is a refusal, a temporary one if any of them is. The recipients whose store *has* the message
@@ -276,7 +276,7 @@ def oneAnswer(results: Sequence[object], store: object, envelope: Envelope) -> o
 
 def readAuthorities(path: str, option: str) -> Any:
     """
-    Read the certificates that the other side's must be signed by.
+    Read the CA certificates for the other side's certificate.
 
     :param path: a PEM file with one or several.
     :param option: what the error calls the option.

@@ -39,7 +39,7 @@ _NOT_HERE = Rejection("No mail is accepted for this recipient", 550, "5.7.1")
 @dataclass
 class _Share:
     """
-    What one store has to do with a transaction.
+    One store's part of a transaction.
 
     :ivar store: the store.
     :ivar session: the session as the store sees it: its envelope has the store's recipients only.
@@ -198,7 +198,7 @@ class ByRecipient(SMTPHandler):
         session: Session,
         results: dict[int, object],
     ) -> None:
-        """Put the message aside, and give it to each store."""
+        """Spool the message, and give it to each store."""
         numbers = {id(each): number for number, each in enumerate(session.envelope.rcptTo)}
         spool = Spool(self._memory, self._folder, runInThread=self._runInThread)
         try:
@@ -288,7 +288,7 @@ def _sender(session: Session) -> Address:
 
 
 async def _call(store: object, name: str, *arguments: object) -> Any:
-    """What a hook of a store answers; ``None`` if it has none."""
+    """The result of a store's hook; ``None`` if it has no such hook."""
     hook = findHook(store, name)
     return None if hook is None else await _value(invoke(hook, *arguments))
 
@@ -298,7 +298,7 @@ async def _value(result: Any) -> Any:
 
 
 def _refusal(result: object, share: _Share) -> object:
-    """A result, where an exception is a :class:`Rejection`: what isn't one is a bug."""
+    """A store's result. An exception that isn't a refusal is a bug: it is logged, and refuses."""
     if not isinstance(result, BaseException):
         return result
     refused = asRejection(result)

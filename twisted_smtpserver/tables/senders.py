@@ -82,8 +82,8 @@ def _readKey(text: str, number: int) -> str:
 
 class Senders:
     """
-    Says which senders each user may use: ``SenderMatchesLogin(Senders("senders"))``. Every user may
-    use the own login name. The file is read again when it has changed.
+    Says which senders each user may use: ``SenderMatchesLogin(Senders("senders"))``. Each user may
+    always use their own login name. The file is read again when it has changed.
 
     :param path: the file; :class:`SenderTable` says what is in it.
     :param later: don't read the file before :meth:`load` is called, where it must be read by

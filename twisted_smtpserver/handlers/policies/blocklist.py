@@ -28,8 +28,8 @@ _ERRORS = Networks(["127.255.255.0/24"], "errors")
 
 class DNSBlockList(SMTPHandler):
     """
-    Refuses clients whose address is in one of some lists (RFC 5782). A list that doesn't answer, or
-    not in time, has nothing to say.
+    Refuses clients whose address is in one of these lists (RFC 5782). A list that doesn't answer in
+    time is ignored.
 
     :param zones: the lists' domains. All are asked at the same time.
     :param resolver: an :class:`~twisted.internet.interfaces.IResolver`; by default one

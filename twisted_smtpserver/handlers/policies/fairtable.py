@@ -1,5 +1,5 @@
 """
-A table with a bound, in which nobody can push the others out.
+A bounded table in which one network can't push out others.
 
 It has a fixed number of objects that the garbage collector looks at, as long as what it is given
 are texts, numbers, and plain tuples of them. With an object for each client or network a full table
@@ -71,7 +71,7 @@ class _Queues:
         return self._first.get(queue, _NONE)
 
     def behind(self, number: int) -> int:
-        """The number behind another one; -1 if that is the last."""
+        """The number after another one; -1 if that is the last."""
         return self._behind[number]
 
     def append(self, queue: int, number: int) -> None:
@@ -89,7 +89,7 @@ class _Queues:
         self._link(queue, self._before[number], self._behind[number])
 
     def _link(self, queue: int, before: int, behind: int) -> None:
-        """Make two numbers neighbors; there is none before the first and behind the last."""
+        """Make two numbers neighbors; there is none before the first and after the last."""
         if before == behind:  # there is neither
             del self._first[queue], self._last[queue]
             return

@@ -160,7 +160,7 @@ class Greylist(SMTPHandler):
 
 class GreylistTable:
     """
-    What a greylist knows, in a file. The methods block; they may be called in any thread.
+    The entries of a greylist, in a file. The methods block; they may be called in any thread.
 
     :param path: as for :class:`Greylist`, and so are the others.
     :ivar path: the file, by its whole path.
@@ -274,7 +274,7 @@ class GreylistTable:
 
 def _network(client: str) -> str:
     """
-    What stands for a client's network.
+    The key of a client's network.
 
     :param client: an address of IPv4, or the number of a /64.
     """

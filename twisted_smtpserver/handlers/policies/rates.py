@@ -1,4 +1,4 @@
-"""How often a client may come."""
+"""How often a client may connect, send and name recipients."""
 
 from __future__ import annotations
 

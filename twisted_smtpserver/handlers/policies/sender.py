@@ -25,7 +25,7 @@ def isOwn(user: Any, address: Address) -> bool:
 
 class SenderMatchesLogin(SMTPHandler):
     """
-    Lets those who have logged in send as themselves only (RFC 6409 §6.1); as ``<>``, too, because
+    Lets users who have logged in send only as themselves (RFC 6409 §6.1); as ``<>``, too, because
     their programs send receipts so. Those who haven't are no business of this stage's.
 
     :param owns: whether a user, as ``onAuth`` returned it, may send as an address; it may return a

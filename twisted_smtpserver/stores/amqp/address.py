@@ -66,7 +66,7 @@ class BrokerAddress:
 
     def endpoint(self, reactor: Any, seconds: float) -> IStreamClientEndpoint:
         """
-        What connects to it; the certificate is verified.
+        The parameters to connect to it; the certificate is verified.
 
         :param reactor: the reactor.
         :param seconds: how long that may take.

@@ -38,8 +38,8 @@ NEW_LIMIT = 16 * 2**20
 
 class Announced(bytes):
     """
-    What pika takes for a body: it writes the frame that has the length, and no frames of octets,
-    because it is false. They are written by us.
+    A stand-in for the body in pika: it writes the frame that has the length, and no frames of
+    octets, because it is false. They are written by us.
 
     :param size: how many octets there will be.
     """
@@ -63,7 +63,7 @@ class Announced(bytes):
 
 
 def _isHarmless(record: logging.LogRecord) -> bool:
-    """pika would log the beginning of a message that was returned."""
+    """Keep pika from logging the beginning of a returned message."""
     return not str(record.msg).startswith("Published message was returned")
 
 
@@ -221,7 +221,7 @@ def _limitOf(serverProperties: Any) -> int:
 
 def describe(error: BaseException) -> str:
     """
-    What to say of an error in the log: nothing of a message.
+    Describe an error for the log, without anything of a message.
 
     :param error: any.
     """

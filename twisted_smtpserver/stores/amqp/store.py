@@ -284,7 +284,7 @@ class AMQP(SMTPHandler):
 
     def check(self) -> Deferred[None]:
         """
-        Look whether messages can be published, and of which size. If not, the log says why.
+        Check whether messages can be published, and of which size. If not, the log says why.
 
         :returns: a Deferred that fires when that is known.
         """
@@ -292,7 +292,7 @@ class AMQP(SMTPHandler):
 
     async def ready(self) -> None:
         """
-        Look whether messages can be published.
+        Check whether messages can be published.
 
         :raises Exception: if not.
         """

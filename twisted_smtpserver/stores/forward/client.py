@@ -142,5 +142,5 @@ class Outlet(PacedWriter):
         return self.pause
 
     def close(self) -> None:
-        """Nothing more will be written."""
+        """End the output."""
         self._transport.unregisterProducer()

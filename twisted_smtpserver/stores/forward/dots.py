@@ -11,7 +11,7 @@ _CRLF = b"\r\n"
 class DotStuffer:
     """
     Make content fit for DATA. ``bytes.replace`` does the work; only the seams between two chunks
-    need a look of their own.
+    need a separate check.
 
     A CR or LF by itself is refused (RFC 5321 §2.3.8): the next hop may take ``<LF>.<LF>`` for the
     end of the message, and what follows for commands.

@@ -125,7 +125,7 @@ class Forward(SMTPHandler):
             )
 
     async def onRcptTo(self, address: Address, session: Session) -> Accepted | None:
-        """Put the recipient to the next hop, whose answer is ours."""
+        """Ask the next hop about the recipient; its answer is ours."""
         transaction = self._transactions.get(session)
         if transaction is None:  # MAIL wasn't put to us: then all is asked when the message comes
             return None
@@ -208,7 +208,7 @@ class Forward(SMTPHandler):
         self._abandon(session)
 
     def onClose(self, session: Session) -> None:
-        """Give up the transaction of a client that is gone."""
+        """Give up the transaction of a client that has left."""
         self._abandon(session)
 
     def _abandon(self, session: Session) -> None:
@@ -218,7 +218,7 @@ class Forward(SMTPHandler):
 
     def check(self) -> Deferred[None]:
         """
-        Look whether a next hop can be reached; if none can, say so in the log.
+        Check whether a next hop can be reached; if none can, log that.
 
         :returns: fires when that is known.
         """
@@ -226,7 +226,7 @@ class Forward(SMTPHandler):
 
     async def ready(self) -> None:
         """
-        Look whether a next hop can be reached.
+        Check whether a next hop can be reached.
 
         :raises Unavailable: if none can.
         """
@@ -248,7 +248,7 @@ class Forward(SMTPHandler):
 
     def close(self) -> Deferred[Any]:
         """
-        Close the connections that nobody uses; those in use when their transactions end.
+        Close idle connections now, and the others when their transactions end.
 
         :returns: fires when all are gone.
         """

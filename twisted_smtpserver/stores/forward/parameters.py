@@ -1,5 +1,5 @@
 """
-What of MAIL and RCPT can be handed on to the next hop, and what must be refused because it can't.
+Which parameters of MAIL and RCPT can be passed to the next hop, and which must be refused.
 
 An extension is a promise. If the next hop doesn't offer it, the parameter is left out where nothing
 is lost by that; otherwise the client is refused.
@@ -33,7 +33,7 @@ def _handed(keyword: str, value: str | bool) -> str:
 
 def _unless(extension: str, refusal: Rejection | None) -> Callable[..., str]:
     """
-    A rule: handed on as it was sent, if an extension is offered.
+    A rule: pass the parameter on as it was sent, if an extension is offered.
 
     :param refusal: raised if it isn't; ``None`` to leave the parameter out.
     """
@@ -54,7 +54,7 @@ def _leftOut(keyword: str, value: str | bool, connection: Connection) -> str:
 
 
 def _size(keyword: str, value: str | bool, connection: Connection) -> str:
-    """RFC 1870 §6.1: what is too large for the next hop is refused before it is sent."""
+    """RFC 1870 §6.1: refuse a message that is too large for the next hop before it is sent."""
     if "SIZE" not in connection.offers or not isinstance(value, str):
         return ""
     size = int(value)

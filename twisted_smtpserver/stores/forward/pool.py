@@ -30,7 +30,7 @@ MAX_MESSAGES = 100
 @dataclass(frozen=True)
 class Settings:
     """
-    What holds for all hosts.
+    The settings for all hosts.
 
     :ivar reactor: Twisted's.
     :ivar hostName: our name.
@@ -82,7 +82,7 @@ class Connection:
 
     @property
     def lost(self) -> Deferred[None]:
-        """Fires when the connection is gone."""
+        """A Deferred that fires when the connection is lost."""
         return self._client.lost
 
     async def say(self, line: bytes, octets: bytes = b"") -> Answer:
@@ -111,7 +111,7 @@ class Connection:
 
     async def answer(self, awaited: Deferred[Any], times: int = 1) -> Any:
         """
-        Wait for something of the next hop's. If it fails the connection is closed, as in
+        Wait for the next hop. If it fails the connection is closed, as in
         :meth:`say`.
 
         :param awaited: what for.
@@ -266,7 +266,7 @@ class HostPool:
 
     def close(self) -> Deferred[Any]:
         """
-        Close what is idle, and keep nothing any more.
+        Close idle connections, and keep none from now on.
 
         :returns: fires when all connections are gone.
         """
@@ -311,7 +311,7 @@ class Pool:
 
 
 class _Once(Factory):
-    """Makes the one protocol it is given."""
+    """Makes one protocol, the one that it is given."""
 
     noisy = False
 

@@ -271,4 +271,4 @@ class _NotReadyError(Exception):
 
 
 def _ignore(failure: Any) -> None:
-    """There is an error to report already, or nobody to report it to."""
+    """Ignore an error: another one was reported already, or the client has left."""

@@ -1,5 +1,5 @@
 """
-PostgreSQL: messages, and a queue for those who consume them. Needs the extra ``postgres``.
+PostgreSQL: messages, and a queue for their consumers. Needs the extra ``postgres``.
 
 :class:`PostgresStore` stores; :func:`claim` consumes, in any program; ``python -m
 twisted_smtpserver.stores.postgres`` prepares the database.

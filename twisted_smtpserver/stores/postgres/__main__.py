@@ -1,5 +1,5 @@
 """
-``python -m twisted_smtpserver.stores.postgres``: prepares the database, and looks after it.
+``python -m twisted_smtpserver.stores.postgres``: prepares and maintains the database.
 """
 
 from __future__ import annotations

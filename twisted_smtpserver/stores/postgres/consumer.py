@@ -106,7 +106,7 @@ class ClaimLost(Exception):
 
 @dataclass(frozen=True)
 class _Queue:
-    """What a claim and its messages know of the queue."""
+    """The queue, for a claim and its messages."""
 
     table: str
     visibility: float
@@ -365,7 +365,7 @@ class Claims:
 
 @contextlib.contextmanager
 def _toldOnly() -> Iterator[None]:
-    """Tell a consumer that took too long for a message, and go on with the next one."""
+    """Warn a consumer that took too long for a message, and go on with the next one."""
     try:
         yield
     except ClaimLost as error:

@@ -80,13 +80,13 @@ def _recipient(address: Address) -> dict[str, Any]:
 
 
 def _text(user: Any) -> str | None:
-    """A user of the application's own kind is nobody else's business."""
+    """The user as text; an application's own object isn't stored."""
     return user if isinstance(user, str) else None
 
 
 def storable(text: str) -> str:
     """
-    Text as PostgreSQL takes it: without NUL, and nothing that UTF-8 can't encode.
+    Text that PostgreSQL accepts: without NUL, and without what UTF-8 can't encode.
 
     :param text: any text.
     """
@@ -95,7 +95,7 @@ def storable(text: str) -> str:
 
 def inJSON(value: Any) -> str:
     """
-    A value in JSON as PostgreSQL takes it.
+    A value in JSON that PostgreSQL accepts.
 
     :param value: dicts, lists, texts, numbers …
     """

@@ -1,5 +1,5 @@
 """
-The tables, and how an older form of them becomes the current one.
+The tables, and their upgrade from older versions.
 
 ``mail`` has one row for each message: envelope, header fields, parsed view; ``mail_body`` its
 octets in pieces of :data:`PIECE_SIZE`; ``mail_queue`` a row for each message that is still to be
@@ -85,7 +85,7 @@ def channelOf(table: str) -> str:
 
 def versionOf(connection: Any, table: str) -> int:
     """
-    Which form the tables have.
+    The version of the tables.
 
     :param connection: a psycopg connection.
     :returns: 0 if they aren't there.
@@ -99,8 +99,7 @@ def versionOf(connection: Any, table: str) -> int:
 
 def migrate(connection: Any, table: str, tell: Callable[[str], object]) -> None:
     """
-    Bring the tables into the current form. That is done as a whole or not at all, and by one
-    process at a time.
+    Bring the tables up to date: completely or not at all, and by one process at a time.
 
     :param connection: a psycopg connection in autocommit mode.
     :param table: the table.
