@@ -612,6 +612,15 @@ class LoginFailuresTests(SynchronousTestCase):
         failures.failed("192.0.2.3", "joe", 1400 + LOGIN_MEMORY)
         self.assertEqual(list(failures._clients), ["192.0.2.3"])
 
+    def test_forgottenSlowly(self) -> None:
+        """Of many that failed at the same time a few are forgotten at a time, and none counts."""
+        failures = LoginFailures(1)
+        for number in range(1000):
+            for _ in range(5):
+                failures.failed(f"192.0.2.{number}", "joe", 0)
+        self.assertEqual(failures.failed("192.0.2.999", "joe", LOGIN_MEMORY), 0)
+        self.assertGreater(len(failures._clients), 980)
+
     def test_bounded(self) -> None:
         """Of too many clients those are forgotten that failed longest ago."""
         failures = LoginFailures(1, maxAddresses=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Coroutine
+from itertools import islice
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -28,6 +29,9 @@ LOGIN_MEMORY = 900.0
 #: How many addresses with failed logins are remembered; beyond that, the one that failed longest
 #: ago is forgotten.
 MAX_LOGIN_ADDRESSES = 20_000
+
+# How many addresses whose time is over one call forgets.
+_FORGOTTEN_AT_ONCE = 10
 
 
 class LoginFailures:
@@ -62,7 +66,9 @@ class LoginFailures:
             return 0
         self._forget(now)
         block, name = addressBlock(address), hash(username)
-        _, count, lastName, inARow = self._clients.pop(block, (now, 0, name, 0))
+        last, count, lastName, inARow = self._clients.pop(block, (now, 0, name, 0))
+        if now - last >= LOGIN_MEMORY:
+            count = inARow = 0
         count += 1
         self._clients[block] = (now, count, name, inARow + 1 if name == lastName else 1)
         if len(self._clients) > self._maxAddresses:
@@ -104,8 +110,8 @@ class LoginFailures:
             del self._clients[block]
 
     def _forget(self, now: float) -> None:
-        while self._clients:
-            block, (last, *_) = next(iter(self._clients.items()))
+        # A few at a time: all of them could take long.
+        for block, (last, *_) in tuple(islice(self._clients.items(), _FORGOTTEN_AT_ONCE)):
             if now - last < LOGIN_MEMORY:
                 break
             del self._clients[block]

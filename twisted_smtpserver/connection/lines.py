@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
 from twisted.protocols.basic import LineReceiver
 
 from twisted_smtpserver.connection import writethrough
 from twisted_smtpserver.connection.timeouts import CLOSING_TIME, IdleTimeout
+from twisted_smtpserver.connection.turns import Turn, laterTurn
 
 #: Octets that wait behind a pending answer before the socket is paused. Below it the socket stays
 #: open, because Twisted learns that the peer left only from a socket that it reads.
@@ -79,7 +79,7 @@ class PipelinedLineReceiver(LineReceiver):
         self._lineStart = 0  # where in the buffer the next line begins
         self._sink: Sink | None = None
         self.stopped = 0
-        self._turn: IDelayedCall | None = None  # this client's next turn
+        self._turn: Turn | None = None  # this client's next turn
         self._writesThrough = False
         self.isClosing = False
         self.isCorked = False
@@ -227,7 +227,7 @@ class PipelinedLineReceiver(LineReceiver):
     def _yield(self) -> None:
         """Let it be the others' turn; go on when the reactor comes round."""
         self.paused = True
-        self._turn = self.timeout.clock.callLater(0, self.takeTurn)
+        self._turn = laterTurn(self.timeout.clock, self.takeTurn)
 
     def takeTurn(self) -> bool:
         """
