@@ -149,22 +149,6 @@ def inJSON(value: Any) -> Answer:
     return Answer(json.dumps(value).encode("ascii"), "application/json")
 
 
-def toJSON(value: Any, depth: int = 2) -> bytes:
-    """
-    Write something large as JSON, in a thread: in pieces, because each keeps all other threads
-    waiting.
-
-    :param value: what can be written so.
-    :param depth: how many levels are taken apart.
-    """
-    if depth and isinstance(value, dict):
-        pairs = (toJSON(key, 0) + b":" + toJSON(value[key], depth - 1) for key in value)
-        return b"{" + b",".join(pairs) + b"}"
-    if depth and isinstance(value, list):
-        return b"[" + b",".join(toJSON(each, depth - 1) for each in value) + b"]"
-    return json.dumps(value).encode("ascii")
-
-
 def putAside(answer: Answer) -> Answer:
     """
     Write a large answer to a temporary file, in a thread: not everybody takes it at once.

@@ -18,7 +18,6 @@ from twisted_smtpserver.inbox.answers import (
     inJSON,
     inText,
     putAside,
-    toJSON,
 )
 from twisted_smtpserver.inbox.contents import Content
 from twisted_smtpserver.inbox.desk import Desk
@@ -29,6 +28,8 @@ from twisted_smtpserver.inbox.search import Condition, parseSearch
 from twisted_smtpserver.inbox.send import makeMessage
 from twisted_smtpserver.inbox.store import identifiers
 from twisted_smtpserver.inbox.tags import tagsOf
+from twisted_smtpserver.message.dumping import dumping
+from twisted_smtpserver.message.slices import finish
 
 T = TypeVar("T")
 
@@ -315,7 +316,7 @@ class API:
 
 
 def _largeJSON(value: Any) -> Answer:
-    return putAside(Answer(toJSON(value), "application/json"))
+    return putAside(Answer(finish(dumping(value)), "application/json"))
 
 
 def _found(value: T | None) -> T:

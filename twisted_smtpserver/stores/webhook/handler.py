@@ -19,6 +19,7 @@ from twisted_smtpserver.filters.spool import Spool
 from twisted_smtpserver.handlers.base import SMTPHandler
 from twisted_smtpserver.headers import receivedHeader, returnPathHeader
 from twisted_smtpserver.hooks.reactor import theReactor
+from twisted_smtpserver.message.dumping import dumping
 from twisted_smtpserver.message.incoming import IncomingMessage
 from twisted_smtpserver.message.parsed import ParsedMessage, parsing
 from twisted_smtpserver.message.slices import runInSlices
@@ -153,7 +154,8 @@ class Webhook(SMTPHandler):
         form.add("message", spool, "message/rfc822", "message.eml")
         if self._isParsed and spool.size <= MAX_PARSED:
             message = await _parse(spool)
-            form.add("parsed", _json(describeMessage(message)), "application/json")
+            described = await runInSlices(dumping(describeMessage(message)))
+            form.add("parsed", described, "application/json")
             for number, each in enumerate(message.attachments):
                 name = f"attachment{number}"
                 form.add(name, each.content, "application/octet-stream", each.name or name)
