@@ -201,7 +201,7 @@ class CostTests(SynchronousTestCase):
     def test_pipelined(self) -> None:
         """A hundred replies to one read are one write, and no recipient costs a Deferred."""
         self.assertCost(
-            cost(Plain(), PIPELINED), write=2, Deferred=0, callLater=0, reset=0, call=971
+            cost(Plain(), PIPELINED), write=2, Deferred=0, callLater=0, reset=0, call=682
         )
 
     def test_reading(self) -> None:

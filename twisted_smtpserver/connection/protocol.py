@@ -157,7 +157,8 @@ class SMTPProtocol(PipelinedLineReceiver):
             taken, following, outcome = dialogue.linesReceived(octets, start, most)
             if following > start:
                 self.wentTo(following)
-                self.send(replies.RECIPIENT_OK.wire * taken)
+                if taken:
+                    self.respond(replies.RECIPIENT_OK, taken)
                 if outcome is LATER:
                     return taken
                 self.respond(outcome)
@@ -186,17 +187,19 @@ class SMTPProtocol(PipelinedLineReceiver):
         else:
             super().inputHeld()
 
-    def respond(self, outcome: Outcome) -> None:
+    def respond(self, outcome: Outcome, times: int = 1) -> None:
         """
         Write the outcome of a command, now or when it is known. All replies come this way.
 
         :param outcome: see :data:`~twisted_smtpserver.dialogue.outcome.Outcome`.
+        :param times: of how many commands it is the outcome; of more than one, if it is a positive
+            reply.
         """
         dialogue = self.dialogue
         if type(outcome) is Reply and outcome.code < 400 and not dialogue.isSpecial:
             # The common case, made short; the code below would do the same.
             if not self.isClosing:
-                self.output += outcome.wire
+                self.output += outcome.wire * times
                 if not self.isCorked:
                     self.flush()
             return
@@ -210,7 +213,7 @@ class SMTPProtocol(PipelinedLineReceiver):
             pending.begin(outcome)
             return
         if outcome is not LATER:
-            self._write(self._checked(outcome))
+            self._write(self._checked(outcome) * times)
         dialogue.replied()
         if dialogue.closeReason is not None:
             self.close()
