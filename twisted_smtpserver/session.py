@@ -149,7 +149,7 @@ class Envelope:
         most. Without it, the client would be told 421, and would send again what is stored.
 
         :raises twisted.internet.defer.CancelledError: if it is too late: the client was told that
-            the message isn't accepted. Then it mustn't be stored.
+            the message isn't accepted. Then it must not be stored.
         """
         # In one step, which no other thread gets between.
         if not self._fate.setdefault("isCommitted", True):

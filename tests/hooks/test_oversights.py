@@ -46,7 +46,7 @@ class OversightTests(SynchronousTestCase):
         """Without onData messages are thrown away; Discard means it."""
         for handler in (SMTPHandler(), fromFunctions(), fromFunctions(onMailFrom=login)):
             (text,) = findOversights(Options(), handler)
-            self.assertIn("no onData: messages are answered 250 and thrown away", text)
+            self.assertIn("no onData: messages get 250 and are thrown away", text)
 
     def test_noLogin(self) -> None:
         """With onAuth there must be a way to log in, by TLS of whatever kind or without."""

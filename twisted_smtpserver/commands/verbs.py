@@ -211,7 +211,7 @@ def do_NOOP(dialogue: Dialogue, argument: bytes) -> Outcome:
 
 def do_VRFY(dialogue: Dialogue, argument: bytes) -> Outcome:
     """
-    RFC 5321 §4.1.1.6 and §7.3: nobody is told who has a mailbox here.
+    RFC 5321 §4.1.1.6 and §7.3: never tell which mailboxes exist.
 
     So there is nothing to say in UTF-8 either, which the parameter SMTPUTF8 would allow (RFC 6531
     §3.7.4.2).

@@ -95,7 +95,7 @@ class PipelinedLineReceiver(LineReceiver):
 
     def linesReceived(self, octets: bytes, start: int, end: int, most: int) -> int:
         """
-        Take a line that came together with others; and those behind it, if that is quicker.
+        Take a line that came together with others; and those after it, if that is quicker.
 
         :param octets: what came in.
         :param start: where in it the line begins.
@@ -287,7 +287,7 @@ class PipelinedLineReceiver(LineReceiver):
             self.bareNewlineReceived()
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Skip an overlong line; the octets behind it are still lines."""
+        """Skip an overlong line; the octets after it are still lines."""
         beginning = line[:16]
         self.checkLine(beginning)
         if self.isClosing:
@@ -404,7 +404,7 @@ class PipelinedLineReceiver(LineReceiver):
     # -- Hold ------------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """An answer is pending: let the lines behind it wait."""
+        """An answer is pending: let the lines after it wait."""
         self.isHeld = self.paused = True
 
     def release(self) -> None:

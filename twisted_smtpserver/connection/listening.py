@@ -70,7 +70,7 @@ def widenBacklog(port: Any) -> None:
 def acceptFew(port: Any) -> None:
     """
     Accept no more than :data:`MOST_ACCEPTED` clients in a turn of the reactor. Twisted accepts a
-    hundred, and more with each turn in which there were so many; those who talk already wait.
+    hundred, and more with each turn in which there were so many; open connections wait.
 
     :param port: the port; anything but Twisted's stays as it is.
     """
@@ -115,7 +115,9 @@ def _endpoint(reactor: Any, text: str, takenInIPv4: set[int]) -> IStreamServerEn
     try:
         parsed: IStreamServerEndpoint = serverFromString(reactor, text)
     except Exception as error:  # each kind of endpoint has its own
-        raise ConfigurationError(f"endpoint {text!r}: {error}") from error
+        raise ConfigurationError(
+            f"endpoint {text!r}: {error} (see Twisted's documentation of endpoints)"
+        ) from error
     return parsed
 
 

@@ -37,7 +37,7 @@ class Factory(ports.Server, Protocol):
         """What TLS begins with; ``None`` without a certificate."""
 
     def lookUp(self, address: str | None) -> str | Deferred[str]:
-        """The client's name, maybe later."""
+        """The client's name, or a Deferred of it."""
 
     def connectionGone(self, connection: Any) -> None:
         """A connection was lost."""

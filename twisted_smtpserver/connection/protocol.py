@@ -225,11 +225,11 @@ class SMTPProtocol(PipelinedLineReceiver):
             return [outcome]
         if isinstance(outcome, list) and all(isinstance(reply, Reply) for reply in outcome):
             return outcome
-        error = TypeError(f"a verb returned {type(outcome).__name__}, which is no reply")
+        error = TypeError(f"a verb returned {type(outcome).__name__}, which is not a reply")
         return [self.dialogue.refuse(error, "")]
 
     def _write(self, answers: list[Reply]) -> None:
-        if self.isClosing:  # nobody is told any more, so the session's error stays what it was
+        if self.isClosing:  # no reply is sent any more, so the session's error stays
             return
         dialogue = self.dialogue
         for reply in answers:

@@ -84,7 +84,7 @@ class IdleTimeout:
         self._timedOut = timedOut
 
     def resetTimeout(self) -> None:
-        """Start the wait anew: the peer sent something."""
+        """Start the wait again: the peer sent something."""
         # Noting the time costs a fifth of resetting a timer; look() resets it where needed.
         now = self.clock.seconds()
         if now < self.since:
@@ -92,7 +92,7 @@ class IdleTimeout:
         self.since = now
 
     def clockSetBack(self) -> None:
-        """Start the wait anew: the clock was set back, and the wait would last that much longer."""
+        """Start the wait again: the clock was set back, and it would last that much longer."""
         if self._looksAt < inf and self._fixedEnd is None:
             self.setTimeout(self._seconds, self._timedOut)
 
@@ -162,7 +162,7 @@ class CommonTimer(Generic[_T]):
         :returns: when the wait is over.
         """
         if now < self._latest and self._timer is not None:  # the clock was set back
-            # Start the earlier waits anew, so that they stay in order.
+            # Start the earlier waits again, so that they stay in order.
             self._begun = OrderedDict.fromkeys(self._begun, now)
             self._timer.reset(self._seconds)
         self._latest = self._begun[thing] = now

@@ -9,7 +9,7 @@ from twisted_smtpserver.replies import Reply
 #: The longest delay of the reply to an error, in seconds.
 MAX_ERROR_DELAY = 10.0
 
-#: So many recipients of a session may be refused for a while (4yz), by a greylist for example: an
+#: This many recipients of a session may be refused for a while (4yz), by a greylist for example: an
 #: honest client may send to a long list. Then the connection is closed.
 MAX_DEFERRED_RECIPIENTS = 10_000
 
@@ -56,7 +56,7 @@ class Conduct:
         if self._errors >= options.maxErrors:
             return None
         delay = (self._errors - options.maxErrors // 2) * options.errorDelay
-        # A delay mustn't be mistaken for a handler that takes too long.
+        # A delay must not be mistaken for a handler that takes too long.
         return min(max(delay, 0.0), MAX_ERROR_DELAY, options.handlerTimeout / 2)
 
     def countDeferred(self) -> bool:

@@ -69,7 +69,7 @@ class Dialogue:
     :ivar reachedHandler: whether ``onConnect`` was called, so that ``onClose`` will be.
     :ivar pace: of the message under way; ``None`` until it takes its time.
     :ivar refusedRecipients: how many recipients the handler refused.
-    :ivar unwelcome: what a client whose connection was refused is told.
+    :ivar unwelcome: the reply to a client whose connection was refused.
     """
 
     __slots__ = (
@@ -708,7 +708,7 @@ classImplements(Dialogue, IDialogue)
 
 
 def _notFalse(result: Any, hook: str) -> Any:
-    """A result. No hook refuses by it, whoever expects that of ``False``."""
+    """Refuse ``False``: no hook refuses by returning it."""
     if result is False and hook != "onAuth":  # who returns that there accepts nobody
         raise ValueError(f"{hook} returned False, which accepts: raise Rejection to refuse")
     return result

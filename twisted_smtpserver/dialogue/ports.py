@@ -32,7 +32,7 @@ class Timeout(Protocol):
     """A connection's timer."""
 
     def resetTimeout(self) -> None:
-        """The client said something: the wait starts anew."""
+        """The client said something: the wait starts again."""
 
 
 class Connection(Protocol):
@@ -153,7 +153,7 @@ class Server(Protocol):
 
     @property
     def log(self) -> ServerLog:
-        """What is told to the log."""
+        """The log's events."""
 
     @property
     def metrics(self) -> IMetrics | None:
@@ -181,7 +181,7 @@ class Server(Protocol):
 
     @property
     def greeting(self) -> Reply:
-        """What a client is told first."""
+        """The greeting."""
 
     @property
     def authNeeded(self) -> Reply:

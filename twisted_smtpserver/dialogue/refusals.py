@@ -1,4 +1,4 @@
-"""What a client is told when the handler refuses, fails or takes too long."""
+"""The replies when the handler refuses, fails or takes too long."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HookTimedOut(Rejection):
 
 def incidentReply(stage: str, incident: str) -> Reply:
     """
-    What the client is told of a bug: nothing but a number to ask about.
+    The client's reply to a bug: nothing but the incident's number, to ask about.
 
     :param stage: the hook's name; a failed login has a code of its own (RFC 4954 §6).
     :param incident: the incident's id.

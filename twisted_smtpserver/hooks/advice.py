@@ -11,13 +11,13 @@ _INSTALL = (
     "else"
 )
 
-#: What a hook is told that awaits an asyncio future without that reactor.
+#: Advice for a hook that awaits an asyncio future without that reactor.
 NEEDS_ASYNCIO = (
     f"this hook awaits an asyncio future, which needs Twisted's asyncio reactor: {_INSTALL}"
 )
 _NEEDS_LOOP = (
-    f"it needs asyncio's loop: {_INSTALL}; or use what Twisted has, deferLater() in the place of "
-    "asyncio.sleep(), blocking() or deferToThread() in the place of to_thread()"
+    f"it needs asyncio's loop: {_INSTALL}; or use what Twisted has, deferLater() instead of "
+    "asyncio.sleep(), blocking() or deferToThread() instead of to_thread()"
 )
 # What asyncio, anyio and sniffio say.
 _NO_LOOP = re.compile("event loop|async library")
@@ -32,7 +32,7 @@ _MOST_CAUSES = 10
 # What Python says of mistakes that people make in hooks, and what to do.
 _MISTAKES = {
     re.compile("'(?:Deferred|coroutine)' object|type '(?:Deferred|coroutine)'"): (
-        "a Deferred or a coroutine was used in the place of its result: await it in an async def"
+        "a Deferred or a coroutine was used instead of its result: await it in an async def"
     ),
     re.compile("'MessageStream' object is not iterable"): (
         "read the message by async for, or await stream.read(), in an async def"

@@ -29,7 +29,7 @@ attribute: Any = getattr
 
 def findHook(handler: object, name: str) -> Hook | None:
     """
-    The handler's hook of a name, looked up anew each time: it may be assigned later.
+    The handler's hook of a name, looked up each time: it may be assigned later.
 
     :param handler: any object.
     :param name: a name from :data:`twisted_smtpserver.interfaces.HOOKS`.

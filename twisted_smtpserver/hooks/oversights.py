@@ -1,4 +1,4 @@
-"""What a user may have overlooked, and is told when the server starts."""
+"""Warnings at the start about likely mistakes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _LONGEST = dict.fromkeys(
 ) | dict.fromkeys(("authFailureDelay", "loginDelay", "errorDelay", "greetingDelay"), 60)
 
 _NOT_KEPT = (
-    "The handler has no onData: messages are answered 250 and thrown away. Give it one, or a store "
-    "such as Maildir; Discard() says that it is meant so"
+    "The handler has no onData: messages get 250 and are thrown away. Give it one, or a store such "
+    "as Maildir; or Discard(), if that is intended"
 )
 _NO_LOGIN = (
     "The handler has onAuth, but nobody can log in: AUTH is for TLS only, and there is no "
-    "certificate. Give key and cert, or selfSigned for trying it out; allowInsecureAuth takes "
-    "passwords in clear"
+    "certificate. Give key and cert, or selfSigned for trying it out; allowInsecureAuth "
+    "accepts passwords without TLS"
 )
 
 

@@ -183,7 +183,7 @@ class MessageTransfer:
         if self._done:  # this is the error of our own cancellation
             return
         self._envelope.withdraw()
-        self.stream.forgotten()  # nobody is told of a reading that the handler has left
+        self.stream.forgotten()  # ignore what becomes of a reading that the handler left
         if isinstance(error, MessageIncomplete):
             self._refusal = replies.NO_RESULT
         elif error is not self.stream.failure:  # _failureReply() finds the stream's own
