@@ -108,7 +108,7 @@ class CopyTests(SynchronousTestCase):
     def test_tooLarge(self) -> None:
         """What the inbox can't keep goes its way, and the log says so."""
         with capturedLogs() as events:
-            self.assertEqual(self.deliver(b"x\r\n" * 100_000), 250)
+            self.assertEqual(self.deliver(b"Subject: a\r\n\r\n" + b"x\r\n" * 100_000), 250)
         self.assertEqual(len(self.store.messages), 1)
         self.assertEqual(self.inbox.desk.accepted, 0)
         [text] = [formatEvent(e) for e in events if e["log_level"] is LogLevel.warn]
