@@ -219,7 +219,7 @@ class CostTests(SynchronousTestCase):
         self.patch(filtered, "MESSAGES_AT_ONCE", sys.maxsize)  # test_turns is about these
         # Anything that asked for a thread would fail.
         found = cost(Filtered(Discard(), Pass(), runInThread=cast("Any", None)), ONE_BY_ONE)
-        self.assertCost(found, write=4, Deferred=1, callLater=0, reset=0, call=138)
+        self.assertCost(found, write=4, Deferred=1, callLater=0, reset=0, call=142)
 
     def test_garbage(self) -> None:
         """Nothing of it is left for the garbage collector, nor of the connection."""
