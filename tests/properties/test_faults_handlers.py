@@ -285,6 +285,7 @@ class ClockTests(SynchronousTestCase):
             "tls/certificates.py",  # from when to when one of ours is good
             "tls/renewal.py",  # how long one is good
             "twistd/transcript.py",  # until when a file's rules hold
+            "twistd/workerlog.py",  # the log's time
             "users/editing.py",  # a command's, which has no reactor
             "log/serverlog.py",  # the log's time
             "auth/passwordfile.py",  # the age of a file
@@ -293,6 +294,7 @@ class ClockTests(SynchronousTestCase):
             "handlers/policies/greylist.py",  # what must survive a restart
             "handlers/policies/rates.py",  # time.monotonic
             "headers.py",  # Received:
+            "inbox/deadline.py",  # time.monotonic, in the database
             "inbox/store.py",  # when a message came
             "stores/webhook/handler.py",  # when a request was signed
             "sasl/mechanism.py",  # CRAM-MD5's challenge has the time in it

@@ -195,7 +195,7 @@ class AdviceTests(SynchronousTestCase):
             "read the message by async for": {"onData": lambda stream, _: list(stream)},
             "has 0 of 1 recipients, and 1 that": {"onData": lambda *_: {"a@b.example": None}},
             "not str: encode() text": {"onData": lambda stream, _: stream.prepend("X: y")},
-            'octets, as by "wb"': {"onData": lambda stream, _: stream.saveTo(io.StringIO())},
+            'binary mode, as with "wb"': {"onData": lambda stream, _: stream.saveTo(io.StringIO())},
             "saveTo() takes a path": {"onData": lambda stream, _: stream.saveTo(None)},
         }
         for advice, hooks in table.items():

@@ -88,6 +88,14 @@ class TurnTests(TurnCase):
         takeTurn(self.clock)
         self.assertEqual((self.page.asked, transport.value()), (0, b""))
 
+    def test_early(self) -> None:
+        """The next request may come while one waits for its turn, and both are answered."""
+        protocol, transport = self.connect(REQUEST)
+        protocol.dataReceived(REQUEST)
+        for _ in range(2):
+            takeTurn(self.clock)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 200"), 2)
+
     def test_reads(self) -> None:
         """What is read at once can't have many chunks in it."""
         _, transport = self.connect(b"")

@@ -115,9 +115,7 @@ def _endpoint(reactor: Any, text: str, takenInIPv4: set[int]) -> IStreamServerEn
     try:
         parsed: IStreamServerEndpoint = serverFromString(reactor, text)
     except Exception as error:  # each kind of endpoint has its own
-        raise ConfigurationError(
-            f"endpoint {text!r}: {error} (see Twisted's documentation of endpoints)"
-        ) from error
+        raise ConfigurationError(f"endpoint {text!r}: {error}") from error
     return parsed
 
 
