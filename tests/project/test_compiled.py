@@ -116,9 +116,13 @@ class SameTests(SynchronousTestCase):
                 get_type_hints(each)
             except NameError as error:
                 wrong.append((name, error.name))
+            except TypeError as error:
+                if "InterfaceClass" not in str(error):  # zope.interface 5 knows no "or"
+                    raise
         taking = ("connect", "makeFactory")
         expected = {(f"twisted_smtpserver.testing.{each}", "Unpack") for each in taking}
-        self.assertEqual(set(wrong), expected)
+        self.assertLessEqual(set(wrong), expected)
+        self.assertIn(("twisted_smtpserver.testing.makeFactory", "Unpack"), wrong)
 
     def test_weakReferences(self) -> None:
         """A session's, for tables of what belongs to it."""
