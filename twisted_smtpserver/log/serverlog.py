@@ -335,12 +335,12 @@ def _client(name: str, address: str, port: int | None) -> str:
 
 def _recipients(envelope: Envelope) -> list[str]:
     """The first recipients, those that need it escaped."""
-    return [
-        name
-        if (name := each.address).isprintable() and "\\" not in name and len(name) <= _LONG
-        else escape(name)
-        for each in envelope.rcptTo[:MAX_LOGGED_RECIPIENTS]
-    ]
+    names = [each.address for each in envelope.rcptTo[:MAX_LOGGED_RECIPIENTS]]
+    # Mostly none does, which one look at all of them tells.
+    together = "".join(names)
+    isShort = len(together) <= _LONG or max(map(len, names)) <= _LONG
+    isPlain = isShort and together.isprintable() and "\\" not in together
+    return names if isPlain else [escape(name) for name in names]
 
 
 def _shownRecipients(recipients: list[str], count: int) -> str:
