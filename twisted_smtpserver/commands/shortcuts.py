@@ -47,6 +47,11 @@ _LETTERS: Final = b"Rr"  # what a RCPT begins with
 # In octets, a line that is short enough whatever maxCommandLength may be.
 _SHORT: Final = 510
 
+# To look up what another module has takes longer than to compare it.
+_MAX_LOCAL_PART: Final = MAX_LOCAL_PART
+_MAX_LABEL: Final = MAX_LABEL
+_RECIPIENT_OK: Final = RECIPIENT_OK
+
 
 def _plainParts(octets: bytes) -> PathParts | None:
     """
@@ -58,7 +63,7 @@ def _plainParts(octets: bytes) -> PathParts | None:
     raw = octets.decode("ascii")
     local, _, domain = raw.partition("@")
     # In a domain as short as a label may be, no label is too long; nor is such a path.
-    if len(local) > MAX_LOCAL_PART or len(domain) > MAX_LABEL:
+    if len(local) > _MAX_LOCAL_PART or len(domain) > _MAX_LABEL:
         return None
     lowered = domain.lower()
     return local, lowered, raw if lowered == domain else f"{local}@{lowered}", raw, False
@@ -110,7 +115,7 @@ def runOfRecipients(
             return taken, start, LATER
         outcome = takeRecipient(dialogue, path)
         start = found.end()
-        if outcome is not RECIPIENT_OK:
+        if outcome is not _RECIPIENT_OK:
             return taken, start, outcome
         if isAsked and (dialogue.isSpecial or session.hasOwnCommands or dialogue.connection.isGone):
             return taken + 1, start, LATER

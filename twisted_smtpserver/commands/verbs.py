@@ -26,10 +26,12 @@ from twisted_smtpserver.wire.params import parseParameters
 from twisted_smtpserver.wire.path import Path, PathParts, parseMailArgument, parseRcptArgument
 from twisted_smtpserver.wire.text import decodeText
 
-# To look a member up in its enumeration takes longer than what it is for.
+# To look up a member in its enumeration, or a reply in its module, takes longer than to use it.
 _HAS_RECIPIENTS: Final = Phase.RCPT
 _SENDER_ACCEPTED: Final = Event.MAIL
 _RECIPIENT_ACCEPTED: Final = Event.RCPT
+_SENDER_OK: Final = replies.SENDER_OK
+_RECIPIENT_OK: Final = replies.RECIPIENT_OK
 
 # ESMTP parameters: keywords in upper case, values as sent.
 Args = dict[str, str | bool]
@@ -107,7 +109,7 @@ def takeSender(dialogue: Dialogue, path: Path | PathParts, args: Args | None = N
     envelope = session.newEnvelope()
     if session.transactions > dialogue.options.maxMessages:
         return replies.TOO_MANY_MESSAGES
-    answer = replies.SENDER_OK
+    answer = _SENDER_OK
     if args or dialogue.server.extensions.seesSenders:
         answer = dialogue.server.extensions.applyMail(address, envelope, session) or answer
     if answer.code < 400 and not address.raw.isascii() and not envelope.smtpUtf8:
@@ -170,7 +172,7 @@ def takeRecipient(dialogue: Dialogue, path: Path | PathParts, args: Args | None 
 def _recipientAccepted(
     dialogue: Dialogue, recipients: list[Address], address: Address, result: object
 ) -> Reply:
-    reply = replies.RECIPIENT_OK if result is None else acceptance(result, replies.RECIPIENT_OK)
+    reply = _RECIPIENT_OK if result is None else acceptance(result, _RECIPIENT_OK)
     recipients.append(address)
     if dialogue.phase is not _HAS_RECIPIENTS:
         dialogue.move(_RECIPIENT_ACCEPTED)
