@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.messages import handlerOf, refusing
 from tests.support.talk import HELLO, MAIL, RCPT, Later, Log, brief, codes, talk
 from twisted_smtpserver import Rejection
+from twisted_smtpserver.connection.channel import UNWELCOME_TIME
 from twisted_smtpserver.connection.opening import PROXY_TIME
-from twisted_smtpserver.connection.protocol import UNWELCOME_TIME
 from twisted_smtpserver.connection.timeouts import CLOSING_TIME
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase

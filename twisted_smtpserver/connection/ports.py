@@ -43,6 +43,22 @@ class Factory(ports.Server, Protocol):
         """A connection was lost."""
 
 
+class Listener(Protocol):
+    """Who hears what is said on a connection."""
+
+    def lineCame(self, line: bytes) -> None:
+        """A command came, or the answer to a challenge."""
+
+    def lineTooLong(self) -> None:
+        """A line came that is too long."""
+
+    def repliesWritten(self, octets: bytes) -> None:
+        """Replies are about to be written."""
+
+    def connectionLost(self) -> None:
+        """The connection is gone."""
+
+
 class Connection(ports.Connection, Protocol):
     """The connection, as its parts see it."""
 

@@ -111,8 +111,7 @@ class ServerLog:
         if self._logger is None or (self._ignoresSome and self._loggerFor(session) is None):
             return
         sender = escape(envelope.mailFrom.address) if envelope.mailFrom else ""
-        recipients, whose = _recipients(envelope), client(session)
-        shown = _shownRecipients(recipients, len(envelope.rcptTo))
+        (recipients, shown), whose = _recipients(envelope), client(session)
         how = session.transmissionType
         if len(replies) == 1:
             reply = _said(replies[0])
@@ -329,20 +328,18 @@ def _client(name: str, address: str, port: int | None) -> str:
     return f"{escape(name) or 'unknown'} [{address}]:{port}"
 
 
-def _recipients(envelope: Envelope) -> list[str]:
-    """The first recipients, those that need it escaped."""
-    return [
+def _recipients(envelope: Envelope) -> tuple[list[str], str]:
+    """The first recipients, those that need it escaped; and how a line shows all of them."""
+    names = [
         name
         if (name := each.address).isprintable() and "\\" not in name and len(name) <= _LONG
         else escape(name)
         for each in envelope.rcptTo[:MAX_LOGGED_RECIPIENTS]
     ]
-
-
-def _shownRecipients(recipients: list[str], count: int) -> str:
-    if not recipients:
-        return "nobody"
-    return f"<{recipients[0]}>" if count == 1 else f"<{recipients[0]}> and {count - 1} more"
+    if not names:
+        return names, "nobody"
+    others = len(envelope.rcptTo) - 1
+    return names, f"<{names[0]}> and {others} more" if others else f"<{names[0]}>"
 
 
 @lru_cache(maxsize=256)  # the same few, again and again
