@@ -65,6 +65,7 @@ MODULES = (
     *("commands/gates.py", "commands/shortcuts.py", "commands/verbs.py"),
     *(
         "connection/channel.py",
+        "connection/hub.py",
         "connection/lines.py",
         "connection/opening.py",
         "connection/replying.py",

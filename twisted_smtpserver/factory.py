@@ -21,6 +21,7 @@ from twisted_smtpserver.commands.gates import GATES, makeSteps
 from twisted_smtpserver.commands.verbs import VERBS
 from twisted_smtpserver.connection.channel import Channel
 from twisted_smtpserver.connection.counts import ClientCounts
+from twisted_smtpserver.connection.hub import Hub, isPossible
 from twisted_smtpserver.connection.protocol import SMTPProtocol
 from twisted_smtpserver.connection.reverselookup import ReverseLookup
 from twisted_smtpserver.connection.timeouts import CLOSING_TIME, CommonTimer, IdleTimeout
@@ -137,6 +138,7 @@ class SMTPServerFactory(ServerFactory):
         self.firstLooks = CommonTimer(lambda: self.clock, CLOSING_TIME, IdleTimeout.look)
         #: The number of connections of each client's address.
         self.counts = ClientCounts(self.options.maxClientsPerAddress)
+        self._hub: Hub | None = None  # made for the first connection
         #: The failed logins by the client's address.
         self.loginFailures = _loginFailures(self.options)
         #: The most connections at a time.
@@ -218,6 +220,19 @@ class SMTPServerFactory(ServerFactory):
                 if isinstance(result, Deferred):
                     result.addErrback(self.log.incident, session)
         return incident
+
+    def readJointly(self, transport: Any) -> None:
+        """
+        (The protocol's call.) Read from a connection together with the others, where the reactor is
+        one that lets us.
+
+        :param transport: Twisted's own TCP connection.
+        """
+        reactor = transport.reactor
+        if isPossible(reactor):
+            if self._hub is None or self._hub.reactor is not reactor:
+                self._hub = Hub(reactor)
+            self._hub.take(transport)
 
     def connectionGone(self, connection: SMTPProtocol) -> None:
         """(The protocol's call.) A connection was lost."""

@@ -140,6 +140,13 @@ class GreetingTests(SynchronousTestCase):
         client.lose()
         self.assertEqual(client.clock.getDelayedCalls(), [])
 
+    def test_lineReceived(self) -> None:
+        """A line may be given by itself, as Twisted's LineReceiver gives it."""
+        client = connect()
+        client.transport.output.clear()
+        client.protocol.lineReceived(b"NOOP")
+        self.assertEqual(client.transport.output, b"250 2.0.0 OK\r\n")
+
     def test_noDelay(self) -> None:
         """TCP_NODELAY is set, if it is wanted, and there is such a thing."""
         self.assertTrue(connect().transport.getTcpNoDelay())

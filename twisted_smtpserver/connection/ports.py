@@ -39,6 +39,9 @@ class Factory(ports.Server, Protocol):
     def lookUp(self, address: str | None) -> str | Deferred[str]:
         """The client's name, or a Deferred of it."""
 
+    def readJointly(self, transport: Any) -> None:
+        """Read from a connection together with the others."""
+
     def connectionGone(self, connection: Any) -> None:
         """A connection was lost."""
 

@@ -59,9 +59,13 @@ class SMTPProtocol(LineReceiver):
 
     def connectionMade(self) -> None:
         """(Twisted's call.) The connection is open."""
+        transport = self.transport
+        isOurs = isPlain(transport)
+        if isOurs and self.options.jointReads:
+            self.factory.readJointly(transport)
         # The transport then says when the peer doesn't read our answers.
-        self.transport.registerProducer(self.channel, True)
-        self.channel.connectionMade(self.transport, isPlain(self.transport))
+        transport.registerProducer(self.channel, True)
+        self.channel.connectionMade(transport, isOurs)
 
     def dataReceived(self, data: bytes) -> None:
         """(Twisted's call.) Octets came; the replies to all of them leave in one write."""
