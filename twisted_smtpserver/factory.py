@@ -221,15 +221,19 @@ class SMTPServerFactory(ServerFactory):
                     result.addErrback(self.log.incident, session)
         return incident
 
-    def readJointly(self, transport: Any) -> None:
+    def watch(self, transport: Any) -> None:
         """
-        (The protocol's call.) Read from a connection together with the others, where the reactor is
-        one that lets us.
+        (The protocol's call.) Let a connection be read together with the others, or by itself.
 
         :param transport: Twisted's own TCP connection.
         """
         reactor = transport.reactor
-        if isPossible(reactor):
+        isJoint = isinstance(reactor, Hub)
+        if isJoint is self.options.jointReads:
+            return
+        if isJoint:
+            reactor.giveBack(transport)
+        elif isPossible(reactor):
             if self._hub is None or self._hub.reactor is not reactor:
                 self._hub = Hub(reactor)
             self._hub.take(transport)

@@ -142,7 +142,6 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(self.reactor.readers, [self.hub])
         self.hub.removeReader(self.two)
         self.assertEqual(self.reactor.readers, [])
-        self.hub.removeReader(self.two)
         self.one.peer.send(b"a")
         self.hub.doRead()
         self.assertEqual(self.one.came, [])
@@ -150,6 +149,14 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(self.reactor.readers, [self.hub])
         self.hub.doRead()
         self.assertEqual(self.one.came, [b"a"])
+
+    def test_notOnIt(self) -> None:
+        """A reader that isn't on the hub is the reactor's: the port that accepts the others."""
+        port = self.add(Reader("port"))
+        self.hub.removeReader(port)
+        self.reactor.addReader(port)
+        self.hub.removeReader(port)
+        self.assertEqual(self.reactor.readers, [self.hub])
 
     def test_descriptor(self) -> None:
         """It is readable when one of its readers is."""
@@ -263,7 +270,7 @@ class PossibleTests(SynchronousTestCase):
         class Transport:
             reactor = MemoryReactor()
 
-        SMTPServerFactory(reactor=MemoryReactor()).readJointly(Transport())
+        SMTPServerFactory(reactor=MemoryReactor()).watch(Transport())
         self.assertIsInstance(Transport.reactor, MemoryReactor)
 
 
@@ -317,6 +324,52 @@ class ServerTests(TestCase):
         client.send(b"QUIT\r\n")
         await self.gone()
         self.assertNotIn(hub, reactor.getReaders())
+
+    async def test_next(self) -> None:
+        """The next connection of a port is there at once; the port stays with the reactor."""
+        transport, client = await self.connected()
+        port = transport.server
+        self.assertIs(port.reactor, transport.reactor)
+        self.assertIn(port, reactor.getReaders())
+        client.send(b"QUIT\r\n")
+        await self.gone()
+        again = socket.create_connection(("127.0.0.1", port.getHost().port))
+        self.addCleanup(again.close)
+        while not self.factory.connections:
+            await deferLater(reactor, 0)
+        (protocol,) = self.factory.connections
+        self.assertIs(protocol.transport.reactor, transport.reactor)
+        self.assertNotIn(protocol.transport, reactor.getReaders())
+        # The option may change while the server runs.
+        again.close()
+        await self.gone()
+        self.factory.adopt(SMTPServerFactory(logger=False, jointReads=False))
+        last = socket.create_connection(("127.0.0.1", port.getHost().port))
+        self.addCleanup(last.close)
+        while not self.factory.connections:
+            await deferLater(reactor, 0)
+        (protocol,) = self.factory.connections
+        self.assertEqual((protocol.transport.reactor, port.reactor), (reactor, reactor))
+        last.close()
+        await self.gone()
+
+    async def test_handedOver(self) -> None:
+        """A connection that another process accepted has no port."""
+        self.begin()
+        client = socket.socket()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        client.connect(listener.getsockname())
+        self.addCleanup(client.close)
+        accepted, _ = listener.accept()
+        before = set(self.factory.connections)
+        with accepted:
+            reactor.adoptStreamConnection(accepted.fileno(), socket.AF_INET, self.factory)
+        (protocol,) = self.factory.connections - before
+        self.assertIsInstance(protocol.transport.reactor, Hub)
+        for each in list(self.factory.connections):
+            each.transport.abortConnection()
+        await self.gone()
 
     async def test_off(self) -> None:
         """It can be turned off."""

@@ -67,13 +67,19 @@ class Hub:
 
     def take(self, transport: Any) -> None:
         """
-        Take a connection over from the reactor.
+        Take a connection over from the reactor, and those that its port will accept.
 
         :param transport: Twisted's own TCP connection.
         """
-        transport.stopReading()
-        transport.reactor = self
-        transport.startReading()
+        _move(transport, self)
+
+    def giveBack(self, transport: Any) -> None:
+        """
+        Let the reactor read from a connection, and from those that its port will accept.
+
+        :param transport: one that was taken.
+        """
+        _move(transport, self.reactor)
 
     # -- The transports' calls ---------------------------------------------------------------------
 
@@ -94,6 +100,8 @@ class Hub:
             self._epoll.unregister(fd)
             if not self._readers:
                 self.reactor.removeReader(self)
+        else:  # a port, which the reactor watches
+            self.reactor.removeReader(reader)
 
     # -- The reactor's calls -----------------------------------------------------------------------
 
@@ -156,3 +164,12 @@ class Hub:
         """See :class:`twisted.internet.interfaces.IFileDescriptor`; the reactor stops."""
         for reader in list(self._readers.values()):
             log.callWithLogger(reader, reader.connectionLost, reason)
+
+
+def _move(transport: Any, reactor: Any) -> None:
+    transport.stopReading()
+    transport.reactor = reactor
+    transport.startReading()
+    # The next ones needn't be moved: a port gives its connections the reactor that it has.
+    if transport.server is not None:  # as it is for one that was handed over by another process
+        transport.server.reactor = reactor

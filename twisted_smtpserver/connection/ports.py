@@ -39,8 +39,8 @@ class Factory(ports.Server, Protocol):
     def lookUp(self, address: str | None) -> str | Deferred[str]:
         """The client's name, or a Deferred of it."""
 
-    def readJointly(self, transport: Any) -> None:
-        """Read from a connection together with the others."""
+    def watch(self, transport: Any) -> None:
+        """Let a connection be read together with the others, or by itself."""
 
     def connectionGone(self, connection: Any) -> None:
         """A connection was lost."""

@@ -61,8 +61,8 @@ class SMTPProtocol(LineReceiver):
         """(Twisted's call.) The connection is open."""
         transport = self.transport
         isOurs = isPlain(transport)
-        if isOurs and self.options.jointReads:
-            self.factory.readJointly(transport)
+        if isOurs:
+            self.factory.watch(transport)
         # The transport then says when the peer doesn't read our answers.
         transport.registerProducer(self.channel, True)
         self.channel.connectionMade(transport, isOurs)
