@@ -182,6 +182,15 @@ class SourceTests(SynchronousTestCase):
             found = [each for each in ast.walk(code) if isinstance(each, ast.AsyncFunctionDef)]
             self.assertEqual(found, [], name)
 
+    def test_formats(self) -> None:
+        """A format stands alone: else mypyc formats all values of the f-string by a slow way."""
+        for name, code in sources():
+            for each in ast.walk(code):
+                if isinstance(each, ast.JoinedStr):
+                    values = [part for part in each.values if isinstance(part, ast.FormattedValue)]
+                    isPlain = all(part.format_spec is None for part in values)
+                    self.assertTrue(isPlain or len(values) == 1, f"{name}:{each.lineno}")
+
     def test_classes(self) -> None:
         """
         No class is decorated, which mypyc leaves slow, or has a base that isn't compiled: with such

@@ -140,7 +140,7 @@ class Handler(SMTPHandler):
             open(f"late-{name}", "w").close()
             return
         open(f"begun-{name}", "w").close()
-        wait("late-before")
+        wait("late-before")  # the server may end right after this one
         open(f"stored-{name}", "w").close()
         reactor.callFromThread(stored.callback, None)
 

@@ -9,6 +9,7 @@ way: it returns ``None``. It must never come to another result than that.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from twisted_smtpserver.commands.verbs import (
     do_DATA,
@@ -32,19 +33,19 @@ _MAILBOX = rb"%(atom)s(?:\.%(atom)s)*@[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*(?<=[A-Za
     b"atom": _ATOM
 }
 # With the parameters that most clients send: SIZE=1234 BODY=8BITMIME, in any case.
-_matchMail = re.compile(
+_matchMail: Final = re.compile(
     rb"(?i:MAIL FROM:)<(" + _MAILBOX + rb")>((?: [A-Za-z0-9]+=[A-Za-z0-9]+)*)"
 ).fullmatch
 _RCPT = rb"(?i:RCPT TO:)<(" + _MAILBOX + rb")>"
-_matchRcpt = re.compile(_RCPT).fullmatch
-_matchRcptLine = re.compile(_RCPT + rb"\r\n").match
+_matchRcpt: Final = re.compile(_RCPT).fullmatch
+_matchRcptLine: Final = re.compile(_RCPT + rb"\r\n").match
 
-_matchEhlo = re.compile(rb"(?i:EHLO) ([A-Za-z0-9.-]+)").fullmatch
+_matchEhlo: Final = re.compile(rb"(?i:EHLO) ([A-Za-z0-9.-]+)").fullmatch
 
-_LETTERS = b"Rr"  # what a RCPT begins with
+_LETTERS: Final = b"Rr"  # what a RCPT begins with
 
 # In octets, a line that is short enough whatever maxCommandLength may be.
-_SHORT = 510
+_SHORT: Final = 510
 
 
 def _plainParts(octets: bytes) -> PathParts | None:
@@ -59,10 +60,8 @@ def _plainParts(octets: bytes) -> PathParts | None:
     # In a domain as short as a label may be, no label is too long; nor is such a path.
     if len(local) > MAX_LOCAL_PART or len(domain) > MAX_LABEL:
         return None
-    if domain.islower():
-        return local, domain, raw, raw, False
-    domain = domain.lower()
-    return local, domain, f"{local}@{domain}", raw, False
+    lowered = domain.lower()
+    return local, lowered, raw if lowered == domain else f"{local}@{lowered}", raw, False
 
 
 def _shortEhlo(dialogue: Dialogue, line: bytes) -> Outcome | None:
@@ -75,7 +74,9 @@ def _shortMail(dialogue: Dialogue, line: bytes) -> Outcome | None:
     path = None if found is None else _plainParts(found[1])
     if found is None or path is None or dialogue.options.tlsRequired:
         return None
-    args = parseParameters(found[2]) if found[2] else None
+    if not found[2]:
+        return takeSender(dialogue, path)
+    args = parseParameters(found[2])
     return args if isinstance(args, Reply) else takeSender(dialogue, path, args)
 
 

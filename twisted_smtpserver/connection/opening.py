@@ -132,13 +132,13 @@ class Opening:
     def _lookUpClient(self) -> None:
         connection = self._connection
         found = connection.factory.lookUp(self._session.remoteAddress)
-        if isinstance(found, Deferred):
+        if isinstance(found, str):
+            self._named(found)
+        else:
             connection.hold()
             self._lookup = found
             # The lookup's only failure is its cancellation, when the client left.
             found.addCallbacks(self._named, lambda failure: None)
-        else:
-            self._named(found)
 
     def _named(self, hostname: str) -> None:
         connection = self._connection

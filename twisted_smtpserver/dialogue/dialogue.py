@@ -338,7 +338,8 @@ class Dialogue:
             if result is None:
                 return accepted(None)
             result = resultOf(result)
-            if not isinstance(result, Deferred):
+            # None is a coroutine's usual result; and Deferred is abstract: isinstance() is slow.
+            if result is None or not isinstance(result, Deferred):
                 return accepted(_notFalse(result, name))
         except BaseException as error:
             return self._hookFailed(name, arguments, error, failed)

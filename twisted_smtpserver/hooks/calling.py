@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
@@ -24,7 +24,7 @@ Hook = Callable[..., Any]
 
 #: ``getattr``, by a name that means nothing to mypyc: where there is no such attribute, what that
 #: makes of it raises an exception and catches it, which takes four times as long.
-attribute: Any = getattr
+attribute: Final[Any] = getattr
 
 
 def findHook(handler: object, name: str) -> Hook | None:

@@ -7,7 +7,7 @@ from asyncio import _get_running_loop  # without the exception that get_running_
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
@@ -33,11 +33,12 @@ def runCoroutine(
     :param returned: called with its result.
     :param raised: called with its exception; one of the two is called once.
     """
-    run = CoroutineRunner if _get_running_loop() is None else HookTask
-    return run(coroutine, returned, raised)
+    if _get_running_loop() is None:
+        return CoroutineRunner(coroutine, returned, raised)
+    return HookTask(coroutine, returned, raised)
 
 
-_WAITED_FOR = (Deferred, asyncio.Future)
+_WAITED_FOR: Final = (Deferred, asyncio.Future)
 
 
 class CoroutineRunner:

@@ -11,20 +11,22 @@ the next one, at most four octets of it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted_smtpserver.wire.newlines import BareNewlines, NewlineFilter
-from twisted_smtpserver.wire.scanning import hasBareNewline, scan
+from twisted_smtpserver.wire.scanning import hasBareNewline, isCompiled, scan
 
 __all__ = ["BareNewlines", "DotDecoder"]
 
-_CRLF = b"\r\n"
-_STUFFED = b"\r\n."
-_END = b"\r\n.\r\n"
+_CRLF: Final = b"\r\n"
+_STUFFED: Final = b"\r\n."
+_END: Final = b"\r\n.\r\n"
 # How a segment may end without deciding what comes next, the longest first: each is what _END
 # begins with.
-_UNDECIDED = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+_UNDECIDED: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 
-# Up to how many octets it pays to look for the end alone first.
-_SMALL = 4096
+# Up to how many octets it pays to look for the end alone first; the scanner in C sees all at once.
+_SMALL: Final = 0 if isCompiled else 4096
 
 
 class DotDecoder:
