@@ -108,7 +108,7 @@ def takeSender(dialogue: Dialogue, path: Path | PathParts, args: Args | None = N
     if session.transactions > dialogue.options.maxMessages:
         return replies.TOO_MANY_MESSAGES
     answer = replies.SENDER_OK
-    if address.args or dialogue.server.extensions.seesSenders:
+    if args or dialogue.server.extensions.seesSenders:
         answer = dialogue.server.extensions.applyMail(address, envelope, session) or answer
     if answer.code < 400 and not address.raw.isascii() and not envelope.smtpUtf8:
         answer = replies.MAIL_NEEDS_UTF8
@@ -157,7 +157,7 @@ def takeRecipient(dialogue: Dialogue, path: Path | PathParts, args: Args | None 
         return replies.ENOUGH_REFUSED if recipients else replies.TOO_MANY_REFUSED
     if not address.raw.isascii() and not envelope.smtpUtf8:
         return replies.RCPT_NEEDS_UTF8
-    if address.args or dialogue.server.extensions.seesRecipients:
+    if args or dialogue.server.extensions.seesRecipients:
         refusal: Reply | None = dialogue.server.extensions.applyRcpt(address, envelope, session)
         if refusal is not None:
             return refusal

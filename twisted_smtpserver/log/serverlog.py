@@ -321,9 +321,10 @@ def _countMessage(metrics: IMetrics, envelope: Envelope, octets: int, replies: l
 
 def client(session: Session) -> str:
     """A session's client for the log: name, address and port."""
-    if session.remoteAddress is None:
+    address = session.remoteAddress
+    if address is None:
         return "unix" if session.peerAddress is None else "unknown"  # so said XCLIENT
-    return _client(session.clientHostname, session.remoteAddress, session.remotePort)
+    return _client(session.clientHostname, address, session.remotePort)
 
 
 @lru_cache(maxsize=256)
