@@ -63,7 +63,13 @@ def buildScanner(folder: Path) -> Built:
 #: docs/topics/compiled.rst says what is left out, and why.
 MODULES = (
     *("commands/gates.py", "commands/shortcuts.py", "commands/verbs.py"),
-    *("connection/opening.py", "connection/replying.py"),
+    *(
+        "connection/channel.py",
+        "connection/hub.py",
+        "connection/lines.py",
+        "connection/opening.py",
+        "connection/replying.py",
+    ),
     *("connection/timeouts.py", "connection/writethrough.py"),
     *("dialogue/dialogue.py", "dialogue/octets.py", "dialogue/outcome.py"),
     "dialogue/step.py",

@@ -19,7 +19,9 @@ from twisted_smtpserver import replies
 from twisted_smtpserver.auth.failures import LoginFailures, SharedLoginFailures
 from twisted_smtpserver.commands.gates import GATES, makeSteps
 from twisted_smtpserver.commands.verbs import VERBS
+from twisted_smtpserver.connection.channel import Channel
 from twisted_smtpserver.connection.counts import ClientCounts
+from twisted_smtpserver.connection.hub import Hub, isPossible
 from twisted_smtpserver.connection.protocol import SMTPProtocol
 from twisted_smtpserver.connection.reverselookup import ReverseLookup
 from twisted_smtpserver.connection.timeouts import CLOSING_TIME, CommonTimer, IdleTimeout
@@ -130,12 +132,13 @@ class SMTPServerFactory(ServerFactory):
             self.lookUp = ReverseLookup(self.options.resolver, self.clock).clientHostname
         #: Ends a connection that has lasted for ``maxSessionTime``.
         self.lifetimes = CommonTimer(
-            lambda: self.clock, self.options.maxSessionTime, SMTPProtocol.lastedTooLong
+            lambda: self.clock, self.options.maxSessionTime, Channel.lastedTooLong
         )
         #: Looks at each connection's idle timeout for the first time.
         self.firstLooks = CommonTimer(lambda: self.clock, CLOSING_TIME, IdleTimeout.look)
         #: The number of connections of each client's address.
         self.counts = ClientCounts(self.options.maxClientsPerAddress)
+        self._hub: Hub | None = None  # made for the first connection
         #: The failed logins by the client's address.
         self.loginFailures = _loginFailures(self.options)
         #: The most connections at a time.
@@ -185,7 +188,8 @@ class SMTPServerFactory(ServerFactory):
             return _Refusal(replies.TOO_MANY_CLIENTS, self.options.secure)
         connection = self.protocol(self)
         # Behind a proxy the client's address comes later, in the PROXY header.
-        if not (self.options.useProxy or connection.enter(getattr(addr, "host", None))):
+        isCounted = self.options.maxClientsPerAddress is not None and not self.options.useProxy
+        if isCounted and not connection.channel.enter(getattr(addr, "host", None)):
             return _Refusal(replies.TOO_MANY_FROM_ADDRESS, self.options.secure)
         self.connections.add(connection)
         self.countAll(len(self.connections))
@@ -217,6 +221,23 @@ class SMTPServerFactory(ServerFactory):
                     result.addErrback(self.log.incident, session)
         return incident
 
+    def watch(self, transport: Any) -> None:
+        """
+        (The protocol's call.) Let a connection be read together with the others, or by itself.
+
+        :param transport: Twisted's own TCP connection.
+        """
+        reactor = transport.reactor
+        isJoint = isinstance(reactor, Hub)
+        if isJoint is self.options.jointReads:
+            return
+        if isJoint:
+            reactor.giveBack(transport)
+        elif isPossible(reactor):
+            if self._hub is None or self._hub.reactor is not reactor:
+                self._hub = Hub(reactor)
+            self._hub.take(transport)
+
     def connectionGone(self, connection: SMTPProtocol) -> None:
         """(The protocol's call.) A connection was lost."""
         self.connections.discard(connection)
@@ -238,7 +259,7 @@ class SMTPServerFactory(ServerFactory):
             self._closing = self.clock.callLater(timeout, self._closeAll)
             self._allGone.addCallback(self._stopClosing)
             for connection in list(self.connections):
-                connection.shutDown()
+                connection.channel.shutDown()
             if not self.connections and not self._allGone.called:
                 self._allGone.callback(None)
         waiter: Deferred[None] = Deferred()
@@ -250,9 +271,9 @@ class SMTPServerFactory(ServerFactory):
         # storing still gets its 250. So does one whose handler says that it stores it.
         waits = threadsWork(self.clock)
         for connection in list(self.connections):
-            if not (waits and connection.isStoring):
-                connection.cutOff()
-        if any(connection.isStoring for connection in self.connections):
+            if not (waits and connection.channel.isStoring):
+                connection.channel.cutOff()
+        if any(connection.channel.isStoring for connection in self.connections):
             self._closing = self.clock.callLater(THREAD_INTERVAL, self._closeAll)
 
     def _stopClosing(self, _: object) -> None:

@@ -88,6 +88,7 @@ class OptionKeywords(TypedDict, total=False):
     greetingDelay: float
     noDelay: bool
     immediateWrites: bool
+    jointReads: bool
 
 
 class HookKeywords(TypedDict, total=False):

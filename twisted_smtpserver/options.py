@@ -109,6 +109,9 @@ class Options:
     :ivar noDelay: set TCP_NODELAY.
     :ivar immediateWrites: offer replies to the socket before queueing them, which spares the
         reactor a good part of its work; off, to write in Twisted's usual way only.
+    :ivar jointReads: read from all connections in one step of the reactor, which spares it most of
+        its work for an event; off, to let it watch each connection by itself. It has an effect with
+        Twisted's epoll reactor, the default on Linux.
     :raises ConfigurationError: if a value is invalid; the text names the option.
     """
 
@@ -175,6 +178,7 @@ class Options:
     greetingDelay: float = 0
     noDelay: bool = True
     immediateWrites: bool = True
+    jointReads: bool = True
 
     # Derived once, for the protocol.
     proxyNetworks: Networks = field(init=False, repr=False, compare=False)

@@ -18,7 +18,7 @@ machine                 its states                            where it is
 the opening             PROXY header, handshake, name,        ``connection.opening.Opening``
                         ``onConnect``, over (``None``)
 the pending answer      none (``None``), waited for           ``connection.replying.Pending``
-the handshake           due or not                            ``connection.protocol``
+the handshake           due or not                            ``connection.channel``
 TLS                     in clear, secure                      ``session.secure``
 the login               nobody, somebody                      ``session.user``
 a SASL exchange         none, the next line answers it        ``dialogue.takeLine``

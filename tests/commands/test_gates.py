@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import HELLO, MAIL, brief, codes, talk
 from twisted_smtpserver import Rejection
-from twisted_smtpserver.connection.protocol import UNWELCOME_TIME
+from twisted_smtpserver.connection.channel import UNWELCOME_TIME
 from twisted_smtpserver.dialogue.conduct import MAX_UNWELCOME
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import Client, connect

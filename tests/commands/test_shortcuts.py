@@ -203,7 +203,7 @@ class RunTests(SynchronousTestCase):
             session.disabledCommands = frozenset({"RCPT"})
 
         def stop(session: Session) -> None:
-            client.protocol.shutDown()
+            client.protocol.channel.shutDown()
 
         for interrupt, expected in ((close, 2), (forbid, 2), (stop, 4)):
             handler = _Interrupting(interrupt)

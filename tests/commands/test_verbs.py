@@ -416,7 +416,7 @@ class LineTests(SynchronousTestCase):
         client = connect()
         for _ in range(500):
             client.send(b"NOOP " + b"x" * 1000)
-            self.assertLessEqual(len(client.protocol._buffer), 12288 + 1005)
+            self.assertLessEqual(len(client.protocol.channel.waitingInput), 12288 + 1005)
         client.send(b"\r\n")
         self.assertEqual(codes(client.answers()), [500])
 

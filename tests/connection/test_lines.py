@@ -5,37 +5,43 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.pureform import pure
+from twisted_smtpserver.connection import lines
 from twisted_smtpserver.connection.lines import (
     BODY_UNREAD,
     MAX_JOINED,
     MAX_WAITING,
     SLICE_LINES,
     SLICE_OCTETS,
-    PipelinedLineReceiver,
 )
 from twisted_smtpserver.connection.timeouts import CLOSING_TIME, CommonTimer, IdleTimeout
 from twisted_smtpserver.testing import MemoryTransport
 
+if TYPE_CHECKING:
+    from twisted_smtpserver.connection.lines import PipelinedLines
+else:
+    PipelinedLines = pure(lines).PipelinedLines
 
-class Receiver(PipelinedLineReceiver):
+
+class Receiver(PipelinedLines):
     """
     Echoes its lines. ``hold`` holds, ``raw`` takes three octets as they are, ``close`` closes.
 
     :ivar seen: what it received, in order.
     """
 
-    MAX_LENGTH = 20
-
     def __init__(self) -> None:
         self.clock = Clock()
         self.looks = CommonTimer(lambda: self.clock, CLOSING_TIME, IdleTimeout.look)
-        super().__init__(IdleTimeout(self.clock, self.looks))
+        timeout = IdleTimeout(self.clock, self.looks, self)
+        super().__init__(timeout, cast("Any", self), longest=20)
         self.seen: list[bytes] = []
 
     def lineReceived(self, line: bytes) -> None:
@@ -55,6 +61,14 @@ class Receiver(PipelinedLineReceiver):
         elif line == b"close":
             self.close()
 
+    def linesReceived(self, octets: bytes, start: int, end: int, most: int) -> int:
+        """Take one of several lines."""
+        self.lineReceived(octets[start:end])
+        return 1
+
+    def respond(self, outcome: object, times: int = 1) -> None:
+        """Nothing: a line's echo is there already."""
+
     def takeRaw(self, octets: bytes) -> None:
         """Take three octets."""
         self.raw += octets
@@ -66,6 +80,9 @@ class Receiver(PipelinedLineReceiver):
         """Note it."""
         self.seen.append(b"too long: " + beginning[:4])
         self.send(b"too long\n")
+
+    def idleTooLong(self) -> None:
+        """(Nobody waits here.)"""
 
     def bareNewlineReceived(self) -> None:
         """Note it."""
@@ -88,8 +105,8 @@ class FramingTestCase(SynchronousTestCase):
     def connected(self, receiver: Receiver) -> Receiver:
         """Put a receiver on the transport, in the place of the last one."""
         self.transport.protocol = receiver
-        receiver.makeConnection(self.transport)
-        receiver.start(True)
+        receiver.transport = self.transport
+        self.transport.registerProducer(receiver, True)
         return receiver
 
     def feed(self, *segments: bytes) -> list[bytes]:
@@ -115,7 +132,9 @@ class LineTests(FramingTestCase):
 
     def test_abstract(self) -> None:
         """What a line means is for the subclass to say."""
-        receiver = PipelinedLineReceiver(self.receiver.timeout)
+        receiver = PipelinedLines(self.receiver.timeout, cast("Any", None), longest=20)
+        self.assertRaises(NotImplementedError, receiver.respond, cast("Any", None))
+        self.assertRaises(NotImplementedError, receiver.linesReceived, b"", 0, 0, 1)
         self.assertRaises(NotImplementedError, receiver.lineTooLong, b"")
         self.assertRaises(NotImplementedError, receiver.bareNewlineReceived)
 
@@ -257,9 +276,9 @@ class TurnTests(FramingTestCase):
     def test_lines(self) -> None:
         """Of many short lines so many are dealt with in one turn; the rest when it comes again."""
         self.assertEqual(len(self.feed(b"\r\n" * (2 * SLICE_LINES + 1))), SLICE_LINES)
-        for lines in (2 * SLICE_LINES, 2 * SLICE_LINES + 1):
+        for count in (2 * SLICE_LINES, 2 * SLICE_LINES + 1):
             self.assertTrue(self.receiver.takeTurn())
-            self.assertEqual(len(self.receiver.seen), lines)
+            self.assertEqual(len(self.receiver.seen), count)
         self.assertFalse(self.receiver.takeTurn())
 
     def test_exactly(self) -> None:
@@ -346,12 +365,6 @@ class OutputTests(FramingTestCase):
         self.feed(b"a\r\nb\r\nc\r\n")
         self.assertEqual(self.transport.output, b"a\nb\nc\n")
         self.assertEqual(self.transport.writes, 1)
-
-    def test_queued(self) -> None:
-        """They can all be left to the transport's queue."""
-        self.receiver.start(False)
-        self.feed(b"a\r\nb\r\n")
-        self.assertEqual((self.transport.output, self.transport.writes), (b"a\nb\n", 1))
 
     def test_notTooMany(self) -> None:
         """So many answers at most are joined."""
@@ -506,7 +519,7 @@ class TimerTests(FramingTestCase):
     def test_inCommon(self) -> None:
         """Those that wait long have one timer at first, and each is waited for as long as said."""
         first, second = self.connected(Receiver()), self.connected(Receiver())
-        second.timeout = IdleTimeout(first.clock, first.looks)
+        second.timeout = IdleTimeout(first.clock, first.looks, second)
         clock: Clock = first.clock
         first.timeout.setTimeout(15, partial(self.expired.append, "first"))
         clock.advance(1)
@@ -525,7 +538,7 @@ class TimerTests(FramingTestCase):
     def test_inCommonNoMore(self) -> None:
         """Who waits for nothing any more, or for less, leaves the others their timer."""
         first, second = self.connected(Receiver()), self.connected(Receiver())
-        second.timeout = IdleTimeout(first.clock, first.looks)
+        second.timeout = IdleTimeout(first.clock, first.looks, second)
         clock: Clock = first.clock
         first.timeout.setTimeout(15, partial(self.expired.append, "never"))
         second.timeout.setTimeout(15, partial(self.expired.append, "never, too"))

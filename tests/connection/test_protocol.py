@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.support.messages import handlerOf, refusing
 from tests.support.talk import HELLO, MAIL, RCPT, Later, Log, brief, codes, talk
 from twisted_smtpserver import Rejection
+from twisted_smtpserver.connection.channel import UNWELCOME_TIME
 from twisted_smtpserver.connection.opening import PROXY_TIME
-from twisted_smtpserver.connection.protocol import UNWELCOME_TIME
 from twisted_smtpserver.connection.timeouts import CLOSING_TIME
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
@@ -139,6 +139,13 @@ class GreetingTests(SynchronousTestCase):
         client = connect(greetingDelay=5)
         client.lose()
         self.assertEqual(client.clock.getDelayedCalls(), [])
+
+    def test_lineReceived(self) -> None:
+        """A line may be given by itself, as Twisted's LineReceiver gives it."""
+        client = connect()
+        client.transport.output.clear()
+        client.protocol.lineReceived(b"NOOP")
+        self.assertEqual(client.transport.output, b"250 2.0.0 OK\r\n")
 
     def test_noDelay(self) -> None:
         """TCP_NODELAY is set, if it is wanted, and there is such a thing."""

@@ -119,8 +119,8 @@ class HoldTests(SynchronousTestCase):
             if not client.transport.isPaused:
                 client.send(b"NOOP\r\n" * 1000)
         self.assertTrue(client.transport.isPaused)
-        self.assertLess(len(client.protocol._buffer), MAX_WAITING + 6001)
-        waiting = len(client.protocol._buffer) // 6
+        self.assertLess(len(client.protocol.channel.waitingInput), MAX_WAITING + 6001)
+        waiting = len(client.protocol.channel.waitingInput) // 6
         later.answer()
         self.assertEqual(codes(client.answers()), [250] * (1 + waiting))
         self.assertFalse(client.transport.isPaused)
@@ -406,7 +406,7 @@ class EndedMeanwhileTests(SynchronousTestCase):
         clients: list[Client] = []
 
         def onMailFrom(address: Any, session: Any) -> Deferred[Any]:
-            clients[0].protocol.shutDown()
+            clients[0].protocol.channel.shutDown()
             return Deferred()
 
         clients.append(connect(onMailFrom=onMailFrom))
@@ -442,8 +442,8 @@ class EndedMeanwhileTests(SynchronousTestCase):
         client = connect(onMailFrom=lambda address, session: waiting)
         client.say(HELLO)
         client.send(MAIL.encode() + b"\r\n")
-        client.protocol.cutOff()
-        client.protocol.cutOff()
+        client.protocol.channel.cutOff()
+        client.protocol.channel.cutOff()
         self.assertEqual((client.session.errors, codes(client.answers())), (1, [421]))
 
 

@@ -103,14 +103,14 @@ class SocketTests(TestCase):
         lines = 200_000  # more answers than the kernel has room for
         client.transport.pauseProducing()
         client.transport.write(b"HELP\r\n" * lines)
-        await self.until(lambda: server.stopped & REPLIES_UNREAD)
+        await self.until(lambda: server.channel.stopped & REPLIES_UNREAD)
         raw = server.transport
         self.assertLess(len(raw.dataBuffer) + raw._tempDataLen, 2**18)
-        self.assertLess(len(server._buffer), 2**18)
+        self.assertLess(len(server.channel.waitingInput), 2**18)
         client.transport.resumeProducing()
         await self.until(lambda: len(client.heard) >= lines * len(HELP.wire))
         await self.until(lambda: client.heard.count(b"\r\n214 ") == lines)
-        self.assertFalse(server.stopped)
+        self.assertFalse(server.channel.stopped)
         client.transport.write(b"QUIT\r\n")
 
     async def test_unread(self) -> None:
@@ -140,7 +140,7 @@ class SocketTests(TestCase):
         client.transport.startTLS(CertificateOptions())
         await self.until(lambda: server.session.secure)
         client.transport.write(f"{HELLO}\r\n{MAIL}\r\n".encode() + b"NOOP\r\n" * MAX_WAITING)
-        await self.until(lambda: server.stopped & WAITING_INPUT)
+        await self.until(lambda: server.channel.stopped & WAITING_INPUT)
         cutOff: list[bool] = []
         abort = server.transport.abortConnection
 

@@ -16,7 +16,7 @@ from zope.interface import alsoProvides
 from tests.support.messages import handlerOf, refusing
 from tests.support.talk import HELLO, MAIL, RCPT, Later, brief, codes, talk
 from twisted_smtpserver import Rejection
-from twisted_smtpserver.connection.protocol import UNWELCOME_TIME
+from twisted_smtpserver.connection.channel import UNWELCOME_TIME
 from twisted_smtpserver.dialogue.conduct import MAX_UNWELCOME
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import (

@@ -233,7 +233,7 @@ class OrderTests(SynchronousTestCase):
                 client.send(segment)
                 if handler.gates and number % 2:
                     handler.gates.pop(0).callback(None)
-            while handler.gates or client.protocol.pending is not None:
+            while handler.gates or client.protocol.channel.pending is not None:
                 if handler.gates:
                     handler.gates.pop(0).callback(None)
                 else:

@@ -199,7 +199,7 @@ class GatesTests(SynchronousTestCase):
         client.send(b"BDAT %d\r\n" % 2**20)
         for _ in range(16):
             client.send(bytes(65536))
-            self.assertEqual(len(client.protocol._buffer), 0)
+            self.assertEqual(len(client.protocol.channel.waitingInput), 0)
             self.assertFalse(client.transport.isPaused)
         self.assertEqual(codes(client.answers()), [503])
 

@@ -291,7 +291,7 @@ class TimeoutTests(SynchronousTestCase):
         for _ in range(200):
             client.protocol.dataReceived(segment)
             stream = handlerOf(client).stream
-            most = max(most, stream._buffered + len(client.protocol._buffer))
+            most = max(most, stream._buffered + len(client.protocol.channel.waitingInput))
             while client.transport.isPaused:
                 gates.pop().callback(None)
         self.assertLessEqual(most, HIGH_WATER + len(segment))

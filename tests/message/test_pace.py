@@ -186,7 +186,7 @@ class BackPressureTests(SynchronousTestCase):
         pauses = 0
         for _ in range(2**30 // len(chunk)):
             protocol.dataReceived(chunk)
-            most = max(most, stream._buffered + len(protocol._buffer))
+            most = max(most, stream._buffered + len(protocol.channel.waitingInput))
             while client.transport.isPaused:
                 pauses += 1
                 gates.pop().callback(None)

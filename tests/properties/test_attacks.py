@@ -561,7 +561,7 @@ class FloodTests(SynchronousTestCase):
                 transport.protocol.dataReceived(noops)
                 client.clock.advance(0)
         self.assertTrue(transport.isPaused)
-        held = len(client.protocol._buffer) + len(transport.output)
+        held = len(client.protocol.channel.waitingInput) + len(transport.output)
         self.assertLess(held, Reader.BUFFER + 2 * len(noops))
         client.clock.advance(client.factory.options.socketTimeout + 1)
         client.clock.advance(CLOSING_TIME + 1)
@@ -598,7 +598,7 @@ class FloodTests(SynchronousTestCase):
         client.say("AUTH LOGIN")
         for _ in range(64):
             client.send(b"A" * 65536)
-        self.assertLess(len(client.protocol._buffer), 2 * 65536)
+        self.assertLess(len(client.protocol.channel.waitingInput), 2 * 65536)
         client.send(b"\r\n")
         self.assertEqual([brief(answer) for answer in client.answers()], [(500, "5.5.6")])
 
@@ -609,7 +609,7 @@ class FloodTests(SynchronousTestCase):
         client.send(MAIL.encode() + b"\r\n")
         while not client.transport.isPaused:
             client.send(b"NOOP\r\n" * 1000)
-        self.assertLess(len(client.protocol._buffer), MAX_WAITING + 6000 + 1)
+        self.assertLess(len(client.protocol.channel.waitingInput), MAX_WAITING + 6000 + 1)
         later.answer()
         client.settle()
         self.assertFalse(client.transport.isPaused)

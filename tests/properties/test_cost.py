@@ -195,19 +195,19 @@ class CostTests(SynchronousTestCase):
     def test_oneByOne(self) -> None:
         """A write for each command, and nothing else, if the handler answers at once."""
         self.assertCost(
-            cost(Plain(), ONE_BY_ONE), write=4, Deferred=0, callLater=0, reset=0, call=81
+            cost(Plain(), ONE_BY_ONE), write=4, Deferred=0, callLater=0, reset=0, call=77
         )
 
     def test_pipelined(self) -> None:
         """A hundred replies to one read are one write, and no recipient costs a Deferred."""
         self.assertCost(
-            cost(Plain(), PIPELINED), write=2, Deferred=0, callLater=0, reset=0, call=682
+            cost(Plain(), PIPELINED), write=2, Deferred=0, callLater=0, reset=0, call=679
         )
 
     def test_reading(self) -> None:
         """A handler that reads the message to its end costs one Deferred, and no timer."""
         found = cost(Discard(), ONE_BY_ONE)
-        self.assertCost(found, write=4, Deferred=1, callLater=0, reset=0, call=98)
+        self.assertCost(found, write=4, Deferred=1, callLater=0, reset=0, call=95)
 
     def test_filtered(self) -> None:
         """A filter before the store costs no Deferred more, no timer, no thread, and few calls."""
@@ -219,7 +219,7 @@ class CostTests(SynchronousTestCase):
         self.patch(filtered, "MESSAGES_AT_ONCE", sys.maxsize)  # test_turns is about these
         # Anything that asked for a thread would fail.
         found = cost(Filtered(Discard(), Pass(), runInThread=cast("Any", None)), ONE_BY_ONE)
-        self.assertCost(found, write=4, Deferred=1, callLater=0, reset=0, call=142)
+        self.assertCost(found, write=4, Deferred=1, callLater=0, reset=0, call=137)
 
     def test_garbage(self) -> None:
         """Nothing of it is left for the garbage collector, nor of the connection."""

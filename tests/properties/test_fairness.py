@@ -13,7 +13,7 @@ from types import FrameType
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.talk import talk
-from twisted_smtpserver.connection.protocol import READ_SIZE, TLS_READ_SIZE
+from twisted_smtpserver.connection.channel import READ_SIZE, TLS_READ_SIZE
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.testing import Client
 
@@ -65,7 +65,7 @@ def busiest(client: Client, octets: bytes) -> int:
     while left:
         client.transport.output.clear()
         with turns.counted():
-            left = client.protocol.takeTurn()
+            left = client.protocol.channel.takeTurn()
     return turns.most
 
 

@@ -528,7 +528,7 @@ class TransportTests(SynchronousTestCase):
     def test_producer(self):
         """So can who wants to know that the client doesn't read."""
         client = connect()
-        self.assertIs(client.transport.producer, client.protocol)
+        self.assertIs(client.transport.producer, client.protocol.channel)
         client.say("QUIT")
         self.assertIsNone(client.transport.producer)
 

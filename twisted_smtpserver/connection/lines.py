@@ -1,10 +1,10 @@
 """
 Lines in, answers out, in order: what SMTP has in common with any such protocol.
 
-:class:`PipelinedLineReceiver` knows nothing of commands. It cuts the input into lines, or hands raw
-octets to a sink; lets the rest wait while an answer is pending; works in slices, so that no client
-keeps the others waiting; joins the answers to one read into one write; and bounds what waits on
-either side.
+:class:`PipelinedLines` knows nothing of commands. It cuts the input into lines, of which a dialogue
+knows what they mean, or hands raw octets to a sink; lets the rest wait while an answer is pending;
+works in slices, so that no client keeps the others waiting; joins the answers to one read into one
+write; and bounds what waits on either side.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.protocols.basic import LineReceiver
-
 from twisted_smtpserver.connection import writethrough
+from twisted_smtpserver.connection.ports import Listener
 from twisted_smtpserver.connection.timeouts import CLOSING_TIME, IdleTimeout
 from twisted_smtpserver.connection.turns import Turn, laterTurn
+from twisted_smtpserver.dialogue.dialogue import Dialogue
+from twisted_smtpserver.dialogue.outcome import Outcome
 
 #: Octets that wait behind a pending answer before the socket is paused. Below it the socket stays
 #: open, because Twisted learns that the peer left only from a socket that it reads.
@@ -39,16 +40,21 @@ REPLIES_UNREAD = 4
 Sink = Callable[[bytes], object]
 
 
-class PipelinedLineReceiver(LineReceiver):
+class PipelinedLines:
     """
-    A :class:`~twisted.protocols.basic.LineReceiver` that can be held, within bounds.
+    What Twisted's :class:`~twisted.protocols.basic.LineReceiver` does, so that it can be held, and
+    within bounds. It is the transport's producer: it makes the answers.
 
     :param timeout: the connection's timer.
+    :param dialogue: what a line means.
+    :param longest: the octets of the longest line, without its CRLF.
     :ivar isClosing: whether the peer's octets are ignored from here on.
     :ivar isHeld: whether an answer is pending, and lines wait for it.
     :ivar isCorked: whether answers are collected; the method that set it writes them.
     :ivar stopped: why the socket is paused: 0, or a sum of the reasons above.
     :ivar output: the collected answers.
+    :ivar writesThrough: whether answers are offered to the socket before they are queued.
+    :ivar listener: who hears what is said, for a transcript; ``None`` for nobody.
     """
 
     # Each line reads most of these. A slot is found faster than a default on the class, and takes
@@ -58,40 +64,52 @@ class PipelinedLineReceiver(LineReceiver):
         "_due",
         "_inputEnded",
         "_lineStart",
+        "_longest",
         "_sink",
         "_turn",
-        "_writesThrough",
+        "dialogue",
         "isClosing",
         "isCorked",
         "isHeld",
-        "line_mode",
+        "listener",
         "output",
         "paused",
         "stopped",
         "timeout",
         "transport",
+        "writesThrough",
     )
 
-    def __init__(self, timeout: IdleTimeout) -> None:
+    def __init__(self, timeout: IdleTimeout, dialogue: Dialogue, longest: int) -> None:
         self._buffer = b""
         self._due = 0  # how many octets the sink still gets, if that is known
         self._inputEnded = False
+        self._longest = longest
         self._lineStart = 0  # where in the buffer the next line begins
         self._sink: Sink | None = None
         self.stopped = 0
         self._turn: Turn | None = None  # this client's next turn
-        self._writesThrough = False
+        self.dialogue = dialogue
         self.isClosing = False
         self.isCorked = False
         self.isHeld = False
-        self.line_mode = 1
+        self.listener: Listener | None = None
         self.output = b""
         self.paused = False
         self.timeout = timeout
-        # Twisted declares it as Optional; it is there from start() to the end.
-        self.transport: Any = None
+        self.transport: Any = None  # there is one from the connection's beginning to its end
+        self.writesThrough = False
 
     # -- For subclasses to fill in ---------------------------------------------------------------
+
+    def respond(self, outcome: Outcome, times: int = 1) -> None:
+        """
+        Write what became of a line, now or when it is known.
+
+        :param outcome: what the dialogue returned.
+        :param times: of how many lines it is the outcome.
+        """
+        raise NotImplementedError
 
     def linesReceived(self, octets: bytes, start: int, end: int, most: int) -> int:
         """
@@ -103,8 +121,7 @@ class PipelinedLineReceiver(LineReceiver):
         :param most: how many lines may be taken.
         :returns: how many were. If it was another number than one, :meth:`wentTo` was told.
         """
-        self.lineReceived(octets[start:end])
-        return 1
+        raise NotImplementedError
 
     def lineTooLong(self, beginning: bytes) -> None:
         """An overlong line was skipped, up to and with its CRLF."""
@@ -116,20 +133,8 @@ class PipelinedLineReceiver(LineReceiver):
 
     # -- Input -----------------------------------------------------------------------------------
 
-    def start(self, writesThrough: bool) -> None:
-        """
-        Start reading; ``connectionMade`` calls this.
-
-        :param writesThrough: offer answers to the socket before they are queued, where that is
-            possible.
-        """
-        self._writesThrough = writesThrough and writethrough.isPossible(self.transport)
-        # The transport then says when the peer doesn't read our answers.
-        self.transport.registerProducer(self, True)
-
     def dataReceived(self, data: bytes) -> None:
         """Take octets; answers to all of them leave in one write."""
-        # Replaces LineReceiver's own, which copies the buffer for each line.
         if self.paused or self.isCorked:
             if not self.isClosing:
                 self._buffer += data
@@ -140,14 +145,19 @@ class PipelinedLineReceiver(LineReceiver):
             self._buffer = b""
         self.isCorked = True
         try:
-            end = len(data) - 2
-            if self._sink is not None and not self._due:
-                self._sink(data)
+            end, sink = len(data) - 2, self._sink
+            if sink is not None and not self._due:
+                sink(data)
                 if self._buffer:
                     self._consume()
-            elif data.find(b"\r\n") == end and 0 <= end <= self.MAX_LENGTH and self.line_mode:
+            elif (
+                data.find(b"\r\n") == end
+                and 0 <= end <= self._longest
+                and sink is None
+                and self.listener is None
+            ):
                 # One line, as nearly always when the client waits for each answer.
-                self.lineReceived(data[:end])
+                self.respond(self.dialogue.lineReceived(data[:end]))
                 # As resetTimeout() does it, without the call.
                 timeout = self.timeout
                 now = timeout.clock.seconds()
@@ -183,11 +193,11 @@ class PipelinedLineReceiver(LineReceiver):
             if lines >= SLICE_LINES or octets >= SLICE_OCTETS:
                 self._yield()
                 break
-            if not self.line_mode:
-                lines += self._consumeRaw(buffer, start)
+            if self._sink is not None:
+                lines += self._consumeRaw(self._sink, buffer, start)
                 continue
             end = buffer.find(b"\r\n", start)
-            if (len(buffer) - 1 if end < 0 else end) - start > self.MAX_LENGTH:
+            if (len(buffer) - 1 if end < 0 else end) - start > self._longest:
                 self.lineLengthExceeded(buffer[start:])
             elif end < 0:
                 break
@@ -203,14 +213,12 @@ class PipelinedLineReceiver(LineReceiver):
         if hasLine:  # half a line doesn't count: it could take forever
             self.timeout.resetTimeout()
 
-    def _consumeRaw(self, buffer: bytes, start: int) -> int:
+    def _consumeRaw(self, sink: Sink, buffer: bytes, start: int) -> int:
         """
         Hand octets to the sink; of a counted chunk, no more than are due.
 
         :returns: how many counted chunks that was, 0 or 1.
         """
-        sink = self._sink
-        assert sink is not None
         if not self._due:
             self._replaceBuffer(b"")
             sink(buffer[start:])
@@ -220,7 +228,6 @@ class PipelinedLineReceiver(LineReceiver):
         self._due -= end - start
         if not self._due:
             self._sink = None
-            self.line_mode = 1
         sink(buffer[start:end])
         return 1
 
@@ -271,7 +278,7 @@ class PipelinedLineReceiver(LineReceiver):
         if self.isCorked:  # _consume() deals with it next
             return
         self.goOnReading(WAITING_INPUT)
-        if waiting and self.line_mode:
+        if waiting and self._sink is None:
             self.checkLine(waiting)
         if self._inputEnded:
             self.close()
@@ -293,19 +300,7 @@ class PipelinedLineReceiver(LineReceiver):
         if self.isClosing:
             return
         self._replaceBuffer(line)
-        carry = b""
-
-        def skip(octets: bytes) -> None:
-            nonlocal carry
-            line, end, rest = (carry + octets).partition(b"\r\n")
-            carry = line[-1:] if line.endswith(b"\r") else b""
-            if b"\n" in line:
-                self.bareNewlineReceived()
-            elif end:
-                self.endRaw(rest)
-                self.lineTooLong(beginning)
-
-        self.beginRaw(skip)
+        self.beginRaw(_Skipping(self, beginning).take)
 
     def beginRaw(self, sink: Sink, due: int = 0) -> None:
         """
@@ -317,7 +312,6 @@ class PipelinedLineReceiver(LineReceiver):
         """
         self._sink = sink
         self._due = due
-        self.line_mode = 0
 
     def endRaw(self, rest: bytes) -> None:
         """
@@ -326,7 +320,6 @@ class PipelinedLineReceiver(LineReceiver):
         :param rest: the octets behind the raw ones.
         """
         self._sink = None
-        self.line_mode = 1
         self._buffer = rest
         self._lineStart = 0
 
@@ -370,8 +363,10 @@ class PipelinedLineReceiver(LineReceiver):
 
     def flush(self) -> None:
         """Write the answers that were collected."""
+        if self.listener is not None:
+            self.listener.repliesWritten(self.output)
         octets, self.output = self.output, b""
-        if self._writesThrough:
+        if self.writesThrough:
             writethrough.write(self.transport, octets)
         else:
             self.transport.write(octets)
@@ -388,7 +383,7 @@ class PipelinedLineReceiver(LineReceiver):
         transport.unregisterProducer()
         if self.stopped:
             transport.resumeProducing()  # TLS's end is two messages, and the peer's must be read
-        hasNothingToSay = self._writesThrough and writethrough.isDrained(transport)
+        hasNothingToSay = self.writesThrough and writethrough.isDrained(transport)
         transport.loseConnection()
         # A peer that doesn't read, or never answers TLS's close, must not keep the connection open.
         # If everything was delivered, that won't happen, and the running timer is enough.
@@ -444,3 +439,29 @@ class PipelinedLineReceiver(LineReceiver):
 
     def stopProducing(self) -> None:
         """(The transport's call.) The connection is gone; ``connectionLost`` follows."""
+
+
+class _Skipping:
+    """
+    The sink of an overlong line.
+
+    :param lines: what gets the octets behind it.
+    :param beginning: of the line.
+    """
+
+    __slots__ = ("_beginning", "_carry", "_lines")
+
+    def __init__(self, lines: PipelinedLines, beginning: bytes) -> None:
+        self._lines = lines
+        self._beginning = beginning
+        self._carry = b""
+
+    def take(self, octets: bytes) -> None:
+        """Look for the line's end."""
+        line, end, rest = (self._carry + octets).partition(b"\r\n")
+        self._carry = line[-1:] if line.endswith(b"\r") else b""
+        if b"\n" in line:
+            self._lines.bareNewlineReceived()
+        elif end:
+            self._lines.endRaw(rest)
+            self._lines.lineTooLong(self._beginning)

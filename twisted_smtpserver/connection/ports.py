@@ -39,8 +39,27 @@ class Factory(ports.Server, Protocol):
     def lookUp(self, address: str | None) -> str | Deferred[str]:
         """The client's name, or a Deferred of it."""
 
+    def watch(self, transport: Any) -> None:
+        """Let a connection be read together with the others, or by itself."""
+
     def connectionGone(self, connection: Any) -> None:
         """A connection was lost."""
+
+
+class Listener(Protocol):
+    """Who hears what is said on a connection."""
+
+    def lineCame(self, line: bytes) -> None:
+        """A command came, or the answer to a challenge."""
+
+    def lineTooLong(self) -> None:
+        """A line came that is too long."""
+
+    def repliesWritten(self, octets: bytes) -> None:
+        """Replies are about to be written."""
+
+    def connectionLost(self) -> None:
+        """The connection is gone."""
 
 
 class Connection(ports.Connection, Protocol):

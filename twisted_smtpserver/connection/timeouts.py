@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -28,6 +28,13 @@ def _nothing() -> None:
     """Nothing is waited for."""
 
 
+class Idle(Protocol):
+    """What a timer is the timer of."""
+
+    def idleTooLong(self) -> None:
+        """The client said nothing for too long."""
+
+
 class IdleTimeout:
     """
     The timer of a connection. One timer: the connection always waits for exactly one thing.
@@ -36,11 +43,13 @@ class IdleTimeout:
     :ivar since: when the wait began, or when the peer last sent something.
     :param firstLooks: the timer that all connections share for their first :data:`CLOSING_TIME`
         seconds.
+    :param idle: the connection.
     """
 
     __slots__ = (
         "_firstLooks",
         "_fixedEnd",
+        "_idle",
         "_looksAt",
         "_seconds",
         "_timedOut",
@@ -49,24 +58,32 @@ class IdleTimeout:
         "since",
     )
 
-    def __init__(self, clock: IReactorTime, firstLooks: CommonTimer[IdleTimeout]) -> None:
+    def __init__(
+        self, clock: IReactorTime, firstLooks: CommonTimer[IdleTimeout], idle: Idle
+    ) -> None:
         self.clock = clock
         self._firstLooks = firstLooks
         self._fixedEnd: float | None = None
+        self._idle = idle
         self._looksAt = inf  # when to see whether the wait is over
         self._seconds = 0.0
         self.since = 0.0
-        self._timedOut: Callable[[], object] = _nothing
+        # None for the connection's idleTooLong(): a bound method for each takes 64 octets.
+        self._timedOut: Callable[[], object] | None = _nothing
         self._timer: IDelayedCall | None = None
 
     def setTimeout(
-        self, seconds: float, timedOut: Callable[[], object], isFixed: bool = False
+        self,
+        seconds: float,
+        timedOut: Callable[[], object] | None = None,
+        isFixed: bool = False,
     ) -> None:
         """
         Start another wait, which replaces the current one.
 
         :param seconds: how long.
-        :param timedOut: called when the wait is over.
+        :param timedOut: called when the wait is over; ``None`` for the connection's
+            :meth:`~Idle.idleTooLong`.
         :param isFixed: whether :meth:`resetTimeout` has no effect.
         """
         now = self.since = self.clock.seconds()
@@ -130,7 +147,10 @@ class IdleTimeout:
             self._timer = self.clock.callLater(self._looksAt - now, self.look)
             return
         timedOut, self._timedOut = self._timedOut, _nothing
-        timedOut()
+        if timedOut is None:
+            self._idle.idleTooLong()
+        else:
+            timedOut()
 
 
 class CommonTimer(Generic[_T]):

@@ -11,24 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet import tcp
-
-
-def isPossible(transport: Any) -> bool:
-    """
-    Whether :func:`write` and :func:`isDrained` can be used at all.
-
-    :param transport: any transport. Only Twisted's own TCP connection, accepted by a server, will
-        do; a subclass may write in another way.
-    """
-    return type(transport) is tcp.Server
-
 
 def isDrained(transport: Any) -> bool:
     """
     Whether the kernel has all octets that were written.
 
-    :param transport: one that passes :func:`isPossible`.
+    :param transport: Twisted's own TCP connection, accepted by a server.
     """
     return not (transport.dataBuffer or transport._tempDataLen or transport.TLS)
 
@@ -37,8 +25,8 @@ def write(transport: Any, octets: bytes) -> None:
     """
     Write to a transport; at once if nothing is queued.
 
-    :param transport: one that passes :func:`isPossible`. After ``startTLS`` its own ``write`` gets
-        all octets, because they have to be encrypted.
+    :param transport: Twisted's own TCP connection, accepted by a server. After ``startTLS`` its own
+        ``write`` gets all octets, because they have to be encrypted.
     :param octets: the octets.
     """
     if transport.dataBuffer or transport._tempDataLen or transport.TLS or not transport.connected:

@@ -256,6 +256,7 @@ class Dialogue:
         return (
             self.session.user is None
             and not self.options.authOptional
+            and attribute(self.server.handler, "onAuth", None) is not None  # mostly there is none
             and self.hook("onAuth") is not None
             and "AUTH" not in self.session.disabledCommands
         )
@@ -694,7 +695,10 @@ class Dialogue:
             self.transfer = None
         envelope = session.envelope
         session.forgetEnvelope()
-        if envelope.mailFrom is not None:
+        if (
+            envelope.mailFrom is not None
+            and attribute(self.server.handler, "onTransactionEnd", None) is not None
+        ):
             self.notify("onTransactionEnd", envelope, outcome, session)
         session.forgetXForward()  # it was about this transaction (Postfix's XFORWARD_README)
 

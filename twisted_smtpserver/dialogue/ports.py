@@ -42,7 +42,7 @@ class Connection(Protocol):
         """Write an outcome that came later than its command."""
 
     def beginRaw(self, sink: Callable[[bytes], object], due: int = 0) -> None:
-        """From here on octets aren't lines; see :class:`PipelinedLineReceiver`."""
+        """From here on octets aren't lines; see :class:`PipelinedLines`."""
 
     def endRaw(self, rest: bytes) -> None:
         """Lines again, beginning with the rest."""

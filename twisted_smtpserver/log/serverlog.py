@@ -111,7 +111,7 @@ class ServerLog:
         if self._logger is None or (self._ignoresSome and self._loggerFor(session) is None):
             return
         sender = "" if envelope.mailFrom is None else escape(envelope.mailFrom.address)
-        recipients, count = _recipients(envelope), len(envelope.rcptTo)
+        (recipients, shown), count = _recipients(envelope), len(envelope.rcptTo)
         sessionId, envelopeId = session.id, envelope.id
         whose, how = client(session), session.transmissionType
         code = replies[0].code
@@ -132,9 +132,8 @@ class ServerLog:
                 "octets": octets,
                 "reply": reply,
                 "code": code,
-                "text": f"{sessionId}: message {envelopeId} from <{sender}> to "
-                f"{_shownRecipients(recipients, count)}, client {whose} ({how}), {octets} octets: "
-                f"{reply}",
+                "text": f"{sessionId}: message {envelopeId} from <{sender}> to {shown},"
+                f" client {whose} ({how}), {octets} octets: {reply}",
             },
         )
 
@@ -333,20 +332,18 @@ def _client(name: str, address: str, port: int | None) -> str:
     return f"{escape(name) or 'unknown'} [{address}]:{port}"
 
 
-def _recipients(envelope: Envelope) -> list[str]:
-    """The first recipients, those that need it escaped."""
+def _recipients(envelope: Envelope) -> tuple[list[str], str]:
+    """The first recipients, those that need it escaped; and how a line shows all of them."""
     names = [each.address for each in envelope.rcptTo[:MAX_LOGGED_RECIPIENTS]]
-    # Mostly none does, which one look at all of them tells.
+    # Mostly none needs it, which one look at all of them tells.
     together = "".join(names)
     isShort = len(together) <= _LONG or max(map(len, names)) <= _LONG
-    isPlain = isShort and together.isprintable() and "\\" not in together
-    return names if isPlain else [escape(name) for name in names]
-
-
-def _shownRecipients(recipients: list[str], count: int) -> str:
-    if not recipients:
-        return "nobody"
-    return f"<{recipients[0]}>" if count == 1 else f"<{recipients[0]}> and {count - 1} more"
+    if not isShort or not together.isprintable() or "\\" in together:
+        names = [escape(name) for name in names]
+    if not names:
+        return names, "nobody"
+    others = len(envelope.rcptTo) - 1
+    return names, f"<{names[0]}> and {others} more" if others else f"<{names[0]}>"
 
 
 @lru_cache(maxsize=256)  # the same few, again and again; not by the reply, whose hash takes longer

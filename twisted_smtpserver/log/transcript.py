@@ -15,7 +15,6 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import LogEvent, Logger
-from twisted.python.failure import Failure
 
 from twisted_smtpserver.errors import ConfigurationError
 from twisted_smtpserver.log.batches import BatchedLogObserver
@@ -249,11 +248,11 @@ def _note(rule: Rule, what: str, log: Callable[..., None]) -> None:
 
 class _Tap:
     """
-    Listens to a connection: five of its methods are called by way of this object. A connection that
-    nobody listens to knows nothing of it, and pays nothing.
-    """
+    Listens to a connection.
 
-    _METHODS = ("lineReceived", "linesReceived", "lineTooLong", "flush", "connectionLost")
+    :param connection: an :class:`~twisted_smtpserver.connection.protocol.SMTPProtocol`.
+    :param transcriber: what writes.
+    """
 
     def __init__(self, connection: Any, transcriber: Transcriber) -> None:
         self.connection = connection
@@ -262,19 +261,14 @@ class _Tap:
         self._octets = self._session.octets
         self._tls = self._session.tls
         self._isNew = connection.transport is None
-        self._isDetached = False
-        self._real = {name: getattr(connection, name) for name in self._METHODS}
-        for name in self._METHODS:
-            setattr(connection, name, getattr(self, name))
+        connection.channel.listener = self
         if not self._isNew:
             self._write(f"-- already connected: {self._who()}")
 
     def detach(self) -> None:
         """Stop listening."""
-        if not self._isDetached:
-            self._isDetached = True
-            for name in self._METHODS:
-                delattr(self.connection, name)
+        if self.connection.channel.listener is self:
+            self.connection.channel.listener = None
             self._transcriber.detached(self)
 
     def _write(self, *lines: str) -> None:
@@ -285,23 +279,16 @@ class _Tap:
         address = f"[{session.remoteAddress}]:{session.remotePort}"
         return f"{escape(session.clientHostname)} {address}"
 
-    def lineReceived(self, line: bytes) -> None:
-        """A command came, or the answer to a challenge."""
+    def lineCame(self, line: bytes) -> None:
+        """See :class:`~twisted_smtpserver.connection.ports.Listener`."""
         self._write(f"C: {shownCommand(line, self.connection.dialogue.awaitsAnswer)}")
-        self._real["lineReceived"](line)
 
-    def linesReceived(self, octets: bytes, start: int, end: int, most: int) -> int:
-        """Several lines came together; here each is taken by itself."""
-        self.lineReceived(octets[start:end])
-        return 1
-
-    def lineTooLong(self, beginning: bytes) -> None:
-        """A line came that is too long."""
+    def lineTooLong(self) -> None:
+        """See :class:`~twisted_smtpserver.connection.ports.Listener`."""
         self._write("C: (a line that is too long)")
-        self._real["lineTooLong"](beginning)
 
-    def flush(self) -> None:
-        """Replies are written."""
+    def repliesWritten(self, octets: bytes) -> None:
+        """See :class:`~twisted_smtpserver.connection.ports.Listener`."""
         session = self._session
         lines = []
         if self._isNew:
@@ -313,15 +300,11 @@ class _Tap:
         if session.octets != self._octets:
             lines.append(f"-- a message of {session.octets - self._octets} octets")
             self._octets = session.octets
-        lines += [
-            f"S: {shownReply(each)}" for each in self.connection.output.split(b"\r\n") if each
-        ]
+        lines += [f"S: {shownReply(each)}" for each in octets.split(b"\r\n") if each]
         self._write(*lines)
-        self._real["flush"]()
 
-    def connectionLost(self, reason: Failure) -> None:
-        """The connection is gone."""
+    def connectionLost(self) -> None:
+        """See :class:`~twisted_smtpserver.connection.ports.Listener`."""
         why = self.connection.dialogue.closeReason or "connection lost, or the client left"
         self._write(f"-- closed: {escape(why)}")
         self.detach()
-        self._real["connectionLost"](reason)

@@ -257,7 +257,8 @@ class MessageStream:
         reader.fire(Failure(CancelledError()))
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        self._checkUnread()
+        if self._wasRead:
+            raise _readAlready()
         return self
 
     async def __anext__(self) -> bytes:
@@ -284,19 +285,11 @@ class MessageStream:
         self._buffered += len(octets)
         self._wanted = False  # prepend() is possible again
 
-    def _checkUnread(self) -> None:
-        # Nothing at all would be read: a file that is saved now would be empty.
-        if self._wasRead:
-            raise RuntimeError(
-                "the message was read to its end already, and can be read once: keep what read() "
-                "returns, and give that to parseMessage() or write it"
-            )
-
     def _begin(self, name: str, reading: Coroutine[Any, Any, _T]) -> Deferred[_T]:
         """Begin to read in one of the ways below, and note that until its end."""
         if self._wasRead:
             reading.close()
-            self._checkUnread()
+            raise _readAlready()
         result = Deferred.fromCoroutine(reading)
         if not result.called:
             self._underWay = name, result
@@ -393,6 +386,14 @@ def _ownLine(content: bytes) -> bytes:
     the header section; Postfix does the same.
     """
     return b"\r\n" if content[:1] in _BLANKS else b""
+
+
+def _readAlready() -> Exception:
+    # Nothing at all would be read: a file that is saved now would be empty.
+    return RuntimeError(
+        "the message was read to its end already, and can be read once: keep what read() "
+        "returns, and give that to parseMessage() or write it"
+    )
 
 
 def _tooLate() -> Exception:

@@ -357,7 +357,8 @@ class MessageTransfer:
         return answers[0] if answers[0].code < 400 else answers
 
     def _answers(self) -> list[Reply]:
-        refusal = self._failureReply()
+        hasFailed = self._refusal is not None or self.stream.failure is not None
+        refusal = self._failureReply() if hasFailed else None
         if refusal is None:
             try:
                 if self._perRecipient:

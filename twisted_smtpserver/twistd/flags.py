@@ -343,6 +343,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _flag("noDelay", "yes|no", "whether to set TCP_NODELAY", readYesOrNo),
         _flag("immediateWrites", "yes|no", "whether to write replies at once, past the reactor's "
               "queue", readYesOrNo),
+        _flag("jointReads", "yes|no", "whether to read from all connections in one step of the "
+              "reactor, if that is Twisted's for epoll", readYesOrNo),
     ),
     "Configuration": (
         Flag("config", "FILE", "read flags from this TOML file; the command line has precedence. "
