@@ -80,15 +80,17 @@ def functionsOf(name: str, kind: Any) -> Iterator[tuple[str, Any]]:
 def forgotten(function: ast.FunctionDef) -> set[str]:
     """The attributes that a function sets to ``None``, and looks at further down."""
     isNone: dict[str, dict[int, bool]] = {}  # for each attribute the lines that set it
-    for each in ast.walk(function):
-        for target in each.targets if isinstance(each, ast.Assign) else ():
-            pairs = [(target, each.value)]
-            if isinstance(target, ast.Tuple) and isinstance(each.value, ast.Tuple):
-                pairs = list(zip(target.elts, each.value.elts, strict=True))
+    assignments = [each for each in ast.walk(function) if isinstance(each, ast.Assign)]
+    for assignment in assignments:
+        for target in assignment.targets:
+            pairs = [(target, assignment.value)]
+            if isinstance(target, ast.Tuple) and isinstance(assignment.value, ast.Tuple):
+                pairs = list(zip(target.elts, assignment.value.elts, strict=True))
             for place, value in pairs:
                 if isinstance(place, ast.Attribute):
                     lines = isNone.setdefault(ast.unparse(place), {})
-                    lines[each.lineno] = isinstance(value, ast.Constant) and value.value is None
+                    isConstant = isinstance(value, ast.Constant) and value.value is None
+                    lines[assignment.lineno] = isConstant
     return {
         ast.unparse(each)
         for each in ast.walk(function)
