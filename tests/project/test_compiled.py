@@ -77,6 +77,41 @@ def functionsOf(name: str, kind: Any) -> Iterator[tuple[str, Any]]:
             yield f"{name}.{member}", function
 
 
+def forgotten(function: ast.FunctionDef) -> set[str]:
+    """The attributes that a function sets to ``None``, and looks at further down."""
+    isNone: dict[str, dict[int, bool]] = {}  # for each attribute the lines that set it
+    assignments = [each for each in ast.walk(function) if isinstance(each, ast.Assign)]
+    for assignment in assignments:
+        for target in assignment.targets:
+            pairs = [(target, assignment.value)]
+            if isinstance(target, ast.Tuple) and isinstance(assignment.value, ast.Tuple):
+                pairs = list(zip(target.elts, assignment.value.elts, strict=True))
+            for place, value in pairs:
+                if isinstance(place, ast.Attribute):
+                    lines = isNone.setdefault(ast.unparse(place), {})
+                    isConstant = isinstance(value, ast.Constant) and value.value is None
+                    lines[assignment.lineno] = isConstant
+    return {
+        ast.unparse(each)
+        for each in ast.walk(function)
+        if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Load)
+        for lines in [isNone.get(ast.unparse(each), {})]
+        for last in [max((line for line in lines if line < each.lineno), default=0)]
+        if lines.get(last) and not isElsewhere(function, last, each.lineno)
+    }
+
+
+def isElsewhere(function: ast.FunctionDef, first: int, second: int) -> bool:
+    """Whether of two lines only one can run, as they are on both sides of an ``else``."""
+    return any(
+        each.orelse
+        and each.body[0].lineno <= first <= (each.body[-1].end_lineno or 0)
+        and each.orelse[0].lineno <= second <= (each.orelse[-1].end_lineno or 0)
+        for each in ast.walk(function)
+        if isinstance(each, ast.If)
+    )
+
+
 class FormTests(SynchronousTestCase):
     """Which form there is."""
 
@@ -190,6 +225,35 @@ class SourceTests(SynchronousTestCase):
                     values = [part for part in each.values if isinstance(part, ast.FormattedValue)]
                     isPlain = all(part.format_spec is None for part in values)
                     self.assertTrue(isPlain or len(values) == 1, f"{name}:{each.lineno}")
+
+    def test_forgotten(self) -> None:
+        """
+        No function sets an attribute to ``None`` and looks at it again: mypy takes it for ``None``
+        still, and what is compiled raises if a call in between has set it.
+        """
+        found = [
+            f"{name}: {each.name}: {attribute}"
+            for name, code in sources()
+            for each in ast.walk(code)
+            if isinstance(each, ast.FunctionDef)
+            for attribute in forgotten(each)
+        ]
+        self.assertEqual(found, [])
+
+    def test_forgottenIsFound(self) -> None:
+        """The test above finds what it looks for, and nothing else."""
+        code = """
+def bad(self):
+    waiting, self.a = self.a, None
+    self.call()
+    if self.a is None:
+        self.b = None
+    elif self.b:
+        return self.b
+"""
+        [function] = ast.parse(code).body
+        assert isinstance(function, ast.FunctionDef)
+        self.assertEqual(forgotten(function), {"self.a"})
 
     def test_classes(self) -> None:
         """

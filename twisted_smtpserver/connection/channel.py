@@ -254,10 +254,14 @@ class Channel(PipelinedLines):
             self.respond(outcome)
         finally:
             self.isCorked = isCorked
-            if self.pending is None:
+            if not self._isWaiting:  # respond() may have begun to wait again
                 self.release()
             if self.output and not isCorked:
                 self.flush()
+
+    @property
+    def _isWaiting(self) -> bool:
+        return self.pending is not None
 
     def awaitClient(self) -> None:
         """Set the timeout for the client, or for a handler that has stopped reading."""
