@@ -235,7 +235,10 @@ class SMTPServerFactory(ServerFactory):
             reactor.giveBack(transport)
         elif isPossible(reactor):
             if self._hub is None or self._hub.reactor is not reactor:
-                self._hub = Hub(reactor)
+                try:
+                    self._hub = Hub(reactor)
+                except OSError:  # this connection has the last descriptor; the next one tries again
+                    return
             self._hub.take(transport)
 
     def connectionGone(self, connection: SMTPProtocol) -> None:
