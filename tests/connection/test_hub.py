@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import struct
 import unittest
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
@@ -40,7 +43,8 @@ class Reactor:
         self.stoppedWriters: list[Any] = []
 
     def addReader(self, reader: Any) -> None:
-        self.readers.append(reader)
+        if reader not in self.readers:
+            self.readers.append(reader)
 
     def removeReader(self, reader: Any) -> None:
         self.readers.remove(reader)
@@ -69,6 +73,7 @@ class Reader:
         self.systems: list[str] = []
         self.answer: Exception | None = None
         self.raised: Exception | None = None
+        self.raisedLast: BaseException | None = None
         self.removes: list[Reader] = []
         self.hub: Any = None
         self.lost: list[Any] = []
@@ -92,6 +97,8 @@ class Reader:
     def connectionLost(self, reason: Failure) -> None:
         self.systems.append(context.get(log.ILogContext)["system"])
         self.lost.append(reason.type)
+        if self.raisedLast is not None:
+            raise self.raisedLast
 
 
 @implementer(IHalfCloseableDescriptor)
@@ -241,6 +248,47 @@ class HubTests(SynchronousTestCase):
         self.assertEqual((self.two.came, self.two.lost), ([b"a"], []))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
+    def test_raisedLast(self) -> None:
+        """A mistake at the end of a connection is logged as its own; the others go on."""
+        errors: list[Any] = []
+        log.addObserver(errors.append)
+        self.addCleanup(log.removeObserver, errors.append)
+        for error in (ValueError("oops"), KeyboardInterrupt()):
+            reader = self.add(Reader("three"))
+            reader.answer, reader.raisedLast = ConnectionLost(), error
+            reader.peer.send(b"a")
+            self.one.peer.send(b"a")
+            self.hub.doRead()
+            self.assertEqual(reader.lost, [ConnectionLost])
+        self.assertEqual((self.one.came, self.one.lost), ([b"a"] * 2, []))
+        self.assertEqual([each["system"] for each in errors], ["three"] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError, KeyboardInterrupt)), 2)
+
+    def test_closedElsewhere(self) -> None:
+        """One whose socket was closed by somebody else is forgotten when it is removed."""
+        number = self.one.fileno()
+        self.one.socket.close()
+        other = self.add(Reader("other"))
+        self.assertEqual(other.fileno(), number)
+        self.hub.removeReader(other)
+        self.two.socket.close()
+        self.hub.removeReader(self.two)
+        self.assertEqual((repr(self.hub), self.reactor.readers), ("<Hub of no connections>", []))
+
+    def test_notWatchable(self) -> None:
+        """What the epoll doesn't take is for the reactor to deal with, from beginning to end."""
+        with Path(__file__).open() as file:
+            self.hub.addReader(file)
+            self.assertEqual(self.reactor.readers, [self.hub, file])
+            self.hub.removeReader(file)
+        self.assertEqual(self.reactor.readers, [self.hub])
+
+    def test_takenAway(self) -> None:
+        """The next connection is read from after trial has cleaned the reactor up."""
+        self.reactor.readers.clear()
+        self.add(Reader())
+        self.assertEqual(self.reactor.readers, [self.hub])
+
     def test_hangUp(self) -> None:
         """An event that isn't about reading means that there is nothing more to be read."""
         reader = Reader()
@@ -272,6 +320,30 @@ class PossibleTests(SynchronousTestCase):
 
         SMTPServerFactory(reactor=MemoryReactor()).watch(Transport())
         self.assertIsInstance(Transport.reactor, MemoryReactor)
+
+    @NEEDS_EPOLL
+    def test_noDescriptor(self) -> None:
+        """Nor if there is no descriptor left for a hub; the next connection may have one."""
+
+        class Transport:
+            def __init__(self) -> None:
+                self.reactor: Any = reactor
+                self.server = None
+
+            def stopReading(self) -> None:
+                pass
+
+            startReading = stopReading
+
+        def fails() -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        factory, first, second = SMTPServerFactory(logger=False), Transport(), Transport()
+        with patch.object(select, "epoll", fails):
+            factory.watch(first)
+        factory.watch(second)
+        self.assertIs(first.reactor, reactor)
+        self.assertIsInstance(second.reactor, Hub)
 
 
 class Talkative:
@@ -352,6 +424,17 @@ class ServerTests(TestCase):
         self.assertEqual((protocol.transport.reactor, port.reactor), (reactor, reactor))
         last.close()
         await self.gone()
+
+    async def test_portGoesOn(self) -> None:
+        """A port that pauses goes on with the reactor, which lets it accept so many in a turn."""
+        transport, client = await self.connected()
+        port = transport.server
+        port.pauseProducing()
+        port.resumeProducing()
+        self.assertIn(port, reactor.getReaders())
+        client.close()
+        await self.gone()
+        self.assertEqual(repr(transport.reactor), "<Hub of no connections>")
 
     async def test_handedOver(self) -> None:
         """A connection that another process accepted has no port."""

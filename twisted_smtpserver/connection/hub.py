@@ -16,6 +16,7 @@ import select
 from time import perf_counter
 from typing import Any, Final
 
+from twisted.internet.base import BasePort
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableDescriptor
 from twisted.python import context, log
@@ -86,22 +87,37 @@ class Hub:
     def addReader(self, reader: Any) -> None:
         """See :class:`twisted.internet.interfaces.IReactorFDSet`."""
         fd: int = reader.fileno()
-        if self._readers.get(fd) is not reader:
-            if not self._readers:
-                self.reactor.addReader(self)
-            self._readers[fd] = reader
+        if self._readers.get(fd) is reader:
+            return
+        if isinstance(reader, BasePort):  # it accepts so many in a turn of the reactor, no more
+            self.reactor.addReader(reader)
+            return
+        try:
             self._epoll.register(fd, _EPOLLIN)
+        except OSError:  # /proc/sys/fs/epoll/max_user_watches, for example
+            self.reactor.addReader(reader)
+            return
+        self._readers[fd] = reader
+        # Each time: trial takes away what a test leaves with the reactor, without a word.
+        self.reactor.addReader(self)
 
     def removeReader(self, reader: Any) -> None:
         """See :class:`twisted.internet.interfaces.IReactorFDSet`."""
         fd: int = reader.fileno()
-        if self._readers.get(fd) is reader:
-            del self._readers[fd]
-            self._epoll.unregister(fd)
-            if not self._readers:
-                self.reactor.removeReader(self)
-        else:  # a port, which the reactor watches
+        isClosed = fd < 0
+        if isClosed:  # by somebody else; the system has taken it off the epoll
+            fd = self._numberOf(reader)
+        if self._readers.get(fd) is not reader:  # a port, which the reactor watches
             self.reactor.removeReader(reader)
+            return
+        del self._readers[fd]
+        if not isClosed:
+            self._epoll.unregister(fd)
+        if not self._readers:
+            self.reactor.removeReader(self)
+
+    def _numberOf(self, reader: Any) -> int:
+        return next((fd for fd, other in self._readers.items() if other is reader), -1)
 
     # -- The reactor's calls -----------------------------------------------------------------------
 
@@ -135,6 +151,8 @@ class Hub:
         contexts.append({log.ILogContext: {**forLog, "system": reader.logPrefix()}})
         try:
             self._read(reader, event)
+        except BaseException:  # in its connectionLost(); the other connections go on
+            log.err()
         finally:
             contexts.pop()
 
