@@ -141,7 +141,8 @@ class Hub:
                 if reader is not None:  # it may be gone by what another one did
                     self._inContext(reader, event)
             left -= len(events)
-            if not events or left <= 0 or perf_counter() - began > MOST_SECONDS:
+            # After a single event there is mostly no other one yet.
+            if len(events) < 2 or left <= 0 or perf_counter() - began > MOST_SECONDS:
                 return
 
     def _inContext(self, reader: Any, event: int) -> None:
