@@ -110,7 +110,7 @@ class Channel(PipelinedLines):
         options = self.options
         self.transport = transport
         self.writesThrough = isPlain and options.immediateWrites
-        if options.noDelay and getattr(transport.getPeer(), "host", None) is not None:
+        if options.noDelay and (isPlain or getattr(transport.getPeer(), "host", None) is not None):
             _setNoDelay(transport)
         if ISSLTransport.providedBy(transport):
             _readAtOnce(getattr(transport, "transport", None), TLS_READ_SIZE)

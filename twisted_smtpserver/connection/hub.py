@@ -133,29 +133,27 @@ class Hub:
     def doRead(self) -> None:
         """See :class:`twisted.internet.interfaces.IReadDescriptor`."""
         began = perf_counter()
+        # What log.callWithLogger() does for each event, in fewer steps.
+        contexts: list[Any] = context.theContextTracker.currentContext().contexts
+        forLog: dict[Any, Any] = context.get(log.ILogContext)
         left = MOST_EVENTS
         for _ in range(MOST_LOOKS):
             events: list[tuple[int, int]] = self._epoll.poll(0, left)
             for fd, event in events:
                 reader = self._readers.get(fd)
-                if reader is not None:  # it may be gone by what another one did
-                    self._inContext(reader, event)
+                if reader is None:  # gone, by what another one did
+                    continue
+                contexts.append({log.ILogContext: {**forLog, "system": reader.logPrefix()}})
+                try:
+                    self._read(reader, event)
+                except BaseException:  # in its connectionLost(); the other connections go on
+                    log.err()
+                finally:
+                    contexts.pop()
             left -= len(events)
             # After a single event there is mostly no other one yet.
             if len(events) < 2 or left <= 0 or perf_counter() - began > MOST_SECONDS:
                 return
-
-    def _inContext(self, reader: Any, event: int) -> None:
-        """Do what log.callWithLogger() does, in fewer steps."""
-        contexts = context.theContextTracker.currentContext().contexts
-        forLog: dict[Any, Any] = context.get(log.ILogContext)
-        contexts.append({log.ILogContext: {**forLog, "system": reader.logPrefix()}})
-        try:
-            self._read(reader, event)
-        except BaseException:  # in its connectionLost(); the other connections go on
-            log.err()
-        finally:
-            contexts.pop()
 
     def _read(self, reader: Any, event: int) -> None:
         """Do what the reactor does at an event, which can only be about reading."""
