@@ -14,8 +14,8 @@ from types import CoroutineType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
-from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from twisted_smtpserver import replies
@@ -451,7 +451,7 @@ def _describe(reason: Failure, inHandshake: bool) -> str:
     if inHandshake:
         trouble = handshakeTrouble(reason.value)
         return f"TLS handshake failed: {trouble}" if trouble else "TLS handshake failed"
-    if reason.check(type(connectionDone.value)):
+    if isinstance(reason.value, ConnectionDone):
         return "client left"
     return f"connection lost: {reason.type.__name__ if reason.type else 'unknown'}"
 
