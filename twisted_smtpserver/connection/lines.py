@@ -228,7 +228,8 @@ class PipelinedLines:
         self._due -= end - start
         if not self._due:
             self._sink = None
-        sink(buffer[start:end])
+        # All of it isn't copied.
+        sink(buffer if end - start == len(buffer) else buffer[start:end])
         return 1
 
     def _yield(self) -> None:

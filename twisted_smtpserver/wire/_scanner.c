@@ -15,38 +15,45 @@
 #include <emmintrin.h>
 #endif
 
-/* The first CR or LF from p on; end if there is none. */
-static const char *
-find_newline(const char *p, const char *end)
+/*
+ * The first place from p on where a CRLF and a dot begin; if bares is set, or one where a bare CR
+ * stands, or the octet before a bare LF. end if there is none. A CR that is the last octet is
+ * undecided, and doesn't count; nor does an LF at p itself, which the caller has looked at.
+ */
+static inline const char *
+next_place(const char *p, const char *end, const int dots, const int bares)
 {
 #if defined(BLOCKS)
-    const __m128i returns = _mm_set1_epi8('\r');
-    const __m128i feeds = _mm_set1_epi8('\n');
-    while (end - p >= 16) {
-        __m128i octets = _mm_loadu_si128((const __m128i *)p);
-        int found = _mm_movemask_epi8(
-            _mm_or_si128(_mm_cmpeq_epi8(octets, returns), _mm_cmpeq_epi8(octets, feeds)));
+    const __m128i return_ = _mm_set1_epi8('\r');
+    const __m128i feed = _mm_set1_epi8('\n');
+    const __m128i dot = _mm_set1_epi8('.');
+    while (end - p >= 16 + 2) {
+        /* Sixteen octets, those behind each of them, and those behind these. */
+        __m128i returns = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)p), return_);
+        __m128i feeds = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(p + 1)), feed);
+        __m128i places = _mm_setzero_si128();
+        if (dots)
+            places = _mm_and_si128(
+                _mm_and_si128(returns, feeds),
+                _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(p + 2)), dot));
+        if (bares)
+            places = _mm_or_si128(places, _mm_xor_si128(returns, feeds));
+        int found = _mm_movemask_epi8(places);
         if (found != 0)
             return p + __builtin_ctz((unsigned int)found);
         p += 16;
     }
 #endif
-    while (p < end && *p != '\r' && *p != '\n')
-        p++;
-    return p;
-}
-
-/*
- * What comes next that matters: CRLF (its length is 2), or a bare CR or LF (1). At the end of the
- * octets, and for a CR that is the last of them and thus undecided, it is 0.
- */
-static int
-next_newline(const char **p, const char *end)
-{
-    *p = find_newline(*p, end);
-    if (*p == end || (**p == '\r' && end - *p == 1))
-        return 0;
-    return **p == '\r' && (*p)[1] == '\n' ? 2 : 1;
+    for (; end - p >= 2; p++) {
+        int is_return = p[0] == '\r', is_feed = p[1] == '\n';
+        if (is_return != is_feed) {
+            if (bares)
+                return p;
+        }
+        else if (dots && is_return && end - p >= 3 && p[2] == '.')
+            return p;
+    }
+    return end;
 }
 
 /* hasBareNewline(raw) */
@@ -55,14 +62,12 @@ has_bare_newline(PyObject *module, PyObject *raw)
 {
     char *start;
     Py_ssize_t length;
-    int found;
 
     if (PyBytes_AsStringAndSize(raw, &start, &length) < 0)
         return NULL;
-    const char *p = start, *end = start + length;
-    while ((found = next_newline(&p, end)) == 2)
-        p += 2;
-    return PyBool_FromLong(found);
+    const char *end = start + length;
+    int is_bare = length > 0 && (*start == '\n' || next_place(start, end, 0, 1) != end);
+    return PyBool_FromLong(is_bare);
 }
 
 /* A piece of content, copied to where the content is made. */
@@ -79,7 +84,7 @@ scan(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
 {
     char *start;
     Py_ssize_t length, at = -1;
-    int found, is_strict, is_bare = 0;
+    int is_strict, is_bare;
     PyObject *content = NULL;
     char *to = NULL;
 
@@ -96,14 +101,17 @@ scan(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
     const char *p = start, *end = start + length;
     const char *from = start; /* what isn't copied yet begins here */
     const char *until = end;  /* and ends here */
-    while ((found = next_newline(&p, end)) != 0) {
-        p += found;
-        if (found == 1) {
-            is_bare = is_strict;
+    is_bare = is_strict && length > 0 && *start == '\n';
+    for (;;) {
+        /* Once there was a bare newline, another one makes no difference. */
+        p = is_strict && !is_bare ? next_place(p, end, 1, 1) : next_place(p, end, 1, 0);
+        if (p == end)
+            break;
+        if (p[0] != '\r' || p[1] != '\n') {
+            is_bare = 1;
             continue;
         }
-        if (p == end || *p != '.')
-            continue;
+        p += 2; /* where the dot is */
         if (end - p >= 3 && p[1] == '\r' && p[2] == '\n') {
             at = p - 2 - start;
             until = p;
@@ -117,7 +125,7 @@ scan(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
             to = PyBytes_AS_STRING(content);
         }
         to = copy(to, from, p);
-        from = ++p;
+        from = p + 1;
     }
     if (content != NULL) {
         to = copy(to, from, until);

@@ -54,7 +54,7 @@ class NewlineFilter:
         :param data: what the client sent next.
         :returns: the content that can be given out by now, perhaps none.
         """
-        raw = self._carry + data
+        raw = self._carry + data if self._carry else data
         ending = raw[-self._most :]
         count = len(ending) - len(ending.rstrip(b"\r"))
         self._carry = ending[len(ending) - count :]
