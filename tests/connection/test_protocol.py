@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -205,6 +205,37 @@ class LookUpTests(SynchronousTestCase):
         self.assertEqual(transport.output.count(b"\r\n"), 1)
         factory.clock.advance(CLOSING_TIME)  # type: ignore[attr-defined]
         self.assertTrue(transport.isAborted)
+
+    def test_mistakes(self) -> None:
+        """A lookUp of the user's that fails is reported; the client is greeted without a name."""
+
+        def raises(address: str | None) -> str:
+            raise ValueError("oops")
+
+        async def coroutine() -> str:
+            return "client.example"
+
+        running: Any = coroutine()
+        self.addCleanup(running.close)
+        lookups: dict[str, Any] = {
+            "raises": raises,
+            "fails": lambda address: fail(ValueError("oops")),
+            "returns None": lambda address: None,
+            "gives octets": lambda address: succeed(b"client.example"),
+            "returns a coroutine": lambda address: running,
+        }
+        for name, lookUp in lookups.items():
+            factory = makeFactory(RecordingHandler())
+            factory.lookUp = lookUp
+            client = connect(factory)
+            self.assertIsNotNone(client.greeting, name)
+            self.assertEqual(client.session.clientHostname, "[192.0.2.1]", name)
+            client.send(b"NOOP\r\n")
+            self.assertEqual(codes(client.answers()), [250], name)
+            client.lose()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
+        kinds = [str(each.value).split()[-1] for each in self.flushLoggedErrors(TypeError)]
+        self.assertEqual(kinds, ["NoneType", "bytes", "coroutine"])
 
     def test_literals(self) -> None:
         """Without a name it is the address, in brackets; on a unix socket it is localhost."""

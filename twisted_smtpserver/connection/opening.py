@@ -10,14 +10,16 @@ How a connection opens.
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISSLTransport
+from twisted.python.failure import Failure
 
 from twisted_smtpserver import replies
 from twisted_smtpserver.connection.ports import Connection
 from twisted_smtpserver.dialogue.outcome import Outcome
-from twisted_smtpserver.wire.ip import normalizeAddress
+from twisted_smtpserver.wire.ip import clientLiteral, normalizeAddress
 from twisted_smtpserver.wire.proxy import ProxyError, ProxyHeader, ProxyParser
 
 #: How long a PROXY header may take, in seconds. The proxy is near, and sends it at once.
@@ -131,14 +133,31 @@ class Opening:
 
     def _lookUpClient(self) -> None:
         connection = self._connection
-        found = connection.factory.lookUp(self._session.remoteAddress)
-        if isinstance(found, str):
-            self._named(found)
-        else:
+        try:
+            found: Any = connection.factory.lookUp(self._session.remoteAddress)
+        except Exception:  # it may be a user's
+            self._notNamed(Failure())
+            return
+        if not isinstance(found, str) and isinstance(found, Deferred):
             connection.hold()
             self._lookup = found
-            # The lookup's only failure is its cancellation, when the client left.
-            found.addCallbacks(self._named, lambda failure: None)
+            found.addCallbacks(self._found, self._notNamed)
+        else:
+            self._found(found)
+
+    def _found(self, hostname: Any) -> None:
+        if isinstance(hostname, str):
+            self._named(hostname)
+        else:
+            kind = type(hostname).__name__
+            self._notNamed(Failure(TypeError(f"lookUp() gave a name that is not str, but {kind}")))
+
+    def _notNamed(self, failure: Failure) -> None:
+        """Go on without a name, as if none were looked up: it isn't the client's mistake."""
+        connection = self._connection
+        if not connection.isClosing:  # otherwise it was canceled, as the client left
+            connection.factory.reportError(failure, self._session)
+        self._named(clientLiteral(self._session.remoteAddress))
 
     def _named(self, hostname: str) -> None:
         connection = self._connection
