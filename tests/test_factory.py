@@ -326,6 +326,14 @@ class MaxClientsTests(SynchronousTestCase):
 
 
 class ProtocolTests(SynchronousTestCase):
+    def test_notMade(self) -> None:
+        """A connection whose making fails isn't one that a stop waits for."""
+        factory = SMTPServerFactory(reactor=Clock())
+        factory.listener = set[object]().remove
+        self.assertRaises(KeyError, factory.buildProtocol, None)
+        self.assertEqual(factory.connections, set())
+        self.successResultOf(factory.shutdown())
+
     def test_hooksAreFound(self):
         """The factory's handler is what hooks are looked up in."""
         factory = makeFactory(onData=print)

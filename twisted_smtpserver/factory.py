@@ -191,12 +191,13 @@ class SMTPServerFactory(ServerFactory):
         isCounted = self.options.maxClientsPerAddress is not None and not self.options.useProxy
         if isCounted and not connection.channel.enter(getattr(addr, "host", None)):
             return _Refusal(replies.TOO_MANY_FROM_ADDRESS, self.options.secure)
-        self.connections.add(connection)
-        self.countAll(len(self.connections))
         if self.metrics is not None:
             self.metrics.connected()
         if self.listener is not None:
             self.listener(connection)
+        # Last: what is in here is waited for, and Twisted drops a connection whose making fails.
+        self.connections.add(connection)
+        self.countAll(len(self.connections))
         return connection
 
     def reportError(self, failure: Failure, session: Session | None = None, hook: str = "") -> str:

@@ -443,7 +443,7 @@ class ServerTests(TestCase):
 
     async def test_handedOver(self) -> None:
         """A connection that another process accepted has no port."""
-        self.begin()
+        await self.connected()
         client = socket.socket()
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
