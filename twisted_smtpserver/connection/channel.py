@@ -28,7 +28,7 @@ from twisted_smtpserver.dialogue.dialogue import Dialogue
 from twisted_smtpserver.dialogue.outcome import LATER, Outcome
 from twisted_smtpserver.hooks import resultOf
 from twisted_smtpserver.options import Options
-from twisted_smtpserver.replies import Reply
+from twisted_smtpserver.replies import MAX_CHALLENGE_LINE, Reply
 from twisted_smtpserver.session import Session
 from twisted_smtpserver.states import Phase
 from twisted_smtpserver.tls.context import channelBinding, describeTLS, handshakeTrouble
@@ -49,8 +49,6 @@ UNWELCOME_TIME = 10.0
 LAST_WORD_TIME = 1.0
 
 _HAS_RECIPIENTS: Final = Phase.RCPT  # a lookup for each line otherwise
-
-_MAX_AUTH_LINE = 12288  # RFC 4954 §4
 
 _PIPELINED_STARTTLS = Reply(
     503, "5.5.1", "STARTTLS must be the last command before the handshake"
@@ -444,7 +442,7 @@ class Channel(PipelinedLines):
 @lru_cache(maxsize=16)  # one number for all connections
 def _longestLine(maxCommandLength: int) -> int:
     """The octets of the longest line, of AUTH or of another command, without its CRLF."""
-    return max(_MAX_AUTH_LINE, maxCommandLength) - len(b"\r\n")
+    return max(MAX_CHALLENGE_LINE, maxCommandLength) - len(b"\r\n")
 
 
 def _describe(reason: Failure, inHandshake: bool) -> str:

@@ -42,8 +42,6 @@ from twisted_smtpserver.states import Event, Phase
 from twisted_smtpserver.wire.bdat import mayAnnounceChunk
 from twisted_smtpserver.wire.commands import Command, parseCommand
 
-_MAX_AUTH_LINE = 12288  # RFC 4954 §4
-
 _TLS_RECORD = b"\x16\x03"  # RFC 8446 §5.1: a handshake record
 
 #: Answers to these have no enhanced status code (RFC 2034 §4).
